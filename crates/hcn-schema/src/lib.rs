@@ -1,0 +1,1 @@
+//! hcn-schema
