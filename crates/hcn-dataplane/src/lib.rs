@@ -1,1 +1,22 @@
-//! hcn-dataplane
+//! Kernel objects as data.
+//!
+//! This crate says *what* the kernel should hold, never how it gets there: an [`Object`] is a bridge, a veth
+//! pair, an address, a route …; a set of them is a [`State`]; [`diff`] turns two states into a [`Plan`], an
+//! ordered list of operations; a [`Dataplane`] carries a plan out. It knows neither HCN documents nor entities.
+//!
+//! Two backends live here because tests need them: [`Fake`], a model of the kernel that refuses what the
+//! kernel would refuse, and [`Chaos`], which makes any backend fail at a chosen operation.
+
+mod backend;
+mod chaos;
+mod fake;
+mod object;
+mod plan;
+
+pub use backend::{Applied, ApplyError, Dataplane, HostAddress, HostFacts, OpError, UndoError};
+pub use chaos::Chaos;
+pub use fake::Fake;
+pub use object::{
+    Address, Bridge, Family, Key, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Resolver, Route, State, Veth,
+};
+pub use plan::{Op, Plan, diff};

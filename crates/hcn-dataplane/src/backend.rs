@@ -1,0 +1,105 @@
+//! What a data plane must offer.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use crate::plan::{Op, Plan};
+
+/// Carries plans out. Calls come from one thread, one at a time.
+pub trait Dataplane: Send {
+    /// Does every operation of the plan, or none: after an error everything that was done has been undone,
+    /// except what [`ApplyError::undo`] lists.
+    ///
+    /// Removals are done in a way that can be taken back, until [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// The operation that failed and why.
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, ApplyError>;
+
+    /// The change is durable: what it removed may now be destroyed.
+    fn settle(&mut self, applied: Applied);
+
+    /// Takes an applied plan back, the last operation first. Goes on after an error.
+    ///
+    /// # Errors
+    /// The operations that are still to be taken back.
+    fn undo(&mut self, applied: Applied) -> Result<(), UndoError>;
+
+    /// What the host looks like besides the objects that are hcnd's own.
+    ///
+    /// # Errors
+    /// The kernel did not answer.
+    fn host(&mut self) -> Result<HostFacts, OpError>;
+}
+
+/// A plan that was carried out and is neither settled nor undone.
+#[must_use = "an applied plan must be settled or undone"]
+#[derive(Debug)]
+pub struct Applied {
+    /// What was done.
+    pub plan: Plan,
+}
+
+/// What decisions need to know of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Addresses of links that are not hcnd's.
+    pub addresses: Vec<HostAddress>,
+    /// MTU in octets of the link that the default route leaves by.
+    pub uplink_mtu: Option<u32>,
+}
+
+/// An address of one of the host's own links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// Interface name.
+    pub link: String,
+    /// Address and prefix length.
+    pub address: IpNet,
+}
+
+/// Why one operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct OpError {
+    /// The kernel's error number, when it is the kernel that refused.
+    pub errno: Option<i32>,
+    /// What went wrong, with what to do about it where there is something to do.
+    pub message: String,
+}
+
+/// A plan failed and was unwound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {op}")]
+pub struct ApplyError {
+    /// Which operation of the plan.
+    pub index: usize,
+    /// The operation, in words.
+    pub op: String,
+    /// Why it failed.
+    pub source: OpError,
+    /// What could not be undone; `None` when nothing is left over.
+    pub undo: Option<UndoError>,
+}
+
+/// Operations that could not be taken back.
+#[derive(Debug)]
+pub struct UndoError {
+    /// The operations that are still to be done, in order.
+    pub left: Plan,
+    /// Why each of them failed.
+    pub errors: Vec<(Op, OpError)>,
+}
+
+impl fmt::Display for UndoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot take back")?;
+        for (op, error) in &self.errors {
+            write!(f, " [{op}: {error}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UndoError {}
