@@ -1,0 +1,48 @@
+//! What every document carries (contract 2.3, 2.4).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Raw, given};
+
+/// SchemaVersion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// 2 for the documents of this crate.
+    #[serde(rename = "Major", default)]
+    pub major: u32,
+    /// Any.
+    #[serde(rename = "Minor", default)]
+    pub minor: u32,
+}
+
+impl Version {
+    /// The version that replies carry.
+    pub const V2: Self = Self { major: 2, minor: 0 };
+}
+
+/// The version member of a document, told apart: absent and `{0,0}` mean different things (2.3).
+pub(crate) fn version<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Version>, D::Error> {
+    Option::<Version>::deserialize(deserializer)
+}
+
+/// Health (2.4). Clients send it empty; the service fills `Data`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// What the service knows of the entity's state.
+    #[serde(rename = "Data", default, deserialize_with = "given::raw", skip_serializing_if = "Option::is_none")]
+    pub data: Option<Raw>,
+    /// References to what the entity stands on.
+    #[serde(rename = "Extra", default, deserialize_with = "given::raw", skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Raw>,
+}
+
+/// `Health.Data` as the service writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthData {
+    /// HRESULT of the last failure on this entity; 0 when it is fine.
+    #[serde(rename = "LastErrorCode")]
+    pub last_error_code: u32,
+    /// When the entity changed last, in 100 ns since 1601-01-01 UTC (FILETIME).
+    #[serde(rename = "LastUpdateTime")]
+    pub last_update_time: u64,
+}

@@ -1,0 +1,45 @@
+//! Notifications (contract section 4).
+
+use crate::call::Kind;
+use crate::{Guid, Raw};
+
+/// Numbers of the notification types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum NotificationType {
+    /// Before a network is created.
+    NetworkPreCreate = 0x1,
+    /// After a network was created.
+    NetworkCreate = 0x2,
+    /// Before a network is deleted, whether or not that succeeds then.
+    NetworkPreDelete = 0x3,
+    /// After a network was deleted.
+    NetworkDelete = 0x4,
+    /// After a namespace was created.
+    NamespaceCreate = 0x5,
+    /// After a namespace was deleted.
+    NamespaceDelete = 0x6,
+    /// After an endpoint of the network was attached.
+    NetworkEndpointAttached = 0x9,
+    /// After an endpoint of the network was detached. The contract writes this number in hexadecimal.
+    NetworkEndpointDetached = 0x10,
+}
+
+/// Something that happened to an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The contract's notification, where it has one.
+    pub notification: Option<NotificationType>,
+    /// What happened, in a word: `pre-create`, `create`, `modify`, `attach`, `detach`, `pre-delete`, `delete`.
+    pub action: &'static str,
+    /// Kind of entity.
+    pub kind: Kind,
+    /// Which entity.
+    pub id: Guid,
+    /// The entity's owner, as its document says.
+    pub owner: String,
+    /// The entity's revision after the change.
+    pub revision: u64,
+    /// NotificationBase (4.2): `{"ID", "Flags", "Data"}`.
+    pub data: Raw,
+}
