@@ -1,1 +1,27 @@
-//! hcn-core
+//! The HCN service as a pure state machine.
+//!
+//! [`Engine`] takes calls and completions and answers with [`Action`]s; it does no I/O, reads no clock and
+//! draws no random numbers: those come in with the [`Context`] of each call. The way of a changing call:
+//!
+//! 1. [`decide`]: document + [`Registry`] + host facts → a [`Change`] of records, or an error;
+//! 2. [`compile`]: the kernel objects that the records meant before and mean after;
+//! 3. the difference is a [`Plan`](hcn_dataplane::Plan) that the data plane carries out while the records
+//!    stay reserved;
+//! 4. on success the change is published, on failure it is dropped.
+//!
+//! Reading calls ([`read`]) look at the published registry only, so that nothing unfinished is ever seen.
+
+pub mod compile;
+pub mod decide;
+mod engine;
+mod entity;
+mod names;
+pub mod pools;
+pub mod read;
+mod registry;
+mod text;
+
+pub use decide::Context;
+pub use engine::{Action, CallId, Engine, Failure, Job, Ticket};
+pub use entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Route, Subnet};
+pub use registry::{Registry, Table};

@@ -21,7 +21,9 @@ impl Version {
 }
 
 /// The version member of a document, told apart: absent and `{0,0}` mean different things (2.3).
-pub(crate) fn version<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Version>, D::Error> {
+pub(crate) fn version<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Version>, D::Error> {
     Option::<Version>::deserialize(deserializer)
 }
 
@@ -29,10 +31,20 @@ pub(crate) fn version<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// What the service knows of the entity's state.
-    #[serde(rename = "Data", default, deserialize_with = "given::raw", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Data",
+        default,
+        deserialize_with = "given::raw",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub data: Option<Raw>,
     /// References to what the entity stands on.
-    #[serde(rename = "Extra", default, deserialize_with = "given::raw", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Extra",
+        default,
+        deserialize_with = "given::raw",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub extra: Option<Raw>,
 }
 

@@ -17,7 +17,12 @@ pub struct Dns {
     )]
     pub domain: Option<String>,
     /// Search list.
-    #[serde(rename = "Search", default, deserialize_with = "given::texts", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Search",
+        default,
+        deserialize_with = "given::texts",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub search: Vec<String>,
     /// Server addresses, in order of preference.
     #[serde(
@@ -28,6 +33,11 @@ pub struct Dns {
     )]
     pub server_list: Vec<String>,
     /// Resolver options, as in resolv.conf(5).
-    #[serde(rename = "Options", default, deserialize_with = "given::texts", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Options",
+        default,
+        deserialize_with = "given::texts",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub options: Vec<String>,
 }

@@ -13,16 +13,36 @@ use crate::{Raw, given};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostComputeEndpoint {
     /// GUID.
-    #[serde(rename = "ID", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ID",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub id: Option<String>,
     /// Free text of the client.
-    #[serde(rename = "Owner", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Owner",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub owner: Option<String>,
     /// Need not be unique.
-    #[serde(rename = "Name", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Name",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub name: Option<String>,
     /// Revision; output only.
-    #[serde(rename = "Version", default, deserialize_with = "given::number", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Version",
+        default,
+        deserialize_with = "given::number",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub version: Option<u64>,
     /// Kept as it came.
     #[serde(
@@ -49,7 +69,12 @@ pub struct HostComputeEndpoint {
     )]
     pub host_compute_namespace: Option<String>,
     /// Policies, settings kept raw.
-    #[serde(rename = "Policies", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Policies",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub policies: Vec<EndpointPolicy>,
     /// Addresses; the order is kept.
     #[serde(
@@ -60,10 +85,20 @@ pub struct HostComputeEndpoint {
     )]
     pub ip_configurations: Vec<IpConfig>,
     /// DNS settings; the network's when absent.
-    #[serde(rename = "Dns", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Dns",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub dns: Option<Dns>,
     /// Routes; the subnet's default routes when absent.
-    #[serde(rename = "Routes", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Routes",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub routes: Vec<Route>,
     /// Written with dashes in upper case.
     #[serde(
@@ -77,10 +112,20 @@ pub struct HostComputeEndpoint {
     #[serde(rename = "Flags", default, skip_serializing_if = "EndpointFlags::is_empty")]
     pub flags: EndpointFlags,
     /// Life-cycle state (see [`State`]); output only.
-    #[serde(rename = "State", default, deserialize_with = "given::number", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "State",
+        default,
+        deserialize_with = "given::number",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub state: Option<u16>,
     /// Filled by the service.
-    #[serde(rename = "Health", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Health",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub health: Option<Health>,
     /// Version of the document.
     #[serde(

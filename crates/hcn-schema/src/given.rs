@@ -33,7 +33,9 @@ trait Shape<'de>: Sized {
     fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         match seq.next_element::<IgnoredAny>()? {
             None => Ok(None),
-            Some(_) => Err(Error::custom(format_args!("invalid type: sequence, expected {}", Self::EXPECTED))),
+            Some(_) => {
+                Err(Error::custom(format_args!("invalid type: sequence, expected {}", Self::EXPECTED)))
+            }
         }
     }
 }
@@ -64,7 +66,9 @@ impl<'de, T: Shape<'de>> Visitor<'de> for GivenVisitor<T> {
         T::from_number(number).unwrap_or_else(|| Err(E::invalid_type(unexpected, &self))).map(Some)
     }
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        T::from_bool(value).map(Some).ok_or_else(|| E::invalid_type(serde::de::Unexpected::Bool(value), &self))
+        T::from_bool(value)
+            .map(Some)
+            .ok_or_else(|| E::invalid_type(serde::de::Unexpected::Bool(value), &self))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::from_map(map)

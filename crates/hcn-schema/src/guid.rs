@@ -25,6 +25,14 @@ impl Guid {
         self.0.as_bytes()
     }
 
+    /// A version 4 GUID made of 122 of the given bits.
+    pub fn random_from(high: u64, low: u64) -> Self {
+        Self(
+            uuid::Builder::from_random_bytes((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+                .into_uuid(),
+        )
+    }
+
     /// The first 8 hex digits in lower case, as used in link names.
     pub fn short(self) -> String {
         let mut text = self.0.simple().to_string();
@@ -83,7 +91,9 @@ mod tests {
 
     #[test]
     fn refuses_other_forms() {
-        for text in ["", "{", "5F0B119063BE4E0CB974BD0F55675A42", "urn:uuid:5F0B1190-63BE-4E0C-B974-BD0F55675A42"] {
+        for text in
+            ["", "{", "5F0B119063BE4E0CB974BD0F55675A42", "urn:uuid:5F0B1190-63BE-4E0C-B974-BD0F55675A42"]
+        {
             assert!(text.parse::<Guid>().is_err(), "{text}");
         }
         assert!(format!("{{{UPPER}").parse::<Guid>().is_err());

@@ -122,7 +122,8 @@ impl HResult {
 
     /// The system message; ends with ". " as the messages of Windows do.
     pub fn text(self) -> String {
-        let text = Self::ALL.iter().find(|(code, ..)| *code == self).map_or("Unknown error.", |(.., text)| *text);
+        let text =
+            Self::ALL.iter().find(|(code, ..)| *code == self).map_or("Unknown error.", |(.., text)| *text);
         format!("{text} ")
     }
 }
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_facility_is_complete_and_in_order() {
-        let facility: Vec<u32> = HResult::ALL.iter().map(|(c, ..)| c.0).filter(|c| c >> 16 == 0x803b).collect();
+        let facility: Vec<u32> =
+            HResult::ALL.iter().map(|(c, ..)| c.0).filter(|c| c >> 16 == 0x803b).collect();
         let expected: Vec<u32> = (0x803b_0001..=0x803b_0037).collect();
         assert_eq!(facility, expected);
     }

@@ -37,10 +37,13 @@ pub use raw::Raw;
 /// [`HResult::INVALID_JSON`] with the JSON path and what was expected there.
 pub fn parse<'de, T: serde::Deserialize<'de>>(text: &'de str) -> Result<T> {
     if !text.trim_start().starts_with('{') {
-        return Err(Error::new(HResult::INVALID_JSON, "the document is not a JSON object").expected("an object"));
+        return Err(
+            Error::new(HResult::INVALID_JSON, "the document is not a JSON object").expected("an object")
+        );
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Error::from_json(&error))?;
+    let value =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Error::from_json(&error))?;
     deserializer
         .end()
         .map_err(|error| Error::new(HResult::INVALID_JSON, format!("text after the document: {error}")))?;

@@ -30,7 +30,10 @@ impl<R: Enumeration> ModifyRequest<R> {
     /// # Errors
     /// [`HResult::REQUEST_UNSUPPORTED`] for names that the contract does not have.
     pub fn target(&self) -> Result<(R, ModifyRequestType)> {
-        Ok((known(self.resource_type.as_ref(), "ResourceType")?, known(self.request_type.as_ref(), "RequestType")?))
+        Ok((
+            known(self.resource_type.as_ref(), "ResourceType")?,
+            known(self.request_type.as_ref(), "RequestType")?,
+        ))
     }
 
     /// The settings as a document of type `T`.

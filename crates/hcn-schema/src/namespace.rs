@@ -10,16 +10,36 @@ use crate::{Raw, given};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostComputeNamespace {
     /// GUID.
-    #[serde(rename = "ID", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ID",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub id: Option<String>,
     /// Free text of the client.
-    #[serde(rename = "Owner", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Owner",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub owner: Option<String>,
     /// Free text of the client.
-    #[serde(rename = "Name", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Name",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub name: Option<String>,
     /// Revision; output only.
-    #[serde(rename = "Version", default, deserialize_with = "given::number", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Version",
+        default,
+        deserialize_with = "given::number",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub version: Option<u64>,
     /// Kept as it came.
     #[serde(
@@ -46,13 +66,28 @@ pub struct HostComputeNamespace {
     )]
     pub namespace_guid: Option<String>,
     /// Host when absent.
-    #[serde(rename = "Type", default, deserialize_with = "given::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Type",
+        default,
+        deserialize_with = "given::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<OneOf<NamespaceType>>,
     /// What is in the namespace, in the order of adding; output only.
-    #[serde(rename = "Resources", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Resources",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resources: Vec<NamespaceResource>,
     /// Filled by the service.
-    #[serde(rename = "Health", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Health",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub health: Option<Health>,
     /// Version of the document.
     #[serde(
@@ -68,10 +103,20 @@ pub struct HostComputeNamespace {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceResource {
     /// What it is.
-    #[serde(rename = "Type", default, deserialize_with = "given::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Type",
+        default,
+        deserialize_with = "given::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<NamespaceResourceType>,
     /// Which one it is.
-    #[serde(rename = "Data", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Data",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub data: Option<ResourceData>,
 }
 

@@ -13,16 +13,36 @@ use crate::{Raw, given};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostComputeNetwork {
     /// GUID.
-    #[serde(rename = "ID", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ID",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub id: Option<String>,
     /// Free text of the client.
-    #[serde(rename = "Owner", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Owner",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub owner: Option<String>,
     /// Unique among networks.
-    #[serde(rename = "Name", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Name",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub name: Option<String>,
     /// Revision; output only.
-    #[serde(rename = "Version", default, deserialize_with = "given::number", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Version",
+        default,
+        deserialize_with = "given::number",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub version: Option<u64>,
     /// Kept as it came.
     #[serde(
@@ -33,25 +53,55 @@ pub struct HostComputeNetwork {
     )]
     pub additional_params: Option<Raw>,
     /// How the network realises itself; NAT when absent.
-    #[serde(rename = "Type", default, deserialize_with = "given::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Type",
+        default,
+        deserialize_with = "given::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<OneOf<NetworkMode>>,
     /// Policies, settings kept raw.
-    #[serde(rename = "Policies", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Policies",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub policies: Vec<NetworkPolicy>,
     /// Where endpoints get their MAC addresses from.
-    #[serde(rename = "MacPool", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "MacPool",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub mac_pool: Option<MacPool>,
     /// Default DNS settings of endpoints.
-    #[serde(rename = "Dns", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Dns",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub dns: Option<Dns>,
     /// Address management.
-    #[serde(rename = "Ipams", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Ipams",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ipams: Vec<Ipam>,
     /// Flags; written as a number.
     #[serde(rename = "Flags", default, skip_serializing_if = "NetworkFlags::is_empty")]
     pub flags: NetworkFlags,
     /// Filled by the service.
-    #[serde(rename = "Health", default, deserialize_with = "given::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Health",
+        default,
+        deserialize_with = "given::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub health: Option<Health>,
     /// Version of the document.
     #[serde(
@@ -67,7 +117,12 @@ pub struct HostComputeNetwork {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MacPool {
     /// Ranges, in order of use.
-    #[serde(rename = "Ranges", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Ranges",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ranges: Vec<MacRange>,
 }
 
@@ -96,10 +151,20 @@ pub struct MacRange {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ipam {
     /// Static when absent.
-    #[serde(rename = "Type", default, deserialize_with = "given::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Type",
+        default,
+        deserialize_with = "given::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<IpamType>,
     /// Subnets.
-    #[serde(rename = "Subnets", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Subnets",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub subnets: Vec<Subnet>,
 }
 
@@ -107,7 +172,12 @@ pub struct Ipam {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// GUID; generated by the service.
-    #[serde(rename = "ID", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ID",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub id: Option<String>,
     /// CIDR; returned exactly as it came (flannel compares the text).
     #[serde(
@@ -118,13 +188,28 @@ pub struct Subnet {
     )]
     pub ip_address_prefix: Option<String>,
     /// VLAN and VSID.
-    #[serde(rename = "Policies", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Policies",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub policies: Vec<SubnetPolicy>,
     /// The first default route of a family gives its gateway.
-    #[serde(rename = "Routes", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Routes",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub routes: Vec<Route>,
     /// Parts of the prefix.
-    #[serde(rename = "IpSubnets", default, deserialize_with = "given::objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "IpSubnets",
+        default,
+        deserialize_with = "given::objects",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ip_subnets: Vec<IpSubnet>,
     /// Flags; written as a number.
     #[serde(rename = "Flags", default, skip_serializing_if = "SubnetFlags::is_empty")]
@@ -135,7 +220,12 @@ pub struct Subnet {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpSubnet {
     /// GUID; generated by the service.
-    #[serde(rename = "ID", default, deserialize_with = "given::text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ID",
+        default,
+        deserialize_with = "given::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub id: Option<String>,
     /// CIDR; returned exactly as it came.
     #[serde(

@@ -13,7 +13,12 @@ use crate::{Raw, given};
 ))]
 pub struct Policy<T> {
     /// What kind of policy it is.
-    #[serde(rename = "Type", default = "none", deserialize_with = "given::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Type",
+        default = "none",
+        deserialize_with = "given::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<OneOf<T>>,
     /// Its settings, as the client wrote them. Very old documents call them `Data`.
     #[serde(
@@ -52,10 +57,20 @@ pub type EndpointPolicy = Policy<EndpointPolicyType>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetPolicy {
     /// What kind of policy it is.
-    #[serde(rename = "Type", default, deserialize_with = "given::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Type",
+        default,
+        deserialize_with = "given::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<OneOf<SubnetPolicyType>>,
     /// Its settings, as the client wrote them.
-    #[serde(rename = "Settings", default, deserialize_with = "given::settings", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Settings",
+        default,
+        deserialize_with = "given::settings",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub settings: Option<Raw>,
     /// The flat form of the one setting.
     #[serde(

@@ -1,0 +1,59 @@
+//! The kernel objects of an endpoint: none while it is not attached; then a veth pair with its addresses and
+//! routes.
+
+use hcn_dataplane::{Address, LinkId, Netns, Object, Route, Veth};
+use hcn_schema::call::Kind;
+use hcn_schema::enums::NamespaceType;
+use ipnet::IpNet;
+
+use crate::entity::{Endpoint, Namespace};
+use crate::names;
+use crate::registry::Registry;
+
+/// What the kernel takes for an IPv6 route whose metric is zero.
+const IPV6_METRIC: u32 = 1024;
+
+pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
+    let namespace = endpoint.namespace.and_then(|id| registry.namespaces.get(id));
+    let network = registry.networks.get(endpoint.network);
+    let (Some(namespace), Some(network), Some(interface)) = (namespace, network, &endpoint.interface) else {
+        return Vec::new();
+    };
+    let in_host = namespace.kind == NamespaceType::HostDefault;
+    let netns = if in_host { Netns::Host } else { Netns::Named(namespace.file()) };
+    let link = LinkId { netns, name: interface.clone() };
+    let name = endpoint.document.name.as_deref().unwrap_or_default();
+    let mut objects = vec![Object::Veth(Veth {
+        name: endpoint.veth.clone(),
+        alias: names::alias(Kind::Endpoint, endpoint.meta.id, name),
+        bridge: network.bridge.clone(),
+        peer: link.clone(),
+        mac: endpoint.mac,
+        mtu: network.mtu,
+        ipv6: network.has_ipv6(),
+    })];
+    for address in &endpoint.addresses {
+        // In the host's own namespace the bridge has the prefix's route already.
+        let address = if in_host { IpNet::from(address.addr()) } else { *address };
+        objects.push(Object::Address(Address { link: link.clone(), address, prefix_route: !in_host }));
+    }
+    if !in_host {
+        let routes = endpoint.routes.iter().map(|route| Route {
+            link: link.clone(),
+            destination: route.destination,
+            gateway: route.gateway,
+            metric: metric(namespace, interface, route),
+        });
+        objects.extend(routes.map(Object::Route));
+    }
+    objects
+}
+
+/// The given metric, else one by which the routes of the first interface win over those of the next: the
+/// kernel would refuse a second route that differs in nothing else.
+fn metric(namespace: &Namespace, interface: &str, route: &crate::entity::Route) -> u32 {
+    let base = if route.destination.addr().is_ipv4() { 0 } else { IPV6_METRIC };
+    let index: u32 = interface.trim_start_matches("eth").parse().unwrap_or_default();
+    debug_assert_eq!(namespace.kind, NamespaceType::Host);
+    route.metric.map_or(base, u32::from) + index
+}

@@ -1,0 +1,50 @@
+//! The kernel objects of a namespace of type Host: a named network namespace and its resolver configuration.
+
+use hcn_dataplane::{NetnsFile, Object, Resolver};
+use hcn_schema::dns::Dns;
+use hcn_schema::enums::NamespaceType;
+
+use crate::entity::Namespace;
+use crate::registry::Registry;
+
+pub(super) fn objects(registry: &Registry, namespace: &Namespace) -> Vec<Object> {
+    if namespace.kind != NamespaceType::Host {
+        return Vec::new();
+    }
+    let mut objects = vec![Object::Netns(NetnsFile { name: namespace.file() })];
+    let settings = namespace.endpoints().filter_map(|id| registry.endpoints.get(id)?.document.dns.as_ref());
+    let contents = resolv_conf(settings);
+    if !contents.is_empty() {
+        objects.push(Object::Resolver(Resolver { netns: namespace.file(), contents }));
+    }
+    objects
+}
+
+/// resolv.conf(5) of the settings together, in the order of the endpoints.
+fn resolv_conf<'a>(settings: impl Iterator<Item = &'a Dns>) -> String {
+    let (mut servers, mut search, mut options) = (Vec::new(), Vec::new(), Vec::new());
+    for dns in settings {
+        add_new(&mut servers, dns.server_list.iter());
+        add_new(&mut search, dns.domain.iter().chain(&dns.search));
+        add_new(&mut options, dns.options.iter());
+    }
+    let mut contents = String::new();
+    for server in servers {
+        contents.push_str(&format!("nameserver {server}\n"));
+    }
+    for (keyword, words) in [("search", search), ("options", options)] {
+        if !words.is_empty() {
+            contents.push_str(&format!("{keyword} {}\n", words.join(" ")));
+        }
+    }
+    contents
+}
+
+/// Adds what is not there yet. A word with white space in it would be read as something else: it is left out.
+fn add_new<'a>(words: &mut Vec<&'a str>, new: impl Iterator<Item = &'a String>) {
+    for word in new {
+        if !words.contains(&word.as_str()) && !word.contains(char::is_whitespace) {
+            words.push(word);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Decide: a call and the records → what changes, or why not. All validation and all allocation happen here,
+//! before anything is touched.
+
+mod endpoint;
+mod namespace;
+mod network;
+mod policies;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hcn_dataplane::{HostFacts, Mac};
+use hcn_schema::base::Version;
+use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::notification::{Event, NotificationType};
+use hcn_schema::{Error, Guid, HResult, Raw};
+
+use crate::entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network};
+use crate::registry::Registry;
+
+/// What a decision needs besides the call and the records: everything that is not pure.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Monotonic time.
+    pub now: std::time::Duration,
+    /// Wall-clock time as FILETIME: 100 ns since 1601-01-01 UTC.
+    pub filetime: u64,
+    /// Fresh identifiers: the entity's own if the client gives none, and seeds for its parts.
+    pub fresh_id: Guid,
+    /// What the host looks like.
+    pub host: Arc<HostFacts>,
+}
+
+/// What a call does.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    /// Records.
+    pub change: Change,
+    /// What the client gets once it is done.
+    pub answer: Answer,
+    /// Events before anything happens.
+    pub before: Vec<Event>,
+    /// Events once it is done.
+    pub after: Vec<Event>,
+    /// Where the pools' searches went.
+    pub cursors: Cursors,
+}
+
+impl Decision {
+    fn new(change: Change, answer: Answer) -> Self {
+        Self { change, answer, before: Vec::new(), after: Vec::new(), cursors: Cursors::default() }
+    }
+}
+
+/// Why a call is not decided.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It fails.
+    Error(Error),
+    /// It concerns an entity that is being changed; decide again when that is over.
+    Wait(EntityKey),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+type Outcome<T> = Result<T, Refusal>;
+
+/// Where the search for the next free value goes on, per pool.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cursors {
+    /// By subnet.
+    pub addresses: HashMap<Guid, IpAddr>,
+    /// By network.
+    pub macs: HashMap<Guid, Mac>,
+}
+
+/// What a decision looks at.
+pub(crate) struct View<'a> {
+    /// Records, reservations of pending calls included.
+    pub registry: &'a Registry,
+    /// Entities that are being changed.
+    pub busy: &'a HashSet<EntityKey>,
+    /// Last results of the pools.
+    pub cursors: &'a Cursors,
+    /// Time, randomness, host.
+    pub context: &'a Context,
+    /// The incarnation of an entity that this call makes.
+    pub next_incarnation: u64,
+}
+
+/// Decides a changing call.
+pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
+    match (call.kind, &call.verb) {
+        (kind, Verb::Create { id, parent, document }) => {
+            let document = document.as_deref();
+            match kind {
+                Kind::Network => network::create(view, *id, document),
+                Kind::Endpoint => endpoint::create(view, *id, *parent, document),
+                Kind::Namespace => namespace::create(view, *id, document),
+            }
+        }
+        (kind, Verb::Modify { target, document }) => {
+            let document = document.as_deref();
+            match kind {
+                Kind::Network => network::modify(view, *target, document),
+                Kind::Endpoint => endpoint::modify(view, *target, document),
+                Kind::Namespace => namespace::modify(view, *target, document),
+            }
+        }
+        (kind, Verb::Delete { id }) => match kind {
+            Kind::Network => network::delete(view, *id),
+            Kind::Endpoint => endpoint::delete(view, *id),
+            Kind::Namespace => namespace::delete(view, *id),
+        },
+        (_, Verb::Enumerate { .. } | Verb::Open { .. } | Verb::Query { .. }) => Err(Refusal::Error(
+            Error::new(HResult::INVALID_ARGUMENT, "reading calls are answered from the published records"),
+        )),
+    }
+}
+
+impl View<'_> {
+    /// Waits for an entity that is being changed.
+    fn settled(&self, kind: Kind, id: Guid) -> Outcome<()> {
+        let key = EntityKey { kind, id };
+        if self.busy.contains(&key) { Err(Refusal::Wait(key)) } else { Ok(()) }
+    }
+
+    fn network(&self, target: Reference) -> Outcome<&Arc<Network>> {
+        self.settled(Kind::Network, target.id)?;
+        let network = self.registry.networks.get(target.id);
+        let network = network.ok_or_else(|| missing(Kind::Network, target))?;
+        check_target(Kind::Network, target, &network.meta)?;
+        Ok(network)
+    }
+
+    fn endpoint(&self, target: Reference) -> Outcome<&Arc<Endpoint>> {
+        self.settled(Kind::Endpoint, target.id)?;
+        let endpoint = self.registry.endpoints.get(target.id);
+        let endpoint = endpoint.ok_or_else(|| missing(Kind::Endpoint, target))?;
+        check_target(Kind::Endpoint, target, &endpoint.meta)?;
+        Ok(endpoint)
+    }
+
+    fn namespace(&self, target: Reference) -> Outcome<&Arc<Namespace>> {
+        self.settled(Kind::Namespace, target.id)?;
+        let namespace = self.registry.namespaces.get(target.id);
+        let namespace = namespace.ok_or_else(|| missing(Kind::Namespace, target))?;
+        check_target(Kind::Namespace, target, &namespace.meta)?;
+        Ok(namespace)
+    }
+
+    /// The ID of a new entity: the call's wins over the document's (B3), else a fresh one. Waits while an
+    /// entity of that ID is being changed.
+    fn new_id(&self, kind: Kind, given: Option<Guid>, document: Option<&str>) -> Outcome<Guid> {
+        let given = given.filter(|id| !id.is_zero());
+        let in_document = document.map(|text| crate::text::guid(text, "ID")).transpose()?;
+        let id = given.or(in_document.filter(|id| !id.is_zero())).unwrap_or(self.context.fresh_id);
+        self.settled(kind, id)?;
+        Ok(id)
+    }
+
+    fn new_meta(&self, id: Guid) -> Meta {
+        Meta {
+            id,
+            incarnation: self.next_incarnation,
+            revision: 1,
+            updated: self.context.filetime,
+            degraded: None,
+        }
+    }
+}
+
+/// Parses the document of a Create call.
+fn document<T>(text: Option<&str>, version: impl Fn(&T) -> Option<Version>) -> Outcome<T>
+where
+    T: serde::de::DeserializeOwned,
+{
+    let text = text
+        .ok_or_else(|| Error::new(HResult::INVALID_JSON, "there is no document").expected("a JSON object"))?;
+    let document: T = hcn_schema::parse(text)?;
+    match version(&document) {
+        // {0,0} is what Go clients send that leave the version alone (2.3).
+        Some(Version { major: 0 | 2, .. }) => Ok(document),
+        Some(Version { major: 1, .. }) | None => Err(Refusal::Error(
+            Error::new(
+                HResult::REQUEST_UNSUPPORTED,
+                "this is a version 1 document (no SchemaVersion, or Major 1); this service takes version 2",
+            )
+            .at("SchemaVersion")
+            .expected("{\"Major\":2,\"Minor\":0}"),
+        )),
+        Some(_) => Err(Refusal::Error(
+            Error::new(HResult::REQUEST_UNSUPPORTED, "there is no such schema version")
+                .at("SchemaVersion.Major")
+                .expected("2"),
+        )),
+    }
+}
+
+/// The text of a modify request.
+fn request(text: Option<&str>) -> Outcome<&str> {
+    Ok(text
+        .ok_or_else(|| Error::new(HResult::INVALID_JSON, "there is no request").expected("a JSON object"))?)
+}
+
+/// The error for an entity that is not there (3.6), or whose handle outlived it (1.2).
+pub(crate) fn missing(kind: Kind, target: Reference) -> Error {
+    if target.incarnation.is_some() {
+        // A client that modifies an endpoint whose network was deleted expects to hear of the endpoint.
+        let code = match kind {
+            Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
+            Kind::Network | Kind::Namespace => HResult::OBJECT_USED_AFTER_UNLOAD,
+        };
+        return Error::new(code, format!("the {kind} {} of this handle was deleted", target.id));
+    }
+    let code = match kind {
+        Kind::Network => HResult::NETWORK_NOT_FOUND,
+        Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
+        Kind::Namespace => HResult::NOT_FOUND,
+    };
+    Error::new(code, format!("there is no {kind} {}", target.id))
+}
+
+/// Refuses a handle of an earlier incarnation, and changes of a degraded entity.
+fn check_target(kind: Kind, target: Reference, meta: &Meta) -> Outcome<()> {
+    check_incarnation(kind, target, meta)?;
+    match meta.degraded {
+        None => Ok(()),
+        Some(code) => Err(Refusal::Error(Error::new(
+            HResult::DEGRADED_OPERATION,
+            format!("the {kind} {} is degraded ({code}); the service is repairing it", meta.id),
+        ))),
+    }
+}
+
+/// Refuses a handle of an earlier incarnation.
+pub(crate) fn check_incarnation(kind: Kind, target: Reference, meta: &Meta) -> hcn_schema::Result<()> {
+    match target.incarnation {
+        Some(incarnation) if incarnation != meta.incarnation => Err(Error::new(
+            HResult::OBJECT_USED_AFTER_UNLOAD,
+            format!("the {kind} {} of this handle was deleted and made again", target.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What an event says of an entity as it is now.
+fn event(action: &'static str, notification: Option<NotificationType>, entity: &Entity) -> Event {
+    let meta = entity.meta();
+    let flags = match entity {
+        Entity::Network(network) => network.document.flags.0,
+        Entity::Endpoint(_) | Entity::Namespace(_) => 0,
+    };
+    let data = match (notification, entity) {
+        (
+            Some(NotificationType::NetworkEndpointAttached | NotificationType::NetworkEndpointDetached),
+            Entity::Endpoint(endpoint),
+        ) => serde_json::json!({"ID": meta.id, "Flags": flags, "Data": {"NetworkId": endpoint.network}}),
+        _ => serde_json::json!({"ID": meta.id, "Flags": flags}),
+    };
+    Event {
+        notification,
+        action,
+        kind: entity.kind(),
+        id: meta.id,
+        owner: entity.owner().to_owned(),
+        revision: meta.revision,
+        data: Raw::of(&data),
+    }
+}

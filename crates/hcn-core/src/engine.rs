@@ -1,0 +1,266 @@
+//! The state machine: calls and completions in, actions out.
+//!
+//! A changing call is decided at once against the *working* records, which hold the reservations of all calls
+//! under way. Its entities are busy until the data plane is done; a call that needs a busy entity waits in
+//! that entity's queue, until its deadline. Success publishes the change, failure takes it back.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use hcn_dataplane::{Plan, diff};
+use hcn_schema::call::{Answer, Call};
+use hcn_schema::notification::Event;
+use hcn_schema::{Error, HResult, Result};
+
+use crate::compile;
+use crate::decide::{Context, Cursors, Refusal, View, decide};
+use crate::entity::{Change, EntityKey, Step};
+use crate::registry::Registry;
+
+/// How long a call waits for entities that others are changing.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long after a failed repair the next one is tried.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A call, as its caller knows it.
+pub type CallId = u64;
+
+/// A job, as the engine knows it.
+pub type Ticket = u64;
+
+/// What the daemon must do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Tell subscribers.
+    Announce(Event),
+    /// Carry a plan out and make its change durable, then call [`Engine::finish`].
+    Start(Job),
+    /// Make a change visible to readers.
+    Publish(Change),
+    /// Answer a call.
+    Reply(CallId, Result<Answer>),
+}
+
+/// Work for the data plane.
+#[derive(Debug)]
+pub struct Job {
+    /// To be given back with the result.
+    pub ticket: Ticket,
+    /// What to do.
+    pub plan: Plan,
+    /// The records to make durable beside it.
+    pub change: Change,
+}
+
+/// Why a job failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the client is told.
+    pub error: Error,
+    /// What of the plan could not be taken back.
+    pub left: Option<Plan>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// Who waits for it; a repair has no one.
+    call: Option<(CallId, Answer)>,
+    change: Change,
+    after: Vec<Event>,
+    /// The repair that this job is.
+    repair: bool,
+}
+
+#[derive(Debug)]
+struct Parked {
+    id: CallId,
+    call: Call,
+    context: Context,
+    deadline: Duration,
+}
+
+/// Something that could not be undone and is tried again.
+#[derive(Debug)]
+struct Repair {
+    plan: Plan,
+    /// The records once it is done.
+    change: Change,
+    due: Duration,
+}
+
+/// The service's state.
+#[derive(Debug, Default)]
+pub struct Engine {
+    working: Registry,
+    busy: HashSet<EntityKey>,
+    pending: HashMap<Ticket, Pending>,
+    parked: HashMap<EntityKey, VecDeque<Parked>>,
+    repairs: VecDeque<Repair>,
+    cursors: Cursors,
+    last_incarnation: u64,
+    last_ticket: Ticket,
+}
+
+impl Engine {
+    /// A service without entities.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The records, reservations included.
+    pub fn working(&self) -> &Registry {
+        &self.working
+    }
+
+    /// Whether any job is under way.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Decides a changing call, or lets it wait.
+    pub fn submit(&mut self, id: CallId, call: Call, context: Context) -> Vec<Action> {
+        let deadline = context.now + WAIT_LIMIT;
+        let mut actions = Vec::new();
+        self.decide(Parked { id, call, context, deadline }, &mut actions);
+        actions
+    }
+
+    fn decide(&mut self, parked: Parked, actions: &mut Vec<Action>) {
+        let view = View {
+            registry: &self.working,
+            busy: &self.busy,
+            cursors: &self.cursors,
+            context: &parked.context,
+            next_incarnation: self.last_incarnation + 1,
+        };
+        let decision = match decide(&view, &parked.call) {
+            Ok(decision) => decision,
+            Err(Refusal::Error(error)) => return actions.push(Action::Reply(parked.id, Err(error))),
+            Err(Refusal::Wait(key)) => return self.parked.entry(key).or_default().push_back(parked),
+        };
+        self.last_incarnation += 1;
+        self.cursors.addresses.extend(decision.cursors.addresses);
+        self.cursors.macs.extend(decision.cursors.macs);
+        if decision.change.steps.is_empty() {
+            return actions.push(Action::Reply(parked.id, Ok(decision.answer)));
+        }
+        actions.extend(decision.before.into_iter().map(Action::Announce));
+        let from = compile::touched(&self.working, &decision.change);
+        self.working.apply(&decision.change);
+        let plan = diff(&from, &compile::touched(&self.working, &decision.change));
+        let call = Some((parked.id, decision.answer));
+        self.start(
+            plan,
+            Pending { call, change: decision.change, after: decision.after, repair: false },
+            actions,
+        );
+    }
+
+    fn start(&mut self, plan: Plan, pending: Pending, actions: &mut Vec<Action>) {
+        self.last_ticket += 1;
+        self.busy.extend(pending.change.keys());
+        actions.push(Action::Start(Job { ticket: self.last_ticket, plan, change: pending.change.clone() }));
+        self.pending.insert(self.last_ticket, pending);
+    }
+
+    /// A job is done.
+    pub fn finish(
+        &mut self,
+        ticket: Ticket,
+        result: std::result::Result<(), Failure>,
+        now: Duration,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(pending) = self.pending.remove(&ticket) else { return actions };
+        let keys: Vec<EntityKey> = pending.change.keys().collect();
+        for key in &keys {
+            self.busy.remove(key);
+        }
+        match result {
+            Ok(()) => self.succeed(pending, &mut actions),
+            Err(failure) => self.fail(pending, failure, now, &mut actions),
+        }
+        for key in keys {
+            // Whoever waited decides again, in the order of arrival; it may come to wait for another entity.
+            for parked in self.parked.remove(&key).unwrap_or_default() {
+                self.decide(parked, &mut actions);
+            }
+        }
+        actions
+    }
+
+    fn succeed(&mut self, pending: Pending, actions: &mut Vec<Action>) {
+        if pending.repair {
+            self.working.apply(&pending.change);
+        }
+        actions.push(Action::Publish(pending.change));
+        if let Some((id, answer)) = pending.call {
+            actions.push(Action::Reply(id, Ok(answer)));
+        }
+        actions.extend(pending.after.into_iter().map(Action::Announce));
+    }
+
+    fn fail(&mut self, pending: Pending, failure: Failure, now: Duration, actions: &mut Vec<Action>) {
+        let due = now + REPAIR_INTERVAL;
+        if pending.repair {
+            let plan = failure.left.unwrap_or_default();
+            self.repairs.push_back(Repair { plan, change: pending.change, due });
+            return;
+        }
+        self.working.apply(&pending.change.inverse());
+        if let Some(plan) = failure.left {
+            let (marked, repaired) = degrade(&pending.change, failure.error.code);
+            self.working.apply(&marked);
+            actions.push(Action::Publish(marked));
+            self.repairs.push_back(Repair { plan, change: repaired, due });
+        }
+        if let Some((id, _)) = pending.call {
+            actions.push(Action::Reply(id, Err(failure.error)));
+        }
+    }
+
+    /// Time passes: calls that waited too long fail, repairs that are due are tried.
+    pub fn tick(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for queue in self.parked.values_mut() {
+            queue.retain(|parked| {
+                let in_time = now < parked.deadline;
+                if !in_time {
+                    let message = "the call waited too long for an entity that others are changing";
+                    actions.push(Action::Reply(parked.id, Err(Error::new(HResult::TIMEOUT, message))));
+                }
+                in_time
+            });
+        }
+        self.parked.retain(|_, queue| !queue.is_empty());
+        for _ in 0..self.repairs.len() {
+            let Some(repair) = self.repairs.pop_front() else { break };
+            if repair.due <= now {
+                let pending = Pending { call: None, change: repair.change, after: Vec::new(), repair: true };
+                self.start(repair.plan, pending, &mut actions);
+            } else {
+                self.repairs.push_back(repair);
+            }
+        }
+        actions
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn next_tick(&self) -> Option<Duration> {
+        let deadlines = self.parked.values().flatten().map(|parked| parked.deadline);
+        deadlines.chain(self.repairs.iter().map(|repair| repair.due)).min()
+    }
+}
+
+/// A change that failed and could not be taken back whole: the records that show it, and the records once the
+/// rest is repaired. An entity that was to be made stays visible until nothing of it is left.
+fn degrade(change: &Change, code: HResult) -> (Change, Change) {
+    let (mut marked, mut repaired) = (Change::default(), Change::default());
+    for Step { before, after } in &change.steps {
+        let shown = before.as_ref().or(after.as_ref()).map(|entity| entity.with_degraded(Some(code)));
+        marked.steps.push(Step { before: before.clone(), after: shown.clone() });
+        repaired.steps.push(Step { before: shown, after: before.clone() });
+    }
+    (marked, repaired)
+}

@@ -1,0 +1,57 @@
+//! Names of kernel objects, derived from IDs.
+
+use hcn_dataplane::Mac;
+use hcn_schema::Guid;
+use hcn_schema::call::Kind;
+
+use crate::registry::Registry;
+
+/// The longest link alias that the kernel takes, in bytes.
+const ALIAS_LIMIT: usize = 255;
+
+/// A free interface name: `prefix` and the first 8 hex digits of the ID; when another entity has that name
+/// (IDs that were made by hand often begin alike), 8 hex digits of a hash instead.
+pub(crate) fn link(registry: &Registry, prefix: &str, id: Guid) -> String {
+    let first = format!("{prefix}{}", id.short());
+    let hashed = (0u64..).map(|salt| format!("{prefix}{:08x}", hash(id, salt) >> 32));
+    std::iter::once(first.clone()).chain(hashed).find(|name| !registry.link_is_used(name)).unwrap_or(first)
+}
+
+/// The link alias by which an administrator, and a later start of the service, knows what a link is.
+pub(crate) fn alias(kind: Kind, id: Guid, name: &str) -> String {
+    let printable: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut alias = format!("hcn {kind} {id} {printable}").trim_end().to_owned();
+    while alias.len() > ALIAS_LIMIT {
+        alias.pop();
+    }
+    alias
+}
+
+/// The address of a network's bridge: locally administered, unicast, the same for the same ID.
+pub(crate) fn bridge_mac(id: Guid) -> Mac {
+    let [a, b, c, d, e, ..] = hash(id, u64::MAX).to_be_bytes();
+    Mac([0x02, a, b, c, d, e])
+}
+
+/// FNV-1a over the ID and a salt, finished by a multiply-xorshift so that every bit depends on all input.
+pub(crate) fn hash(id: Guid, salt: u64) -> u64 {
+    let bytes = id.as_bytes().iter().copied().chain(salt.to_le_bytes());
+    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ (mixed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_cut_at_a_character() {
+        let id = "5F0B1190-63BE-4E0C-B974-BD0F55675A42".parse().unwrap();
+        let long = alias(Kind::Network, id, &"ü".repeat(300));
+        assert!(long.len() <= 255 && long.len() > 252, "{}", long.len());
+        assert_eq!(alias(Kind::Endpoint, id, "a\nb\0"), format!("hcn endpoint {id} a b"));
+    }
+}
