@@ -1,2 +1,64 @@
-//! stub
-fn main() {}
+//! hcnd, the Host Compute Network service for Linux: what was typed, and who does it.
+
+mod sandbox;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use hcnd::config::Config;
+use hcnd::daemon;
+
+/// The Host Compute Network service for Linux.
+#[derive(Debug, Parser)]
+#[command(name = "hcnd", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What the service itself understands.
+#[derive(Debug, Args)]
+struct DaemonArgs {
+    /// Read the configuration from this TOML file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen on this unix socket [default: the configuration's, else /run/hcnd/hcnd.sock].
+    #[arg(long, value_name = "PATH", env = "HCND_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Sandbox(sandbox::SandboxArgs),
+    #[command(hide = true)]
+    SandboxInit(sandbox::InitArgs),
+    #[command(hide = true)]
+    SandboxExec(sandbox::ExecArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        // These fork and unshare, so they come before any runtime or thread.
+        Some(Command::Sandbox(args)) => sandbox::run(&args),
+        Some(Command::SandboxInit(args)) => sandbox::run_init(&args),
+        Some(Command::SandboxExec(args)) => sandbox::run_exec(&args),
+        None => serve(&cli.daemon),
+    }
+}
+
+fn serve(args: &DaemonArgs) -> ExitCode {
+    let served = Config::load(args.config.as_deref(), args.socket.as_deref()).and_then(|config| daemon::run(&config));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may be what failed, so this goes past it. A closed stderr leaves nobody to tell.
+            let _ = writeln!(std::io::stderr(), "hcnd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

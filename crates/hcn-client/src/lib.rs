@@ -1,1 +1,18 @@
-//! hcn-client
+//! The Rust client of hcnd, blocking ([`blocking::Client`]) and async ([`Client`]).
+//!
+//! Both speak the same requests ([`Request`]): the seven verbs on every kind of entity, or any method by its name.
+//! Documents go in as texts, also malformed ones, and come back byte for byte.
+
+pub mod blocking;
+mod client;
+mod error;
+mod reply;
+mod request;
+
+pub use client::{Client, Events};
+pub use error::{Error, ErrorClass, Result};
+pub use hcn_ipc::params::{DISCONNECT, EventReply as Event};
+pub use hcn_ipc::{DEFAULT_SOCKET, SOCKET_VARIABLE, default_socket};
+pub use hcn_schema::call::Kind;
+pub use hcn_schema::{Guid, HResult, Raw};
+pub use request::{Created, Request, Target};

@@ -56,8 +56,8 @@ pub struct Job {
 /// Why a job failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// What the client is told.
-    pub error: Error,
+    /// What the client is told; the code comes from what was being done.
+    pub message: String,
     /// What of the plan could not be taken back.
     pub left: Option<Plan>,
 }
@@ -66,6 +66,10 @@ pub struct Failure {
 struct Pending {
     /// Who waits for it; a repair has no one.
     call: Option<(CallId, Answer)>,
+    /// The code if the data plane or the store fails.
+    failure_code: HResult,
+    /// Where the pools go on if it succeeds; until then the reservations keep others off.
+    cursors: Cursors,
     change: Change,
     after: Vec<Event>,
     /// The repair that this job is.
@@ -140,8 +144,6 @@ impl Engine {
             Err(Refusal::Wait(key)) => return self.parked.entry(key).or_default().push_back(parked),
         };
         self.last_incarnation += 1;
-        self.cursors.addresses.extend(decision.cursors.addresses);
-        self.cursors.macs.extend(decision.cursors.macs);
         if decision.change.steps.is_empty() {
             return actions.push(Action::Reply(parked.id, Ok(decision.answer)));
         }
@@ -149,12 +151,15 @@ impl Engine {
         let from = compile::touched(&self.working, &decision.change);
         self.working.apply(&decision.change);
         let plan = diff(&from, &compile::touched(&self.working, &decision.change));
-        let call = Some((parked.id, decision.answer));
-        self.start(
-            plan,
-            Pending { call, change: decision.change, after: decision.after, repair: false },
-            actions,
-        );
+        let pending = Pending {
+            call: Some((parked.id, decision.answer)),
+            failure_code: decision.failure_code,
+            cursors: decision.cursors,
+            change: decision.change,
+            after: decision.after,
+            repair: false,
+        };
+        self.start(plan, pending, actions);
     }
 
     fn start(&mut self, plan: Plan, pending: Pending, actions: &mut Vec<Action>) {
@@ -194,6 +199,8 @@ impl Engine {
         if pending.repair {
             self.working.apply(&pending.change);
         }
+        self.cursors.addresses.extend(pending.cursors.addresses);
+        self.cursors.macs.extend(pending.cursors.macs);
         actions.push(Action::Publish(pending.change));
         if let Some((id, answer)) = pending.call {
             actions.push(Action::Reply(id, Ok(answer)));
@@ -210,13 +217,13 @@ impl Engine {
         }
         self.working.apply(&pending.change.inverse());
         if let Some(plan) = failure.left {
-            let (marked, repaired) = degrade(&pending.change, failure.error.code);
+            let (marked, repaired) = degrade(&pending.change, pending.failure_code);
             self.working.apply(&marked);
             actions.push(Action::Publish(marked));
             self.repairs.push_back(Repair { plan, change: repaired, due });
         }
         if let Some((id, _)) = pending.call {
-            actions.push(Action::Reply(id, Err(failure.error)));
+            actions.push(Action::Reply(id, Err(Error::new(pending.failure_code, failure.message))));
         }
     }
 
@@ -237,7 +244,14 @@ impl Engine {
         for _ in 0..self.repairs.len() {
             let Some(repair) = self.repairs.pop_front() else { break };
             if repair.due <= now {
-                let pending = Pending { call: None, change: repair.change, after: Vec::new(), repair: true };
+                let pending = Pending {
+                    call: None,
+                    failure_code: HResult::DEGRADED_OPERATION,
+                    cursors: Cursors::default(),
+                    change: repair.change,
+                    after: Vec::new(),
+                    repair: true,
+                };
                 self.start(repair.plan, pending, &mut actions);
             } else {
                 self.repairs.push_back(repair);

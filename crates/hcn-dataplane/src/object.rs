@@ -27,7 +27,8 @@ impl FromStr for Mac {
         let mut bytes = [0u8; 6];
         let mut parts = text.split(separator);
         for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit())).ok_or(())?;
+            let part =
+                parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit())).ok_or(())?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| ())?;
         }
         parts.next().is_none().then_some(Self(bytes)).ok_or(())
@@ -319,7 +320,9 @@ impl State {
             Object::Address(address) => vec![self.link_owner(&address.link)],
             Object::Route(route) => vec![self.link_owner(&route.link)],
             Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
-            Object::Forwarding(_) | Object::Netns(_) | Object::Bridge(_) | Object::Masquerade(_) => Vec::new(),
+            Object::Forwarding(_) | Object::Netns(_) | Object::Bridge(_) | Object::Masquerade(_) => {
+                Vec::new()
+            }
         }
     }
 }

@@ -40,7 +40,9 @@ impl Op {
     /// The key of the object that the operation is about.
     pub fn key(&self) -> Key {
         match self {
-            Self::Create(object) | Self::Remove { object, .. } | Self::Change { to: object, .. } => object.key(),
+            Self::Create(object) | Self::Remove { object, .. } | Self::Change { to: object, .. } => {
+                object.key()
+            }
         }
     }
 }
@@ -118,7 +120,9 @@ pub fn diff(from: &State, to: &State) -> Plan {
         .filter(|(key, _)| gone.contains(key))
         .map(|(key, object)| Op::Remove { object: object.clone(), implied: implied.contains(key) });
     let changes = to.iter().filter_map(|(key, new)| match from.get(key) {
-        Some(old) if old != new && !gone.contains(key) => Some(Op::Change { from: old.clone(), to: new.clone() }),
+        Some(old) if old != new && !gone.contains(key) => {
+            Some(Op::Change { from: old.clone(), to: new.clone() })
+        }
         _ => None,
     });
     let creations = to

@@ -1,1 +1,96 @@
-//! hcn-ipc
+//! The wire of hcnd: Varlink over a unix socket.
+//!
+//! One JSON object per message, ended by a NUL. [`frame`] cuts the byte stream into messages, [`message`] and
+//! [`params`] say what is in them, [`interfaces`] describes them to clients; the client crate uses these too. The
+//! rest is the server: [`serve`] runs one task per connection and keeps sessions and their handles, [`Hub`] spreads
+//! events. What the calls mean is behind [`Service`].
+
+mod connection;
+pub mod frame;
+mod hub;
+pub mod interfaces;
+pub mod message;
+pub mod params;
+mod pipeline;
+mod resolve;
+mod server;
+mod session;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hcn_schema::call::{Answer, Call};
+
+pub use hub::{Hub, Notice, Subscription};
+pub use server::serve;
+
+/// Where hcnd listens unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/hcnd/hcnd.sock";
+
+/// The environment variable that names the socket to clients and to hcnd.
+pub const SOCKET_VARIABLE: &str = "HCND_SOCKET";
+
+/// The socket: what [`SOCKET_VARIABLE`] says, else [`DEFAULT_SOCKET`].
+pub fn default_socket() -> PathBuf {
+    std::env::var_os(SOCKET_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from)
+}
+
+/// The answer to a call, to come.
+pub type Pending = Pin<Box<dyn Future<Output = hcn_schema::Result<Answer>> + Send>>;
+
+/// What the calls mean.
+pub trait Service: Send + Sync + 'static {
+    /// Queues the call at once, so that calls are decided in the order of arrival, and returns the future of its
+    /// answer. Dropping the future must not break the call off half-way.
+    fn call(&self, caller: &Caller, call: Call) -> Pending;
+}
+
+/// Who is at the other end of a connection (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// Process that connected, when it is in sight of ours.
+    pub pid: Option<i32>,
+}
+
+/// What a client may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one message, without its NUL.
+    pub message: usize,
+    /// Levels of arrays and objects in a message, and in a document given as text.
+    pub nesting: usize,
+    /// Calls of a connection that are not answered yet; beyond it the connection is not read.
+    pub in_flight: usize,
+    /// Enumerate, Open and Query of a connection that are running or whose replies are not written yet: these
+    /// replies can be large, and a client that does not read them must not fill the memory.
+    pub unwritten_reads: usize,
+    /// Handles of a session.
+    pub handles: usize,
+    /// Connections of a user.
+    pub connections: usize,
+    /// How long the end of something may take: in-flight calls at shutdown, a subscriber that is being
+    /// disconnected, the rest of a message that is too large.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 4 << 20,
+            nesting: 128,
+            in_flight: 1024,
+            unwritten_reads: 16,
+            handles: 65_536,
+            connections: 4096,
+            grace: Duration::from_secs(5),
+        }
+    }
+}

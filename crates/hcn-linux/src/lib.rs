@@ -1,1 +1,200 @@
-//! hcn-linux
+//! The Linux data plane: the only crate that touches the kernel.
+//!
+//! [`Linux`] carries out the plans of `hcn-dataplane` by netlink, nftables and a few files. How a plan becomes
+//! messages is in `executor`; what each message says is in `link`, `address`, `route` and `nft`; what is asked
+//! of the host besides is in `facts`. Links that are removed are only set aside until the removal is settled;
+//! then `reaper` deletes them, since deleting takes the kernel 15-30 ms.
+
+mod address;
+mod attributes;
+mod error;
+mod executor;
+mod facts;
+mod link;
+mod netns;
+mod nft;
+mod reaper;
+pub mod render;
+mod resolver;
+mod route;
+mod socket;
+mod sysctl;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+
+use hcn_dataplane::{
+    Applied, ApplyError, Dataplane, Family, HostFacts, Key, LinkId, Object, Op, OpError, Plan, UndoError,
+};
+use ipnet::IpNet;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+pub use error::StartError;
+
+use executor::Place;
+use reaper::{Reaper, Released};
+use socket::{Socket, Wire};
+
+/// Where the data plane keeps its files.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of named network namespaces; made a shared mount as `ip netns` does.
+    pub netns_dir: PathBuf,
+    /// Folder of per-namespace configuration (`NAME/resolv.conf`).
+    pub netns_etc: PathBuf,
+}
+
+impl Default for Config {
+    /// The folders that `ip netns` uses.
+    fn default() -> Self {
+        Self { netns_dir: PathBuf::from("/run/netns"), netns_etc: PathBuf::from("/etc/netns") }
+    }
+}
+
+/// The kernel of this machine, seen from the network namespace that it was started in.
+///
+/// Dropping it deletes what was settled and leaves everything else as it is.
+pub struct Linux {
+    wire: Wire,
+    host: Socket,
+    nft: Socket,
+    folder: netns::Folder,
+    netns_etc: PathBuf,
+    ipv6: bool,
+    namespaces: HashMap<String, netns::Handle>,
+    /// Indexes of links, so that no name is looked up twice.
+    links: HashMap<LinkId, u32>,
+    /// What can be reached on link, to tell which gateways cannot.
+    prefixes: HashMap<LinkId, Vec<IpNet>>,
+    /// What was removed and not settled yet; of each object the oldest first.
+    retired: HashMap<Key, VecDeque<Retired>>,
+    /// Settings that an unsettled plan changed.
+    forwarding: HashMap<Family, sysctl::Changed>,
+    /// Makes the names of retired links.
+    sequence: u64,
+    reaper: Reaper,
+}
+
+/// Something that is removed but could still be brought back.
+enum Retired {
+    /// A bridge, or the host end and the peer of a veth pair.
+    Link {
+        index: u32,
+        peer: Option<(Place, u32)>,
+        /// Part of it was gone already when it was removed.
+        incomplete: bool,
+    },
+    /// A namespace without a name.
+    Netns(netns::Handle),
+    /// It was gone already.
+    Nothing,
+}
+
+impl Linux {
+    /// Opens the sockets, makes the namespace folder and builds the table `inet hcnd`, in the namespaces that
+    /// the calling thread is in. All later calls must come from one thread; that thread visits other network
+    /// namespaces and always returns.
+    ///
+    /// # Errors
+    /// Missing capabilities or kernel features, or another hcnd that runs here.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let system = |step: &str| {
+            let step = step.to_owned();
+            move |source: io::Error| StartError::System { step, source }
+        };
+        // Two descriptors for each namespace; without this, 500 namespaces would be all. A refusal costs nothing.
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+        let open = || Socket::open(NETLINK_ROUTE);
+        let mut wire = Wire::new();
+        let host = open().map_err(system("open a route socket"))?;
+        let nft = nft::start(&mut wire)?;
+        let folder = netns::Folder::open(&config.netns_dir)
+            .map_err(system(&format!("make {} a shared mount", config.netns_dir.display())))?;
+        let reaper =
+            open().and_then(Reaper::start).map_err(system("start the thread that deletes released links"))?;
+        Ok(Self {
+            wire,
+            host,
+            nft,
+            folder,
+            netns_etc: config.netns_etc,
+            ipv6: sysctl::has_ipv6(),
+            namespaces: HashMap::new(),
+            links: HashMap::new(),
+            prefixes: HashMap::new(),
+            retired: HashMap::new(),
+            forwarding: HashMap::new(),
+            // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
+            sequence: reaper::random() & 0xf_ffff_ffff,
+            reaper,
+        })
+    }
+
+    /// For tests: the kernel refuses the `k`-th (from 0) netlink message from now on, and goes on with those
+    /// after it.
+    #[doc(hidden)]
+    pub fn fail_message(&mut self, k: usize) {
+        self.wire.fault = Some(k);
+    }
+
+    /// For tests: whether a fault is still waiting; forgets it.
+    #[doc(hidden)]
+    pub fn fault_pending(&mut self) -> bool {
+        self.wire.fault.take().is_some()
+    }
+
+    fn settle_op(&mut self, op: &Op) {
+        match op {
+            Op::Create(Object::Forwarding(family)) => {
+                self.forwarding.remove(family);
+            }
+            Op::Remove { object: Object::Netns(_) | Object::Bridge(_) | Object::Veth(_), .. } => {
+                let key = op.key();
+                let Some(queue) = self.retired.get_mut(&key) else { return };
+                let oldest = queue.pop_front();
+                if queue.is_empty() {
+                    self.retired.remove(&key);
+                }
+                match oldest {
+                    Some(Retired::Link { index, .. }) => self.reaper.release(Released::Link(index)),
+                    Some(Retired::Netns(handle)) => self.reaper.release(Released::Netns(handle)),
+                    Some(Retired::Nothing) | None => {}
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Dataplane for Linux {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, ApplyError> {
+        let (touched, failure) = executor::forward(self, &plan.ops);
+        let Some((index, source)) = failure else { return Ok(Applied { plan: plan.clone() }) };
+        // Operations that were not reached are not in `touched`.
+        let undo = executor::take_back(self, &plan.ops[..touched.len()], &touched).err();
+        Err(ApplyError { index, op: plan.ops[index].to_string(), source, undo })
+    }
+
+    fn settle(&mut self, applied: Applied) {
+        for op in &applied.plan.ops {
+            self.settle_op(op);
+        }
+    }
+
+    fn undo(&mut self, applied: Applied) -> Result<(), UndoError> {
+        executor::take_back(self, &applied.plan.ops, &vec![true; applied.plan.ops.len()])
+    }
+
+    fn host(&mut self) -> Result<HostFacts, OpError> {
+        facts::read(&mut self.wire, &self.host).map_err(|error| OpError {
+            errno: error.raw_os_error(),
+            message: format!("cannot read the host's addresses: {error}"),
+        })
+    }
+}

@@ -45,11 +45,20 @@ pub(crate) struct Decision {
     pub after: Vec<Event>,
     /// Where the pools' searches went.
     pub cursors: Cursors,
+    /// The code if the kernel or the store refuses it.
+    pub failure_code: HResult,
 }
 
 impl Decision {
     fn new(change: Change, answer: Answer) -> Self {
-        Self { change, answer, before: Vec::new(), after: Vec::new(), cursors: Cursors::default() }
+        Self {
+            change,
+            answer,
+            before: Vec::new(),
+            after: Vec::new(),
+            cursors: Cursors::default(),
+            failure_code: HResult::GENERAL_FAILURE,
+        }
     }
 }
 

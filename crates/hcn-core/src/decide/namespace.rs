@@ -151,6 +151,7 @@ fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Deci
     let mut resources = namespace.resources.clone();
     resources.push(Resource::Endpoint(id));
     let mut decision = members(view, namespace, resources);
+    decision.failure_code = HResult::NAMESPACE_ATTACH_FAILED;
     decision.after.push(event("attach", Some(NotificationType::NetworkEndpointAttached), &after));
     decision.change.replace(Entity::Endpoint(Arc::clone(endpoint)), after);
     Ok(decision)

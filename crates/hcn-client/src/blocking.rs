@@ -1,0 +1,208 @@
+//! The blocking client: one call after the other, or several at once with [`Client::request_all`].
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use hcn_ipc::frame::Decoder;
+use hcn_schema::call::Kind;
+use hcn_schema::{Guid, Raw};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{Created, Error, Event, Request, Result, Target, reply, request};
+
+/// Requests that are written before the first answer is read: so few that a socket takes them even while the
+/// service waits for us to read its answers.
+const TOGETHER: usize = 64;
+
+/// A connection to hcnd.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    stream: UnixStream,
+    decoder: Decoder,
+    chunk: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to the socket; see [`crate::default_socket`].
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn connect(path: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(path)
+            .map_err(|source| Error::Unreachable { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), stream, decoder: reply::decoder(), chunk: vec![0; reply::CHUNK] })
+    }
+
+    /// Calls any method by its full name and returns its results.
+    ///
+    /// # Errors
+    /// As the method's.
+    pub fn call<P: Serialize + ?Sized>(&mut self, method: &str, parameters: &P) -> Result<Box<RawValue>> {
+        self.request(&Request::call(method, parameters)?)
+    }
+
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// As the request's.
+    pub fn request<R>(&mut self, request: &Request<R>) -> Result<R> {
+        let written = self.stream.write_all(&request.frame);
+        // A service that refuses to read on says why before it closes the connection.
+        let results = self.receive();
+        match (written, results) {
+            (Err(source), Err(Error::Lost(_))) => Err(Error::Lost(Some(source))),
+            (_, results) => (request.read)(&results??),
+        }
+    }
+
+    /// Carries out requests without waiting for one before sending the next; their results are in the same order.
+    ///
+    /// # Errors
+    /// When there is no result at all, as [`Error::Lost`].
+    pub fn request_all<R>(&mut self, requests: &[Request<R>]) -> Result<Vec<Result<R>>> {
+        let mut results = Vec::with_capacity(requests.len());
+        for together in requests.chunks(TOGETHER) {
+            let frames: Vec<u8> = together.iter().flat_map(|request| request.frame.iter().copied()).collect();
+            self.stream.write_all(&frames).map_err(|source| Error::Lost(Some(source)))?;
+            for request in together {
+                results.push(self.receive()?.and_then(|results| (request.read)(&results)));
+            }
+        }
+        Ok(results)
+    }
+
+    /// IDs of the entities that match the query; none = all.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn enumerate(&mut self, kind: Kind, query: Option<&str>) -> Result<Vec<Guid>> {
+        self.request(&Request::enumerate(kind, query)?)
+    }
+
+    /// Makes an entity. `id` wins over the document's; `network` is of endpoints only.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn create(
+        &mut self,
+        kind: Kind,
+        id: Option<Guid>,
+        network: Option<Target>,
+        document: &str,
+    ) -> Result<Created> {
+        self.request(&Request::create(kind, id, network, document)?)
+    }
+
+    /// A handle of an entity.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn open(&mut self, kind: Kind, id: Guid) -> Result<i64> {
+        self.request(&Request::open(kind, id)?)
+    }
+
+    /// Applies a modify request.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn modify(&mut self, kind: Kind, target: Target, document: &str) -> Result<()> {
+        self.request(&Request::modify(kind, target, document)?)
+    }
+
+    /// An entity's document; a query without SchemaVersion asks for version 1.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn query(&mut self, kind: Kind, target: Target, query: Option<&str>) -> Result<Raw> {
+        self.request(&Request::query(kind, target, query)?)
+    }
+
+    /// Deletes an entity.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn delete(&mut self, kind: Kind, id: Guid) -> Result<()> {
+        self.request(&Request::delete(kind, id)?)
+    }
+
+    /// Closes a handle.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn close(&mut self, kind: Kind, handle: i64) -> Result<()> {
+        self.request(&Request::close(kind, handle)?)
+    }
+
+    /// A token with which other connections can join this one's session.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn open_session(&mut self) -> Result<String> {
+        self.request(&Request::open_session()?)
+    }
+
+    /// Moves this connection into a session; it must hold no handles.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn join_session(&mut self, token: &str) -> Result<()> {
+        self.request(&Request::join_session(token)?)
+    }
+
+    /// Subscribes to events of these kinds (none = all) on a connection of its own.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or as the service's.
+    pub fn events(&self, kinds: &[Kind]) -> Result<Events> {
+        let mut client = Self::connect(&self.path)?;
+        let call = request::subscribe(kinds)?;
+        client.stream.write_all(&call).map_err(|source| Error::Lost(Some(source)))?;
+        let (first, _) = reply::event(&client.receive()??)?;
+        Ok(Events { client, registered: first.seq, ended: false })
+    }
+
+    fn receive(&mut self) -> Result<Result<Box<RawValue>>> {
+        loop {
+            if let Some(outcome) = reply::next(&mut self.decoder)? {
+                return Ok(outcome);
+            }
+            match self.stream.read(&mut self.chunk) {
+                Ok(0) => return Err(Error::Lost(None)),
+                Ok(read) => self.decoder.extend(&self.chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Lost(Some(error))),
+            }
+        }
+    }
+}
+
+/// Events, as they happen. Ends after the disconnect notice ([`crate::DISCONNECT`]) or an error.
+#[derive(Debug)]
+pub struct Events {
+    client: Client,
+    registered: u64,
+    ended: bool,
+}
+
+impl Events {
+    /// The number of the last event before the subscription.
+    pub fn registered(&self) -> u64 {
+        self.registered
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let event = self.client.receive().and_then(|outcome| reply::event(&outcome?));
+        self.ended = !matches!(event, Ok((_, false)));
+        Some(event.map(|(event, _)| event))
+    }
+}

@@ -1,0 +1,114 @@
+//! Any state can become any other, and back, through the plan that `diff` makes; the fake kernel refuses
+//! every operation that comes too early or too late.
+
+use hcn_dataplane::{
+    Address, Bridge, Chaos, Dataplane, Fake, Family, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Resolver,
+    Route, State, Veth, diff,
+};
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+fn netns_name(index: u8) -> String {
+    format!("NS{index}")
+}
+
+/// Any object out of a small world, so that states share keys and stand on each other.
+fn object() -> impl Strategy<Value = Object> {
+    let link = |ns: u8, name: u8| LinkId {
+        netns: if ns == 0 { Netns::Host } else { Netns::Named(netns_name(ns)) },
+        name: if ns == 0 && name < 2 { format!("hcn{name}") } else { format!("eth{name}") },
+    };
+    let prefix = |n: u8| -> IpNet { format!("192.0.{n}.0/24").parse().unwrap() };
+    prop_oneof![
+        prop_oneof![Just(Family::V4), Just(Family::V6)].prop_map(Object::Forwarding),
+        (1u8..4).prop_map(|n| Object::Netns(NetnsFile { name: netns_name(n) })),
+        (0u8..3, 0u8..2, any::<bool>()).prop_map(|(n, mtu, ipv6)| {
+            Object::Bridge(Bridge {
+                name: format!("hcn{n}"),
+                alias: format!("alias {mtu}"),
+                mac: Mac([2, 0, 0, 0, 0, n]),
+                mtu: 1400 + u32::from(mtu),
+                ipv6,
+            })
+        }),
+        (0u8..3, 0u8..3).prop_map(move |(n, bridge)| {
+            Object::Masquerade(Masquerade { prefix: prefix(n), bridge: format!("hcn{bridge}") })
+        }),
+        (0u8..5, 0u8..3, 0u8..4, 0u8..2).prop_map(move |(n, bridge, ns, mtu)| {
+            Object::Veth(Veth {
+                name: format!("hve{n}"),
+                alias: String::new(),
+                bridge: format!("hcn{bridge}"),
+                // Each pair has a peer name of its own: two cannot provide the same link.
+                peer: LinkId { name: format!("eth{}", n + 2), ..link(ns, 9) },
+                mac: Mac([2, 0, 0, 0, 1, n]),
+                mtu: 1400 + u32::from(mtu),
+                ipv6: false,
+            })
+        }),
+        (0u8..4, 0u8..7, 1u8..4, any::<bool>()).prop_map(move |(ns, name, host, prefix_route)| {
+            Object::Address(Address {
+                link: link(ns, name),
+                address: format!("192.0.2.{host}/24").parse().unwrap(),
+                prefix_route,
+            })
+        }),
+        (0u8..4, 0u8..7, 0u8..3, 0u8..2).prop_map(move |(ns, name, n, gateway)| {
+            Object::Route(Route {
+                link: link(ns, name),
+                destination: prefix(n),
+                gateway: (gateway == 1).then(|| "192.0.2.1".parse().unwrap()),
+                metric: 0,
+            })
+        }),
+        (1u8..4, 0u8..2).prop_map(|(n, text)| {
+            Object::Resolver(Resolver { netns: netns_name(n), contents: format!("nameserver 192.0.2.{text}\n") })
+        }),
+    ]
+}
+
+/// A state in which everything stands on something: objects without their parents are left out.
+fn state() -> impl Strategy<Value = State> {
+    prop::collection::vec(object(), 0..40).prop_map(|objects| {
+        let wanted: State = objects.into_iter().collect();
+        let mut state = State::new();
+        for (_, object) in wanted.iter() {
+            if state.parents(object).iter().all(Option::is_some) {
+                state.insert(object.clone());
+            }
+        }
+        state
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn applying_the_difference_leads_from_one_state_to_the_other_and_back(a in state(), b in state()) {
+        let plan = diff(&a, &b);
+        let mut fake = Fake { state: a.clone(), ..Fake::new() };
+        let applied = fake.apply(&plan).map_err(|e| TestCaseError::fail(format!("{e}: {} in {plan}", e.source)))?;
+        prop_assert_eq!(&fake.state, &b);
+        fake.undo(applied).map_err(|e| TestCaseError::fail(format!("{e} in {plan}")))?;
+        prop_assert_eq!(&fake.state, &a);
+    }
+
+    #[test]
+    fn equal_states_need_no_plan(a in state()) {
+        prop_assert!(diff(&a, &a.clone()).is_empty());
+    }
+
+    #[test]
+    fn a_plan_that_fails_anywhere_leaves_everything_as_it_was(a in state(), b in state()) {
+        let plan = diff(&a, &b);
+        for k in 0..plan.ops.len() {
+            let mut chaos = Chaos::new(Fake { state: a.clone(), ..Fake::new() });
+            chaos.fail_at = Some(k);
+            let error = chaos.apply(&plan).map(|_| ()).unwrap_err();
+            prop_assert_eq!(error.index, k);
+            prop_assert!(error.undo.is_none(), "{:?}", error.undo);
+            prop_assert_eq!(&chaos.inner.state, &a);
+        }
+    }
+}

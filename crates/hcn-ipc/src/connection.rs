@@ -1,0 +1,398 @@
+//! What happens on one connection? Reads calls, hands them on, writes the replies in order.
+
+use std::sync::Arc;
+
+use hcn_schema::call::Kind;
+use hcn_schema::{Error, HResult, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tracing::{debug, info};
+
+use crate::frame::{Decoder, TooLarge, is_nested_deeper};
+use crate::interfaces::{self, Method, Unknown};
+use crate::message::{self, Call};
+use crate::pipeline::{Gauge, Job, Pipeline, broken_off};
+use crate::resolve::{self, Resolved};
+use crate::session::{Registry, Session};
+use crate::{Caller, Hub, Limits, Notice, Service, Subscription, params};
+
+/// Bytes that are read, and at least written, at once.
+const CHUNK: usize = 8 << 10;
+
+/// The life of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Running,
+    /// Calls in flight are finished, new ones refused.
+    Stopping,
+    /// Connections write what they have and end.
+    Closing,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) hub: Hub,
+    pub(crate) limits: Limits,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// A place in the order of replies.
+enum Slot {
+    Ready(Vec<u8>),
+    /// To come.
+    Pending(Awaited),
+    /// The last place: replies until the end.
+    Stream(Subscription),
+}
+
+struct Awaited {
+    reply: oneshot::Receiver<Vec<u8>>,
+    /// Reads are limited in number until they are written.
+    is_read: bool,
+    /// Nobody wants the reply; the call keeps its place all the same, so that it counts as in flight.
+    oneway: bool,
+    /// The size of the call, counted until it is answered.
+    _size: OwnedSemaphorePermit,
+}
+
+/// Why the reader stopped.
+enum End {
+    Closed,
+    Subscribed,
+    TooLarge,
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+    stream: OwnedReadHalf,
+    decoder: Decoder,
+    chunk: Vec<u8>,
+    /// Bytes that calls in flight may still have.
+    room: Arc<Semaphore>,
+    pipeline: Arc<Pipeline>,
+    session: Arc<Session>,
+    number: u64,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller, number: u64) {
+    let limits = shared.limits;
+    let (input, output) = stream.into_split();
+    let (service, gauge) = (Arc::clone(&shared.service), Arc::clone(&shared.gauge));
+    let pipeline = Pipeline::new(service, caller, number, gauge, limits.unwritten_reads);
+    let mut reader = Reader {
+        phase: shared.phase.clone(),
+        stream: input,
+        decoder: Decoder::new(limits.message),
+        chunk: vec![0; CHUNK],
+        room: Arc::new(Semaphore::new(2 * limits.message)),
+        pipeline: Arc::clone(&pipeline),
+        session: shared.registry.start(caller.uid),
+        number,
+        shared,
+    };
+    debug!(connection = number, uid = caller.uid, pid = caller.pid, "connected");
+    let (sender, slots) = mpsc::channel(limits.in_flight);
+    let mut writer = Writer { stream: output, buffer: Vec::new(), pipeline, limits };
+    let writing = writer.run(slots);
+    tokio::pin!(writing);
+    tokio::select! {
+        end = reader.run(sender) => match end {
+            Ok(End::Closed) => writing.await,
+            // The writer ends with the subscription, or the client.
+            Ok(End::Subscribed) => tokio::select! { () = writing => {}, () = reader.hold() => {} },
+            // Closing now would take the reply from a client that is still writing.
+            Ok(End::TooLarge) => { tokio::join!(writing, reader.discard()); }
+            Err(error) => debug!(connection = number, %error, "cannot read"),
+        },
+        () = &mut writing => {}
+    }
+    debug!(connection = number, "disconnected");
+}
+
+impl Reader {
+    async fn run(&mut self, slots: mpsc::Sender<Slot>) -> std::io::Result<End> {
+        loop {
+            // With no free place the connection is not read.
+            let Ok(place) = slots.reserve().await else { return Ok(End::Closed) };
+            match self.next_frame().await? {
+                Some(Ok(frame)) => match self.take(&frame).await {
+                    Some(Slot::Stream(subscription)) => {
+                        place.send(Slot::Stream(subscription));
+                        return Ok(End::Subscribed);
+                    }
+                    Some(slot) => place.send(slot),
+                    None => {}
+                },
+                Some(Err(error)) => {
+                    let error = Error::new(HResult::LIMIT_EXCEEDED, error.to_string());
+                    info!(connection = self.number, %error, "closing");
+                    place.send(Slot::Ready(message::failure(&error)));
+                    return Ok(End::TooLarge);
+                }
+                None => return Ok(End::Closed),
+            }
+        }
+    }
+
+    /// The next message; none at the end of the stream or of the server.
+    async fn next_frame(&mut self) -> std::io::Result<Option<std::result::Result<Vec<u8>, TooLarge>>> {
+        loop {
+            match self.decoder.next_frame() {
+                Ok(Some(frame)) => return Ok(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(error) => return Ok(Some(Err(error))),
+            }
+            let read = tokio::select! {
+                biased;
+                read = self.stream.read(&mut self.chunk) => read?,
+                _ = self.phase.wait_for(|phase| *phase == Phase::Closing) => 0,
+            };
+            if read == 0 {
+                if self.decoder.pending() > 0 {
+                    debug!(
+                        connection = self.number,
+                        bytes = self.decoder.pending(),
+                        "ended inside a message"
+                    );
+                }
+                return Ok(None);
+            }
+            self.decoder.extend(&self.chunk[..read]);
+        }
+    }
+
+    /// Decides on a message. None = no reply.
+    async fn take(&mut self, frame: &[u8]) -> Option<Slot> {
+        let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        // Calls in flight together are not larger than two of the largest messages. Nobody closes the semaphore.
+        let size = Arc::clone(&self.room).acquire_many_owned(size).await.ok()?;
+        let nesting = self.shared.limits.nesting;
+        if is_nested_deeper(frame, nesting) {
+            return Some(self.failed("", resolve::too_deep(nesting)));
+        }
+        let call = match Call::parse(frame) {
+            Ok(call) => call,
+            Err(error) => {
+                let error = Error::new(HResult::INVALID_JSON, format!("the message is not a call: {error}"))
+                    .expected("{\"method\": …, \"parameters\": {…}}");
+                return Some(self.failed("", error));
+            }
+        };
+        let slot = match Method::find(&call.method) {
+            Ok(method) => {
+                self.method(method, &call, size).unwrap_or_else(|error| self.failed(&call.method, error))
+            }
+            Err(Unknown::Interface(interface)) => {
+                refused("InterfaceNotFound", &serde_json::json!({ "interface": interface }))
+            }
+            Err(Unknown::Method(method)) => {
+                refused("MethodNotFound", &serde_json::json!({ "method": method }))
+            }
+        };
+        (!call.oneway || matches!(slot, Slot::Pending(_))).then_some(slot)
+    }
+
+    fn failed(&self, method: &str, error: Error) -> Slot {
+        let error = message::shortened(error);
+        info!(connection = self.number, method, %error, "refused");
+        Slot::Ready(message::failure(&error))
+    }
+
+    fn method(&mut self, method: Method, call: &Call, size: OwnedSemaphorePermit) -> Result<Slot> {
+        let given = call.parameters;
+        if *self.phase.borrow() != Phase::Running {
+            return Err(Error::new(HResult::MANAGER_STOPPED, "hcnd is stopping"));
+        }
+        Ok(match method {
+            Method::Entity(kind, verb) => {
+                match resolve::entity(&self.session, kind, verb, given, self.shared.limits.nesting)? {
+                    Resolved::Closed => ready(&params::Empty {}),
+                    Resolved::Call(asked, reservation) => {
+                        let (sender, reply) = oneshot::channel();
+                        let is_read = !asked.verb.is_change();
+                        let reservation = reservation.filter(|_| !call.oneway);
+                        self.pipeline.submit(Job { call: asked, reservation, reply: sender });
+                        Slot::Pending(Awaited { reply, is_read, oneway: call.oneway, _size: size })
+                    }
+                }
+            }
+            Method::Subscribe => {
+                let kinds = kinds(resolve::parameters(given)?)?;
+                if !call.more || call.oneway {
+                    return Ok(refused("ExpectedMore", &params::Empty {}));
+                }
+                Slot::Stream(self.shared.hub.subscribe(&kinds))
+            }
+            Method::Ping => {
+                resolve::parameters::<params::Empty>(given)?;
+                ready(&params::Empty {})
+            }
+            Method::OpenSession => {
+                resolve::parameters::<params::Empty>(given)?;
+                ready(&params::Token { token: self.session.token() })
+            }
+            Method::JoinSession => {
+                let given: params::JoinSession = resolve::parameters(given)?;
+                let token = given.token.ok_or_else(|| resolve::missing("token", "a session's token"))?;
+                self.session = self.session.join(&token)?;
+                ready(&params::Empty {})
+            }
+            Method::GetInfo => {
+                resolve::parameters::<params::Empty>(given)?;
+                let (product, version) = product();
+                ready(&params::ServiceInfo { product, version, interfaces: interfaces::names() })
+            }
+            Method::GetVarlinkInfo => {
+                let (product, version) = product();
+                let url = "https://varlink.org/".to_owned();
+                let interfaces = interfaces::names();
+                ready(&params::VarlinkInfo { vendor: product.clone(), product, version, url, interfaces })
+            }
+            Method::GetInterfaceDescription => describe(resolve::parameters(given)?)?,
+        })
+    }
+
+    /// Waits until the client of a subscription is gone. Calls behind it are not decided: they would never be
+    /// answered.
+    async fn hold(&mut self) {
+        while let Ok(read @ 1..) = self.stream.read(&mut self.chunk).await {
+            self.decoder.extend(&self.chunk[..read]);
+            if self.decoder.pending() > self.shared.limits.message {
+                return;
+            }
+        }
+    }
+
+    /// Reads away the rest of a message that is too large.
+    async fn discard(&mut self) {
+        let rest = async { while let Ok(1..) = self.stream.read(&mut self.chunk).await {} };
+        // Whoever has not read the reply by then will not.
+        let _ = tokio::time::timeout(self.shared.limits.grace, rest).await;
+    }
+}
+
+fn ready<P: serde::Serialize>(results: &P) -> Slot {
+    Slot::Ready(message::reply(results, false))
+}
+
+fn refused<P: serde::Serialize>(error: &str, parameters: &P) -> Slot {
+    Slot::Ready(message::refusal(&format!("org.varlink.service.{error}"), parameters))
+}
+
+fn product() -> (String, String) {
+    ("hcnd".to_owned(), env!("CARGO_PKG_VERSION").to_owned())
+}
+
+fn describe(given: params::GetInterfaceDescription) -> Result<Slot> {
+    let name = given.interface.ok_or_else(|| resolve::missing("interface", "the name of an interface"))?;
+    Ok(match interfaces::ALL.iter().find(|(known, _)| *known == name) {
+        Some((_, description)) => ready(&params::Description { description: (*description).to_owned() }),
+        None => {
+            let mut name = name;
+            message::shorten(&mut name);
+            refused("InterfaceNotFound", &serde_json::json!({ "interface": name }))
+        }
+    })
+}
+
+fn kinds(given: params::Subscribe) -> Result<Vec<Kind>> {
+    let Some(names) = given.kinds else { return Ok(Kind::ALL.to_vec()) };
+    let find = |(place, name): (usize, &String)| {
+        Kind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            Error::new(HResult::INVALID_ARGUMENT, format!("there is no kind {name:?}"))
+                .at(format!("kinds[{place}]"))
+                .expected(format!("one of {}", Kind::ALL.map(Kind::name).join(", ")))
+        })
+    };
+    names.iter().enumerate().map(find).collect()
+}
+
+struct Writer {
+    stream: OwnedWriteHalf,
+    buffer: Vec<u8>,
+    pipeline: Arc<Pipeline>,
+    limits: Limits,
+}
+
+impl Writer {
+    /// Writes replies until there are no more places, or the client is gone.
+    async fn run(&mut self, mut slots: mpsc::Receiver<Slot>) {
+        while let Some(slot) = slots.recv().await {
+            let written = match slot {
+                Slot::Ready(frame) => self.write(&frame, slots.is_empty()).await,
+                Slot::Pending(Awaited { reply, is_read, oneway, _size }) => {
+                    let written = match self.wait(reply).await {
+                        Ok(frame) if !oneway => self.write(&frame, slots.is_empty()).await,
+                        Ok(_) => Ok(()),
+                        Err(error) => Err(error),
+                    };
+                    if is_read {
+                        self.pipeline.read_written();
+                    }
+                    written
+                }
+                Slot::Stream(subscription) => return self.stream(subscription).await,
+            };
+            if written.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn wait(&mut self, mut reply: oneshot::Receiver<Vec<u8>>) -> std::io::Result<Vec<u8>> {
+        match reply.try_recv() {
+            Ok(frame) => return Ok(frame),
+            Err(oneshot::error::TryRecvError::Closed) => return Ok(broken_off()),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        // What is there already must not wait for what is not.
+        self.flush().await?;
+        Ok(reply.await.unwrap_or_else(|_| broken_off()))
+    }
+
+    async fn write(&mut self, frame: &[u8], now: bool) -> std::io::Result<()> {
+        self.buffer.extend_from_slice(frame);
+        if now || self.buffer.len() >= CHUNK { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        let result = self.stream.write_all(&self.buffer).await;
+        self.buffer.clear();
+        self.buffer.shrink_to(4 * CHUNK);
+        result
+    }
+
+    async fn stream(&mut self, mut subscription: Subscription) {
+        let grace = self.limits.grace;
+        let registered = subscription.registered();
+        let cut = subscription.cut();
+        let spread = async {
+            self.write(&registered, true).await?;
+            loop {
+                let mut notice = subscription.next().await;
+                loop {
+                    match notice {
+                        Notice::Event(frame) => self.write(&frame, false).await?,
+                        Notice::Disconnect(frame) => return self.write(&frame, true).await,
+                    }
+                    let Some(next) = subscription.try_next() else { break };
+                    notice = next;
+                }
+                self.flush().await?;
+            }
+        };
+        // One who is cut off gets what is queued for it, if it takes it in time.
+        let cut = async {
+            cut.await;
+            tokio::time::sleep(grace).await;
+        };
+        let _: std::io::Result<()> = tokio::select! { spread = spread => spread, () = cut => Ok(()) };
+    }
+}

@@ -1,0 +1,237 @@
+//! Who hears of events? Numbers events and spreads them to subscribers, never waiting for one.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use hcn_schema::call::Kind;
+use hcn_schema::notification::Event;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::message;
+use crate::params::{DISCONNECT, EventReply};
+use crate::session::locked;
+
+/// Events that a subscriber may be behind.
+const QUEUE: usize = 4096;
+
+/// Spreads events. Clones are the same hub.
+#[derive(Clone, Debug, Default)]
+pub struct Hub(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    seq: u64,
+    closed: bool,
+    subscribers: Vec<Subscriber>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    kinds: Vec<Kind>,
+    queue: mpsc::Sender<Arc<[u8]>>,
+    /// Dropped together with the queue; the other end sees that without emptying the queue.
+    _cut: oneshot::Sender<()>,
+}
+
+/// What a subscriber gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// An event, written as a frame.
+    Event(Arc<[u8]>),
+    /// The last notice, written as a frame: the service stops, or the subscriber did not keep up.
+    Disconnect(Vec<u8>),
+}
+
+/// A place in the hub; leaving it is dropping it.
+#[derive(Debug)]
+pub struct Subscription {
+    registered: u64,
+    queue: mpsc::Receiver<Arc<[u8]>>,
+    cut: Option<oneshot::Receiver<()>>,
+    hub: Hub,
+}
+
+impl Hub {
+    /// A hub without subscribers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Numbers the event and queues it for every subscriber of its kind. A subscriber whose queue is full is cut
+    /// off. Returns the number.
+    pub fn publish(&self, event: &Event) -> u64 {
+        let mut state = locked(&self.0);
+        state.seq += 1;
+        let seq = state.seq;
+        if state.subscribers.is_empty() {
+            return seq;
+        }
+        let frame: Arc<[u8]> = message::reply(&event_reply(seq, event), true).into();
+        state.subscribers.retain(|subscriber| {
+            !subscriber.kinds.contains(&event.kind) || subscriber.queue.try_send(Arc::clone(&frame)).is_ok()
+        });
+        seq
+    }
+
+    /// Subscribes to events of these kinds.
+    pub fn subscribe(&self, kinds: &[Kind]) -> Subscription {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let (cut_sender, cut) = oneshot::channel();
+        let mut state = locked(&self.0);
+        if !state.closed {
+            state.subscribers.push(Subscriber { kinds: kinds.to_vec(), queue: sender, _cut: cut_sender });
+        }
+        Subscription { registered: state.seq, queue, cut: Some(cut), hub: self.clone() }
+    }
+
+    /// Sends every subscriber, now and from now on, what is queued for it and then the last notice.
+    pub fn close(&self) {
+        let mut state = locked(&self.0);
+        state.closed = true;
+        state.subscribers.clear();
+    }
+
+    /// How many subscribers there are.
+    pub fn subscribers(&self) -> usize {
+        let mut state = locked(&self.0);
+        state.subscribers.retain(|subscriber| !subscriber.queue.is_closed());
+        state.subscribers.len()
+    }
+}
+
+impl Subscription {
+    /// The first notice: the number of the last event before the subscription.
+    pub(crate) fn registered(&self) -> Vec<u8> {
+        message::reply(&EventReply { registered: true, ..empty(self.registered) }, true)
+    }
+
+    /// The next notice.
+    pub async fn next(&mut self) -> Notice {
+        match self.queue.recv().await {
+            Some(frame) => Notice::Event(frame),
+            None => self.disconnect(),
+        }
+    }
+
+    /// The next notice, if it is there already.
+    pub(crate) fn try_next(&mut self) -> Option<Notice> {
+        match self.queue.try_recv() {
+            Ok(frame) => Some(Notice::Event(frame)),
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(self.disconnect()),
+        }
+    }
+
+    /// Finishes when no more events are queued for this subscriber; to be asked for once.
+    pub(crate) fn cut(&mut self) -> impl Future<Output = ()> + use<> {
+        let cut = self.cut.take();
+        async move {
+            if let Some(cut) = cut {
+                // It fails when the hub drops the other end, which is the sign.
+                let _ = cut.await;
+            }
+        }
+    }
+
+    fn disconnect(&self) -> Notice {
+        let seq = locked(&self.hub.0).seq;
+        let reply = EventReply {
+            notification: Some(DISCONNECT),
+            action: Some("disconnect".to_owned()),
+            ..empty(seq)
+        };
+        Notice::Disconnect(message::reply(&reply, false))
+    }
+}
+
+fn empty(seq: u64) -> EventReply {
+    EventReply {
+        registered: false,
+        seq,
+        notification: None,
+        action: None,
+        kind: None,
+        id: None,
+        owner: None,
+        revision: None,
+        data: None,
+    }
+}
+
+fn event_reply(seq: u64, event: &Event) -> EventReply {
+    EventReply {
+        notification: event.notification.map(|number| number as u32),
+        action: Some(event.action.to_owned()),
+        kind: Some(event.kind.name().to_owned()),
+        id: Some(event.id.to_string()),
+        owner: Some(event.owner.clone()),
+        revision: Some(event.revision),
+        data: Some(event.data.clone()),
+        ..empty(seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hcn_schema::{Guid, Raw};
+
+    use super::*;
+
+    fn event(kind: Kind) -> Event {
+        Event {
+            notification: None,
+            action: "modify",
+            kind,
+            id: Guid::ZERO,
+            owner: String::new(),
+            revision: 1,
+            data: Raw::of(&serde_json::json!({})),
+        }
+    }
+
+    fn text(notice: Option<Notice>) -> String {
+        match notice {
+            Some(Notice::Event(frame)) => String::from_utf8(frame.to_vec()).unwrap(),
+            Some(Notice::Disconnect(frame)) => String::from_utf8(frame).unwrap(),
+            None => String::new(),
+        }
+    }
+
+    #[test]
+    fn numbers_count_all_events_and_kinds_are_filtered() {
+        let hub = Hub::new();
+        hub.publish(&event(Kind::Network));
+        let mut subscription = hub.subscribe(&[Kind::Endpoint]);
+        assert_eq!(hub.publish(&event(Kind::Network)), 2);
+        assert_eq!(hub.publish(&event(Kind::Endpoint)), 3);
+        assert!(text(Some(Notice::Disconnect(subscription.registered()))).contains(r#""seq":1"#));
+        assert!(text(subscription.try_next()).contains(r#""seq":3"#));
+        assert_eq!(subscription.try_next(), None);
+    }
+
+    #[test]
+    fn one_who_does_not_keep_up_is_cut_off_after_what_was_queued() {
+        let hub = Hub::new();
+        let mut slow = hub.subscribe(&Kind::ALL);
+        for _ in 0..=QUEUE {
+            hub.publish(&event(Kind::Network));
+        }
+        assert_eq!(hub.subscribers(), 0);
+        for _ in 0..QUEUE {
+            assert!(matches!(slow.try_next(), Some(Notice::Event(_))));
+        }
+        assert!(matches!(slow.try_next(), Some(Notice::Disconnect(_))));
+    }
+
+    #[test]
+    fn a_closed_hub_tells_old_and_new_subscribers() {
+        let hub = Hub::new();
+        let mut old = hub.subscribe(&Kind::ALL);
+        hub.publish(&event(Kind::Network));
+        hub.close();
+        assert!(matches!(old.try_next(), Some(Notice::Event(_))));
+        let last = text(old.try_next());
+        assert!(last.contains(r#""notification":16777216"#) && !last.contains("continues"), "{last}");
+        assert!(matches!(hub.subscribe(&Kind::ALL).try_next(), Some(Notice::Disconnect(_))));
+    }
+}

@@ -1,0 +1,133 @@
+//! Which methods are there? The interface files, and the table of methods that goes with them.
+
+use hcn_schema::call::Kind;
+
+use crate::message::shorten;
+
+/// Every interface with its description.
+pub const ALL: [(&str, &str); 6] = [
+    ("io.hcn.Endpoint", include_str!("../interfaces/io.hcn.Endpoint.varlink")),
+    ("io.hcn.Events", include_str!("../interfaces/io.hcn.Events.varlink")),
+    ("io.hcn.Namespace", include_str!("../interfaces/io.hcn.Namespace.varlink")),
+    ("io.hcn.Network", include_str!("../interfaces/io.hcn.Network.varlink")),
+    ("io.hcn.Service", include_str!("../interfaces/io.hcn.Service.varlink")),
+    ("org.varlink.service", include_str!("../interfaces/org.varlink.service.varlink")),
+];
+
+/// The names of the interfaces.
+pub fn names() -> Vec<String> {
+    ALL.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// The full name of a method on entities.
+pub fn method(kind: Kind, verb: &str) -> String {
+    format!("io.hcn.{}.{verb}", kind.name())
+}
+
+/// Verbs on entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Enumerate,
+    Create,
+    Open,
+    Modify,
+    Query,
+    Delete,
+    Close,
+}
+
+/// Methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Entity(Kind, Verb),
+    Subscribe,
+    Ping,
+    GetInfo,
+    OpenSession,
+    JoinSession,
+    GetVarlinkInfo,
+    GetInterfaceDescription,
+}
+
+/// A name that is no method's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    Interface(String),
+    Method(String),
+}
+
+impl Method {
+    pub(crate) fn find(name: &str) -> Result<Self, Unknown> {
+        let (interface, method) = name.rsplit_once('.').unwrap_or((name, ""));
+        if !ALL.iter().any(|(known, _)| *known == interface) {
+            return Err(Unknown::Interface(repeated(interface)));
+        }
+        let found = match (interface, method) {
+            ("org.varlink.service", "GetInfo") => Some(Self::GetVarlinkInfo),
+            ("org.varlink.service", "GetInterfaceDescription") => Some(Self::GetInterfaceDescription),
+            ("io.hcn.Events", "Subscribe") => Some(Self::Subscribe),
+            ("io.hcn.Service", "Ping") => Some(Self::Ping),
+            ("io.hcn.Service", "GetInfo") => Some(Self::GetInfo),
+            ("io.hcn.Service", "OpenSession") => Some(Self::OpenSession),
+            ("io.hcn.Service", "JoinSession") => Some(Self::JoinSession),
+            _ => entity(interface, method),
+        };
+        found.ok_or_else(|| Unknown::Method(repeated(name)))
+    }
+}
+
+fn repeated(name: &str) -> String {
+    let mut name = name.to_owned();
+    shorten(&mut name);
+    name
+}
+
+fn entity(interface: &str, method: &str) -> Option<Method> {
+    let name = interface.strip_prefix("io.hcn.")?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+    let verb = match method {
+        "Enumerate" => Verb::Enumerate,
+        "Create" => Verb::Create,
+        "Open" => Verb::Open,
+        "Modify" => Verb::Modify,
+        "Query" => Verb::Query,
+        "Delete" => Verb::Delete,
+        "Close" => Verb::Close,
+        _ => return None,
+    };
+    Some(Method::Entity(kind, verb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_described_method_is_there() {
+        for (interface, description) in ALL {
+            assert!(description.contains(&format!("\ninterface {interface}\n")), "{interface}");
+            let methods = description.lines().filter_map(|line| line.strip_prefix("method "));
+            for line in methods {
+                let name = &line[..line.find('(').unwrap()];
+                Method::find(&format!("{interface}.{name}")).unwrap();
+            }
+        }
+        for kind in Kind::ALL {
+            let description =
+                ALL.iter().find(|(name, _)| *name == method(kind, "").trim_end_matches('.')).unwrap().1;
+            assert_eq!(description.matches("\nmethod ").count(), 7);
+        }
+    }
+
+    #[test]
+    fn other_names_are_told_apart() {
+        let interface = |name: &str| Err(Unknown::Interface(name.to_owned()));
+        assert_eq!(Method::find("io.hcn.Nothing.Create"), interface("io.hcn.Nothing"));
+        assert_eq!(Method::find("Create"), interface("Create"));
+        assert_eq!(Method::find(""), interface(""));
+        assert_eq!(
+            Method::find("io.hcn.Network.Destroy"),
+            Err(Unknown::Method("io.hcn.Network.Destroy".to_owned()))
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! Parameters and results of every method, shared by server and client. Their meaning is in the interface files.
+//!
+//! Unknown parameters are refused, so that a misspelt one is not taken for one that was not given.
+
+use hcn_schema::{Guid, Raw};
+use serde::{Deserialize, Serialize};
+
+use crate::message::is_false;
+
+macro_rules! parameters {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name {
+                $(
+                    $(#[$field_meta])*
+                    #[serde(default, skip_serializing_if = "Option::is_none")]
+                    pub $field: Option<$kind>,
+                )*
+            }
+        )*
+    };
+}
+
+parameters! {
+    /// Of methods that take none.
+    Empty {}
+
+    /// Of Enumerate.
+    Enumerate {
+        /// The query as an object.
+        query: Raw,
+        /// The query as a text.
+        text: String,
+    }
+
+    /// Of Create.
+    Create {
+        /// The new entity's ID.
+        id: String,
+        /// The document as an object.
+        settings: Raw,
+        /// The document as a text.
+        text: String,
+        /// The network of a new endpoint, by handle.
+        network_handle: i64,
+        /// The network of a new endpoint, by ID.
+        network_id: String,
+    }
+
+    /// Of Open and Delete.
+    ById {
+        /// Which entity.
+        id: String,
+    }
+
+    /// Of Close.
+    ByHandle {
+        /// Which handle.
+        handle: i64,
+    }
+
+    /// Of Modify.
+    Modify {
+        /// Which entity, by handle.
+        handle: i64,
+        /// Which entity, by ID.
+        id: String,
+        /// The request as an object.
+        settings: Raw,
+        /// The request as a text.
+        text: String,
+    }
+
+    /// Of Query.
+    Query {
+        /// Which entity, by handle.
+        handle: i64,
+        /// Which entity, by ID.
+        id: String,
+        /// The query as an object.
+        query: Raw,
+        /// The query as a text.
+        text: String,
+    }
+
+    /// Of Subscribe.
+    Subscribe {
+        /// Names of kinds.
+        kinds: Vec<String>,
+    }
+
+    /// Of JoinSession.
+    JoinSession {
+        /// Which session.
+        token: String,
+    }
+
+    /// Of GetInterfaceDescription.
+    GetInterfaceDescription {
+        /// Which interface.
+        interface: String,
+    }
+}
+
+/// Result of Enumerate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids<T = String> {
+    /// In the order of creation.
+    pub ids: Vec<T>,
+}
+
+/// Result of Create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// The new entity.
+    pub id: String,
+    /// A handle of it.
+    pub handle: i64,
+}
+
+impl Created {
+    pub(crate) fn new(id: Guid, handle: i64) -> Self {
+        Self { id: id.to_string(), handle }
+    }
+}
+
+/// Result of Open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The new handle.
+    pub handle: i64,
+}
+
+/// Result of Query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Properties {
+    /// The document.
+    pub properties: Raw,
+}
+
+/// Result of OpenSession.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// With which others can join.
+    pub token: String,
+}
+
+/// Result of io.hcn.Service.GetInfo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// What serves.
+    pub product: String,
+    /// Its version.
+    pub version: String,
+    /// What it serves.
+    pub interfaces: Vec<String>,
+}
+
+/// Result of org.varlink.service.GetInfo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VarlinkInfo {
+    /// Who made the service.
+    pub vendor: String,
+    /// What serves.
+    pub product: String,
+    /// Its version.
+    pub version: String,
+    /// Where to read about it.
+    pub url: String,
+    /// What it serves.
+    pub interfaces: Vec<String>,
+}
+
+/// Result of GetInterfaceDescription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The interface file.
+    pub description: String,
+}
+
+/// A reply of Subscribe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventReply {
+    /// Only in the first reply, which is no event.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub registered: bool,
+    /// Number of the event among all of the service.
+    pub seq: u64,
+    /// The contract's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<u32>,
+    /// What happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// To what kind of entity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// To which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Its revision after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// The NotificationBase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Raw>,
+}
+
+/// The notification that ends a subscription: HcnNotificationServiceDisconnect.
+pub const DISCONNECT: u32 = 0x0100_0000;

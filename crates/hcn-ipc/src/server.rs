@@ -1,0 +1,135 @@
+//! Who gets a connection, and how does the server stop?
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hcn_schema::{Error, HResult};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::connection::{self, Phase, Shared};
+use crate::pipeline::Gauge;
+use crate::session::{Registry, locked};
+use crate::{Caller, Hub, Limits, Service, message};
+
+/// Connections per user.
+type Users = Arc<Mutex<HashMap<u32, usize>>>;
+
+/// Serves the socket until `shutdown` is finished, and then until the calls in flight are answered and subscribers
+/// have got their last notice, each within `limits.grace`. New calls in that time get 0x803b0020.
+///
+/// The futures of the service and the connections run as tasks of the current runtime, of any flavour.
+pub async fn serve(
+    listener: UnixListener,
+    service: Arc<dyn Service>,
+    hub: Hub,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (phase, watched) = watch::channel(Phase::Running);
+    let shared = Arc::new(Shared {
+        service,
+        hub: hub.clone(),
+        limits,
+        registry: Registry::new(limits.handles),
+        gauge: Arc::default(),
+        phase: watched,
+    });
+    let gauge: Arc<Gauge> = Arc::clone(&shared.gauge);
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        () = accept(&listener, &shared, &mut connections) => {}
+        () = shutdown => {}
+    }
+    info!(connections = connections.len(), "stopping");
+    drop(listener);
+    phase.send_replace(Phase::Stopping);
+    if timeout(limits.grace, gauge.drained()).await.is_err() {
+        warn!("calls are still running after {:?}", limits.grace);
+    }
+    hub.close();
+    phase.send_replace(Phase::Closing);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(limits.grace, ended).await.is_err() {
+        debug!(connections = connections.len(), "clients did not take their replies");
+    }
+}
+
+async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
+    let users = Users::default();
+    let mut number = 0_u64;
+    loop {
+        // Also when no tasks are left, which answers None at once, the next connection is waited for.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted.and_then(|(stream, _)| Ok((caller(&stream)?, stream))) {
+            Ok((caller, stream)) => {
+                number += 1;
+                let Some(place) = Place::take(&users, caller.uid, shared.limits.connections) else {
+                    refuse(&stream, caller, shared.limits.connections);
+                    continue;
+                };
+                let shared = Arc::clone(shared);
+                connections.spawn(async move {
+                    connection::run(shared, stream, caller, number).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Most likely no file descriptors are left; they come back when connections end.
+                warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn caller(stream: &UnixStream) -> std::io::Result<Caller> {
+    let peer = stream.peer_cred()?;
+    Ok(Caller { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() })
+}
+
+fn refuse(stream: &UnixStream, caller: Caller, limit: usize) {
+    let error =
+        Error::new(HResult::LIMIT_EXCEEDED, format!("user {} has {limit} connections already", caller.uid));
+    warn!(uid = caller.uid, pid = caller.pid, %error, "refused a connection");
+    // A fresh connection takes that much at once; if not, its end says enough.
+    let _ = stream.try_write(&message::failure(&error));
+}
+
+/// A connection counted for its user.
+struct Place {
+    users: Users,
+    uid: u32,
+}
+
+impl Place {
+    fn take(users: &Users, uid: u32, limit: usize) -> Option<Self> {
+        let mut counts = locked(users);
+        let count = counts.entry(uid).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Self { users: Arc::clone(users), uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = locked(&self.users);
+        if let Some(count) = counts.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.uid);
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A service in memory, and a client that knows only frames.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hcn_ipc::{Caller, Hub, Limits, Pending, Service, serve};
+use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::notification::Event;
+use hcn_schema::{Error, Guid, HResult, Raw};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Entities with their documents. A document `{"Delay": milliseconds}` takes that long to be applied; `{"Hang": 1}`
+/// waits for [`Memory::go_on`]; `{"Panic": 1}` panics.
+#[derive(Default)]
+pub(crate) struct Memory {
+    state: Arc<Mutex<State>>,
+    pub(crate) go_on: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    incarnations: u64,
+    entities: BTreeMap<Guid, (Kind, u64, String)>,
+    /// Calls in the order in which they were decided, with what they were about.
+    decided: Vec<String>,
+}
+
+impl Memory {
+    pub(crate) fn decided(&self) -> Vec<String> {
+        self.state.lock().unwrap().decided.clone()
+    }
+}
+
+impl State {
+    fn find(&self, kind: Kind, target: Reference) -> hcn_schema::Result<&(Kind, u64, String)> {
+        let found = self.entities.get(&target.id).filter(|(of, ..)| *of == kind);
+        let found =
+            found.ok_or_else(|| Error::new(HResult::NOT_FOUND, format!("no {kind} {}", target.id)))?;
+        match target.incarnation {
+            Some(incarnation) if incarnation != found.1 => {
+                Err(Error::new(HResult::OBJECT_USED_AFTER_UNLOAD, "another incarnation"))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    fn answer(&mut self, kind: Kind, verb: Verb) -> hcn_schema::Result<Answer> {
+        let by_id = |id| Reference { id, incarnation: None };
+        Ok(match verb {
+            Verb::Enumerate { .. } => Answer::Ids(
+                self.entities.iter().filter(|(_, (of, ..))| *of == kind).map(|(id, _)| *id).collect(),
+            ),
+            Verb::Create { id, document, .. } => {
+                let id = id.ok_or_else(|| Error::new(HResult::INVALID_NETWORK, "the tests give IDs"))?;
+                self.incarnations += 1;
+                self.entities.insert(id, (kind, self.incarnations, document.unwrap_or_default()));
+                Answer::Entity { id, incarnation: self.incarnations }
+            }
+            Verb::Open { id } => Answer::Entity { id, incarnation: self.find(kind, by_id(id))?.1 },
+            Verb::Query { target, .. } => {
+                Answer::Document(Raw::new(self.find(kind, target)?.2.clone()).unwrap())
+            }
+            Verb::Modify { target, document } => {
+                let incarnation = self.find(kind, target)?.1;
+                self.entities.insert(target.id, (kind, incarnation, document.unwrap_or_default()));
+                Answer::Done
+            }
+            Verb::Delete { id } => {
+                self.find(kind, by_id(id))?;
+                self.entities.remove(&id);
+                Answer::Done
+            }
+        })
+    }
+}
+
+impl Service for Memory {
+    fn call(&self, _: &Caller, call: Call) -> Pending {
+        let (state, go_on) = (Arc::clone(&self.state), Arc::clone(&self.go_on));
+        let document = match &call.verb {
+            Verb::Create { document, .. } | Verb::Modify { document, .. } => document.clone(),
+            _ => None,
+        };
+        let wish: Value = document.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        state.lock().unwrap().decided.push(format!("{} {}", call.verb.name(), wish["N"]));
+        Box::pin(async move {
+            if let Some(delay) = wish["Delay"].as_u64() {
+                sleep(Duration::from_millis(delay)).await;
+            }
+            if wish["Hang"].is_u64() {
+                go_on.notified().await;
+            }
+            assert!(!wish["Panic"].is_u64(), "as the test wants");
+            state.lock().unwrap().answer(call.kind, call.verb)
+        })
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) service: Arc<Memory>,
+    pub(crate) hub: Hub,
+    pub(crate) task: JoinHandle<()>,
+    path: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    _folder: TempDir,
+}
+
+impl Server {
+    pub(crate) fn start(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hcnd.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (service, hub) = (Arc::new(Memory::default()), Hub::new());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, service.clone(), hub.clone(), limits, async {
+            let _ = stopped.await;
+        }));
+        Self { service, hub, task, path, stop: Some(stop), _folder: folder }
+    }
+
+    pub(crate) async fn connect(&self) -> Wire {
+        Wire { stream: UnixStream::connect(&self.path).await.unwrap(), read: Vec::new() }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+}
+
+/// A connection.
+pub(crate) struct Wire {
+    pub(crate) stream: UnixStream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    pub(crate) async fn send(&mut self, message: &Value) {
+        self.write(format!("{message}\0").as_bytes()).await;
+    }
+
+    /// The next reply; none at the end of the connection.
+    pub(crate) async fn receive(&mut self) -> Option<Value> {
+        timeout(Duration::from_secs(20), self.frame()).await.expect("no reply")
+    }
+
+    async fn frame(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == 0) {
+                let frame: Vec<u8> = self.read.drain(..=end).collect();
+                return Some(serde_json::from_slice(&frame[..end]).unwrap());
+            }
+            if self.stream.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Calls and returns the results.
+    pub(crate) async fn call(&mut self, method: &str, parameters: Value) -> Value {
+        let reply = self.reply(method, parameters).await;
+        assert_eq!(reply["error"], Value::Null, "{method}: {reply}");
+        reply["parameters"].clone()
+    }
+
+    /// Calls and returns the code of the failure.
+    pub(crate) async fn fail(&mut self, method: &str, parameters: Value) -> u64 {
+        code(&self.reply(method, parameters).await)
+    }
+
+    pub(crate) async fn reply(&mut self, method: &str, parameters: Value) -> Value {
+        self.send(&json!({"method": method, "parameters": parameters})).await;
+        self.receive().await.expect("the connection ended")
+    }
+}
+
+pub(crate) fn code(reply: &Value) -> u64 {
+    assert_eq!(reply["error"], "io.hcn.Service.Failed", "{reply}");
+    reply["parameters"]["hresult"].as_u64().unwrap()
+}
+
+pub(crate) fn id(number: usize) -> String {
+    format!("00000000-0000-0000-0000-{number:012X}")
+}
+
+pub(crate) fn create(number: usize, settings: &Value) -> Value {
+    json!({"method": "io.hcn.Network.Create", "parameters": {"id": id(number), "settings": settings}})
+}
+
+pub(crate) fn event(kind: Kind, data: &str) -> Event {
+    Event {
+        notification: None,
+        action: "modify",
+        kind,
+        id: Guid::ZERO,
+        owner: "owner".to_owned(),
+        revision: 1,
+        data: Raw::of(&json!({ "Data": data })),
+    }
+}

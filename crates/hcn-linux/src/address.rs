@@ -1,0 +1,43 @@
+//! Messages about addresses.
+
+use hcn_dataplane::Address;
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+/// RTM_NEWADDR.
+pub(crate) fn create(index: u32, address: &Address) -> RouteNetlinkMessage {
+    let mut message = body(index, address.address);
+    let mut flags = AddressFlags::empty();
+    if address.address.addr().is_ipv6() {
+        // Usable at once: duplicate detection would keep it tentative for up to 2.4 s.
+        flags |= AddressFlags::Nodad;
+    }
+    if !address.prefix_route {
+        flags |= AddressFlags::Noprefixroute;
+    }
+    if !flags.is_empty() {
+        message.attributes.push(AddressAttribute::Flags(flags));
+    }
+    RouteNetlinkMessage::NewAddress(message)
+}
+
+/// RTM_DELADDR.
+pub(crate) fn delete(index: u32, address: IpNet) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelAddress(body(index, address))
+}
+
+/// RTM_GETADDR of all addresses, both families.
+pub(crate) fn get_all() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetAddress(AddressMessage::default())
+}
+
+fn body(index: u32, address: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = if address.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = index;
+    message.attributes =
+        vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+    message
+}

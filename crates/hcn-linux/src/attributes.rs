@@ -1,0 +1,29 @@
+//! Reading single attributes of an answer, without decoding the rest: a link's answer has some sixty, and an
+//! unknown or longer one of a newer kernel must not get in the way.
+
+use netlink_packet_core::NlasIterator;
+
+/// The value of the first attribute of this kind.
+pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut rest = attributes;
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute.ok()?;
+        let length = usize::from(attribute.length());
+        if attribute.kind() == kind {
+            return rest.get(4..length);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+/// A value that is a number of the host's byte order.
+pub(crate) fn number(value: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(value.get(..4)?.try_into().ok()?))
+}
+
+/// A value that is a string.
+pub(crate) fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}

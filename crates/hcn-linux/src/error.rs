@@ -1,0 +1,102 @@
+//! What can go wrong, in words that say what to do.
+
+use std::io;
+
+use hcn_dataplane::{Key, Object, Op, OpError};
+
+use crate::socket::Refusal;
+
+/// The data plane could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The table `inet hcnd` is owned by a living process.
+    #[error("the nftables table inet hcnd belongs to another running hcnd; stop that one first")]
+    AnotherRuns,
+    /// CAP_NET_ADMIN is missing.
+    #[error("managing networks needs CAP_NET_ADMIN: run hcnd as root or grant the capability")]
+    NotPermitted,
+    /// nftables refused or is absent.
+    #[error("cannot {step}")]
+    Nftables {
+        /// What was attempted.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Something else of the system.
+    #[error("cannot {step}")]
+    System {
+        /// What was attempted.
+        step: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Why the kernel refused a message of this operation.
+pub(crate) fn refused(op: &Op, refusal: &Refusal) -> OpError {
+    let mut message = io::Error::from_raw_os_error(refusal.errno).to_string();
+    if let Some(detail) = &refusal.detail {
+        message = format!("{message}: {detail}");
+    }
+    if let Some(hint) = hint(op, refusal.errno) {
+        message = format!("{message}; {hint}");
+    }
+    OpError { errno: Some(refusal.errno), message }
+}
+
+/// Why an operation failed that is not a message.
+pub(crate) fn failed(op: &Op, error: &io::Error) -> OpError {
+    match error.raw_os_error() {
+        Some(errno) => refused(op, &Refusal { errno, detail: None }),
+        None => OpError { errno: None, message: error.to_string() },
+    }
+}
+
+fn hint(op: &Op, errno: i32) -> Option<String> {
+    let object = match op {
+        Op::Create(object) | Op::Change { to: object, .. } | Op::Remove { object, .. } => object,
+    };
+    Some(match (errno, object) {
+        (libc::EPERM | libc::EACCES, _) => {
+            "hcnd needs CAP_NET_ADMIN (and CAP_SYS_ADMIN for namespaces): run it as root".to_owned()
+        }
+        (libc::EROFS, Object::Forwarding(_)) => {
+            "/proc/sys is read-only here; set forwarding on the host before starting hcnd".to_owned()
+        }
+        (libc::ENOENT, Object::Forwarding(family)) => {
+            format!("this kernel runs without {family:?} (IPv6 off by ipv6.disable=1 or not built)")
+        }
+        (libc::EXFULL, Object::Veth(veth)) => {
+            format!("bridge {} has the 1023 ports that a bridge can have", veth.bridge)
+        }
+        (libc::EEXIST, Object::Veth(veth)) => match op.key() {
+            Key::Veth(name) => format!(
+                "a link {name} on the host, or {}, exists and is not ours to touch; rename or delete it",
+                veth.peer
+            ),
+            _ => return None,
+        },
+        (libc::EEXIST, Object::Bridge(bridge)) => {
+            format!("a link {} exists and is not ours to touch; rename or delete it", bridge.name)
+        }
+        (libc::EEXIST, Object::Masquerade(masquerade)) => {
+            format!("{} overlaps a prefix that is masqueraded already", masquerade.prefix)
+        }
+        (libc::EEXIST, Object::Netns(netns)) => {
+            format!("a file {} exists in the netns folder and is not ours; remove it", netns.name)
+        }
+        (libc::ENODEV, Object::Veth(veth)) if matches!(op, Op::Create(_)) => {
+            format!("bridge {} is gone", veth.bridge)
+        }
+        (libc::EOPNOTSUPP, Object::Bridge(_)) => "the kernel lacks bridges (CONFIG_BRIDGE)".to_owned(),
+        (libc::EOPNOTSUPP, Object::Veth(_)) => "the kernel lacks veth pairs (CONFIG_VETH)".to_owned(),
+        (libc::EOPNOTSUPP | libc::ENOENT, Object::Masquerade(_)) => {
+            "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned()
+        }
+        (libc::EMFILE | libc::ENFILE, _) => {
+            "too many open files; raise LimitNOFILE of hcnd (two for each namespace)".to_owned()
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,296 @@
+//! Creating and changing objects, and taking creations back.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use hcn_dataplane::{Bridge, Family, LinkId, Masquerade, Netns, Object, Op, OpError, Route, Veth};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+
+use super::{Place, Run, Stop, Tag};
+use crate::link::{self, GROUP, IpTraits};
+use crate::reaper::Released;
+use crate::{address, nft, resolver, route, sysctl};
+
+/// Make it, and refuse if it is there.
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// Index of the loopback of every namespace.
+const LOOPBACK: u32 = 1;
+
+impl Run<'_> {
+    /// Creates anything but a link.
+    pub(super) fn create(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
+        match object {
+            Object::Forwarding(family) => self.forward(op, *family),
+            Object::Netns(netns) => {
+                let handle = match self.linux.folder.create(&netns.name) {
+                    Ok(handle) => handle,
+                    Err(error) => return Err(self.stop(op, &error)),
+                };
+                self.linux.namespaces.insert(netns.name.clone(), handle);
+                self.touched[op] = true;
+                self.write(&Place::Named(netns.name.clone()), op, 0, link::set_up(LOOPBACK, true));
+                Ok(())
+            }
+            Object::Masquerade(masquerade) => {
+                self.masquerade(op, masquerade, false);
+                Ok(())
+            }
+            Object::Address(address) => {
+                let index = self.index(op, &address.link)?;
+                let place = Place::from(&address.link.netns);
+                self.write(&place, op, NEW, address::create(index, address));
+                Ok(())
+            }
+            Object::Route(route) => {
+                let index = self.index(op, &route.link)?;
+                let on_link = self.needs_on_link(route);
+                let place = Place::from(&route.link.netns);
+                self.write(&place, op, NEW, route::create(index, route, on_link));
+                Ok(())
+            }
+            Object::Resolver(resolver) => {
+                self.touched[op] = true;
+                resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
+            }
+            // `step` gathers these.
+            Object::Bridge(_) => self.create_bridges(op..op + 1),
+            Object::Veth(_) => self.create_veths(op..op + 1),
+        }
+    }
+
+    /// Takes back what creating changed. The names are free as soon as this is sent.
+    pub(super) fn uncreate(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
+        match object {
+            Object::Forwarding(family) => match self.linux.forwarding.remove(family) {
+                Some(changed) => sysctl::restore(&changed).map_err(|error| self.stop(op, &error)),
+                None => Ok(()),
+            },
+            Object::Netns(netns) => {
+                self.flush(|_| true)?;
+                self.linux.folder.unbind(&netns.name).map_err(|error| self.stop(op, &error))?;
+                if let Some(handle) = self.linux.namespaces.remove(&netns.name) {
+                    self.linux.reaper.release(Released::Netns(handle));
+                }
+                Ok(())
+            }
+            Object::Bridge(bridge) => {
+                let Some(index) = self.own_link(op, &bridge.name)? else { return Ok(()) };
+                self.set_bridge_aside(op, bridge, index);
+                self.doomed.push(index);
+                Ok(())
+            }
+            Object::Veth(veth) => {
+                let Some((index, peer)) = self.own_veth(op, veth)? else { return Ok(()) };
+                self.set_veth_aside(op, veth, index, peer.as_ref());
+                self.doomed.push(index);
+                Ok(())
+            }
+            Object::Masquerade(masquerade) => {
+                self.masquerade(op, masquerade, true);
+                Ok(())
+            }
+            Object::Address(address) => {
+                let index = self.index(op, &address.link)?;
+                let tag = Tag { op, writes: true, tolerate: &[libc::EADDRNOTAVAIL, libc::ENODEV] };
+                let place = Place::from(&address.link.netns);
+                self.push(&place, tag, 0, address::delete(index, address.address));
+                Ok(())
+            }
+            Object::Route(route) => {
+                let index = self.index(op, &route.link)?;
+                let tag = Tag { op, writes: true, tolerate: &[libc::ESRCH, libc::ENODEV] };
+                self.push(&Place::from(&route.link.netns), tag, 0, route::delete(index, route));
+                Ok(())
+            }
+            Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
+                .map_err(|error| self.stop(op, &error)),
+        }
+    }
+
+    /// Changes an object in place.
+    pub(super) fn change(&mut self, op: usize, from: &Object, to: &Object) -> Result<(), Stop> {
+        match (from, to) {
+            (Object::Bridge(_), Object::Bridge(to)) => {
+                let index = self.index(op, &LinkId::host(&to.name))?;
+                let message = link::change(index, Some(&to.alias), Some(to.mac), to.mtu);
+                self.write(&Place::Host, op, 0, message);
+                Ok(())
+            }
+            (Object::Veth(_), Object::Veth(to)) => {
+                let host = self.index(op, &LinkId::host(&to.name))?;
+                let peer = self.index(op, &to.peer)?;
+                self.write(&Place::Host, op, 0, link::change(host, Some(&to.alias), None, to.mtu));
+                let place = Place::from(&to.peer.netns);
+                self.write(&place, op, 0, link::change(peer, None, Some(to.mac), to.mtu));
+                Ok(())
+            }
+            (Object::Resolver(_), Object::Resolver(to)) => {
+                self.touched[op] = true;
+                resolver::write(&self.linux.netns_etc, to).map_err(|error| self.stop(op, &error))
+            }
+            _ => {
+                let message = "this kind of object does not change in place".to_owned();
+                self.note(op, OpError { errno: Some(libc::EINVAL), message });
+                Err(Stop)
+            }
+        }
+    }
+
+    pub(super) fn create_bridges(&mut self, range: Range<usize>) -> Result<(), Stop> {
+        let bridges: Vec<(usize, &Bridge)> = self.ops[range.clone()]
+            .iter()
+            .zip(range)
+            .filter_map(|(op, index)| match op {
+                Op::Create(Object::Bridge(bridge)) => Some((index, bridge)),
+                _ => None,
+            })
+            .collect();
+        for (op, bridge) in &bridges {
+            self.write(&Place::Host, *op, NEW, link::new_bridge(bridge));
+            self.ask(*op, &bridge.name);
+        }
+        let sent = self.flush(|queue| queue.place == Place::Host);
+        for (op, bridge) in &bridges {
+            if self.touched[*op]
+                && let Some(facts) = self.answers.remove(op)
+            {
+                self.linux.links.insert(LinkId::host(&bridge.name), facts.index);
+            }
+        }
+        sent?;
+        for (op, bridge) in &bridges {
+            let index = self.index(*op, &LinkId::host(&bridge.name))?;
+            let traits = IpTraits {
+                no_ipv6_link_local: !bridge.ipv6 && self.linux.ipv6,
+                promote_secondaries: true,
+                loose_reverse_path: false,
+            };
+            self.write(&Place::Host, *op, 0, link::describe(index, Some(&bridge.alias), traits));
+            self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));
+        }
+        Ok(())
+    }
+
+    /// Creates veth pairs: one batch makes them and learns their indexes; a second on the host and one in each
+    /// namespace complete them, and take along what follows.
+    pub(super) fn create_veths(&mut self, range: Range<usize>) -> Result<(), Stop> {
+        let veths: Vec<(usize, &Veth)> = self.ops[range.clone()]
+            .iter()
+            .zip(range)
+            .filter_map(|(op, index)| match op {
+                Op::Create(Object::Veth(veth)) => Some((index, veth)),
+                _ => None,
+            })
+            .collect();
+        let mut messages = Vec::new();
+        for (op, veth) in &veths {
+            let bridge = self.index(*op, &LinkId::host(&veth.bridge))?;
+            let netns = match &veth.peer.netns {
+                Netns::Host => None,
+                Netns::Named(name) => {
+                    self.open(*op, name)?;
+                    self.linux.namespaces.get(name).map(crate::netns::Handle::raw)
+                }
+            };
+            messages.push((*op, veth, link::new_veth(veth, bridge, netns)));
+        }
+        // A peer's name may have been freed just now, in its namespace.
+        self.flush(|queue| queue.frees_names && queue.place != Place::Host)?;
+        for (op, veth, message) in messages {
+            self.write(&Place::Host, op, NEW, message);
+            self.ask(op, &veth.name);
+        }
+        let sent = self.flush(|queue| queue.place == Place::Host);
+        for (op, veth) in &veths {
+            // If the name was taken, the answer is about a link that is not ours.
+            if self.touched[*op]
+                && let Some(facts) = self.answers.remove(op)
+            {
+                self.linux.links.insert(LinkId::host(&veth.name), facts.index);
+                // The host end's answer names its peer: no question in the namespace is needed.
+                if let Some(peer) = facts.peer {
+                    self.linux.links.insert(veth.peer.clone(), peer);
+                }
+            }
+        }
+        sent?;
+        for (op, veth) in veths {
+            let host = self.index(op, &LinkId::host(&veth.name))?;
+            let peer = self.index(op, &veth.peer)?;
+            // The host end is only a port. It generates its link-local address when the peer comes up, not before.
+            let port = IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() };
+            self.write(&Place::Host, op, 0, link::describe(host, Some(&veth.alias), port));
+            let traits = IpTraits {
+                no_ipv6_link_local: !veth.ipv6 && self.linux.ipv6,
+                promote_secondaries: true,
+                // The bridge has a route to the same prefix, so packets come by another link than replies leave.
+                loose_reverse_path: veth.peer.netns == Netns::Host,
+            };
+            let place = Place::from(&veth.peer.netns);
+            self.write(&place, op, 0, link::describe(peer, None, traits));
+            self.write(&place, op, 0, link::set_up(peer, true));
+        }
+        Ok(())
+    }
+
+    /// Asks for the index of a link that is made in the same batch.
+    fn ask(&mut self, op: usize, name: &str) {
+        let tag = Tag { op, writes: false, tolerate: &[] };
+        self.push(&Place::Host, tag, 0, link::get(name));
+    }
+
+    pub(super) fn masquerade(&mut self, op: usize, masquerade: &Masquerade, delete: bool) {
+        let flags = if delete { 0 } else { NEW };
+        for message in nft::masquerade(masquerade, delete) {
+            self.write(&Place::Nft, op, flags, message);
+        }
+    }
+
+    fn forward(&mut self, op: usize, family: Family) -> Result<(), Stop> {
+        let links = &self.linux.links;
+        let ours = |name: &str| links.contains_key(&LinkId::host(name));
+        match sysctl::forward(family, ours) {
+            Ok(changed) => {
+                self.linux.forwarding.insert(family, changed);
+                self.touched[op] = true;
+                Ok(())
+            }
+            Err(error) => Err(self.stop(op, &error)),
+        }
+    }
+
+    /// Whether no prefix of the link covers the route's gateway.
+    pub(super) fn needs_on_link(&self, route: &Route) -> bool {
+        let covers = |gateway: &IpAddr| {
+            self.linux
+                .prefixes
+                .get(&route.link)
+                .is_some_and(|prefixes| prefixes.iter().any(|prefix| prefix.contains(gateway)))
+        };
+        route.gateway.is_some_and(|gateway| !covers(&gateway))
+    }
+
+    /// The index of a link of the host that should be ours; `None` when it is gone.
+    pub(super) fn own_link(&mut self, op: usize, name: &str) -> Result<Option<u32>, Stop> {
+        if let Some(index) = self.linux.links.remove(&LinkId::host(name)) {
+            return Ok(Some(index));
+        }
+        let facts = self.look_up(op, &Place::Host, name)?;
+        self.check_ours(op, facts).map(|facts| facts.map(|facts| facts.index))
+    }
+
+    pub(super) fn check_ours(
+        &mut self,
+        op: usize,
+        facts: Option<link::LinkFacts>,
+    ) -> Result<Option<link::LinkFacts>, Stop> {
+        match facts {
+            Some(facts) if facts.group != GROUP => {
+                let message = format!("the link {} is not ours to touch (its group is not hcnd's)", facts.name);
+                self.note(op, OpError { errno: Some(libc::EPERM), message });
+                Err(Stop)
+            }
+            other => Ok(other),
+        }
+    }
+}

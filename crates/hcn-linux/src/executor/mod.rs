@@ -1,0 +1,408 @@
+//! Plans carried out: operations become messages, messages to the same socket travel together, and what failed
+//! half-way is taken back.
+//!
+//! Messages wait in one queue per socket and are sent when an answer is needed, when an order between sockets
+//! matters, or at the end. The kernel goes on after a refused message, so every operation that changed anything
+//! is noted, whether it comes before or after the one that failed.
+
+mod create;
+mod remove;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+
+use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, UndoError};
+use netlink_packet_core::NetlinkSerializable;
+
+use crate::link::{self, LinkFacts};
+use crate::reaper::Released;
+use crate::socket::Batch;
+use crate::{Linux, Retired, error, nft};
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The route socket of the host.
+    Host,
+    /// The route socket in this namespace.
+    Named(String),
+    /// The nftables socket.
+    Nft,
+}
+
+impl From<&Netns> for Place {
+    fn from(netns: &Netns) -> Self {
+        match netns {
+            Netns::Host => Self::Host,
+            Netns::Named(name) => Self::Named(name.clone()),
+        }
+    }
+}
+
+/// What a message is for.
+struct Tag {
+    op: usize,
+    /// It changes something.
+    writes: bool,
+    /// Refusals that mean: as wanted already.
+    tolerate: &'static [i32],
+}
+
+struct Queue {
+    place: Place,
+    batch: Batch<Tag>,
+    /// It frees names that other sockets' messages may want.
+    frees_names: bool,
+}
+
+/// The operation cannot go on; why is noted.
+struct Stop;
+
+/// A plan under way, forward or back.
+struct Run<'a> {
+    linux: &'a mut Linux,
+    ops: &'a [Op],
+    back: bool,
+    queues: Vec<Queue>,
+    /// Which operations changed something.
+    touched: Vec<bool>,
+    /// The first error of each operation.
+    errors: BTreeMap<usize, OpError>,
+    /// Operations that met something that was gone already.
+    missed: BTreeSet<usize>,
+    /// The last answer to a question of each operation.
+    answers: HashMap<usize, LinkFacts>,
+    /// Links of created objects that are taken back, to be released at the end.
+    doomed: Vec<u32>,
+    /// Links that were brought back, by operation: if that failed they are given up.
+    restored: Vec<(usize, u32)>,
+}
+
+/// Carries operations out until one fails. Gives, for each operation that was begun, whether it changed
+/// anything; and the first failure.
+pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usize, OpError)>) {
+    let mut run = Run::new(linux, ops, false);
+    let mut next = 0;
+    while next < ops.len() {
+        match run.step(next) {
+            Ok(following) => next = following,
+            Err(Stop) => {
+                next += run.alike(next);
+                break;
+            }
+        }
+    }
+    if run.errors.is_empty() {
+        // What it reports is in `errors`.
+        let _ = run.flush(|_| true);
+    }
+    for (op, facts) in run.missed.iter().map(|op| (op, ops[*op].key())) {
+        if let Some(Retired::Link { incomplete, .. }) =
+            run.linux.retired.get_mut(&facts).and_then(|queue| queue.back_mut())
+            && matches!(ops[*op], Op::Remove { .. })
+        {
+            *incomplete = true;
+        }
+    }
+    let failure = run.errors.pop_first();
+    let mut touched = run.touched;
+    touched.truncate(next);
+    (touched, failure)
+}
+
+/// Takes operations back, the last first; `touched` says which changed anything. Goes on after errors.
+pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Result<(), UndoError> {
+    let mut run = Run::new(linux, ops, true);
+    for (index, op) in ops.iter().enumerate().rev() {
+        run.forget(op);
+        if touched[index] {
+            // Why it could not be taken back is in `errors`.
+            let _ = run.unstep(index);
+        }
+    }
+    let _ = run.flush(|_| true);
+    for (index, link) in std::mem::take(&mut run.restored) {
+        if run.errors.contains_key(&index) {
+            // Half brought back is worse than gone: what is left to do says to make it anew.
+            run.linux.links.retain(|_, other| *other != link);
+            run.doomed.push(link);
+        }
+    }
+    for link in std::mem::take(&mut run.doomed) {
+        run.linux.reaper.release(Released::Link(link));
+    }
+    let errors: Vec<(Op, OpError)> =
+        std::mem::take(&mut run.errors).into_iter().rev().map(|(index, error)| (ops[index].inverse(), error)).collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(UndoError { left: Plan { ops: errors.iter().map(|(op, _)| op.clone()).collect() }, errors })
+}
+
+impl<'a> Run<'a> {
+    fn new(linux: &'a mut Linux, ops: &'a [Op], back: bool) -> Self {
+        Self {
+            linux,
+            ops,
+            back,
+            queues: Vec::new(),
+            touched: vec![false; ops.len()],
+            errors: BTreeMap::new(),
+            missed: BTreeSet::new(),
+            answers: HashMap::new(),
+            doomed: Vec::new(),
+            restored: Vec::new(),
+        }
+    }
+
+    /// Does operation `index`, with those like it that follow, and says which comes next.
+    fn step(&mut self, index: usize) -> Result<usize, Stop> {
+        let alike = self.alike(index);
+        for op in &self.ops[index..index + alike] {
+            self.remember(op);
+        }
+        match &self.ops[index] {
+            Op::Create(Object::Bridge(_)) => self.create_bridges(index..index + alike)?,
+            Op::Create(Object::Veth(_)) => self.create_veths(index..index + alike)?,
+            Op::Create(object) => self.create(index, object)?,
+            Op::Change { from, to } => self.change(index, from, to)?,
+            Op::Remove { object, implied } => self.remove(index, object, *implied)?,
+        }
+        Ok(index + alike)
+    }
+
+    /// How many operations from `index` on are done together: creating links needs an answer (their indexes),
+    /// and several can be asked for at once.
+    fn alike(&self, index: usize) -> usize {
+        let same = |op: &Op| match (&self.ops[index], op) {
+            (Op::Create(Object::Bridge(_)), Op::Create(Object::Bridge(_))) => true,
+            (Op::Create(Object::Veth(_)), Op::Create(Object::Veth(_))) => true,
+            _ => false,
+        };
+        // The answers of a batch must fit a socket's buffer.
+        self.ops[index..].iter().take(16).take_while(|op| same(op)).count().max(1)
+    }
+
+    /// Takes operation `index` back.
+    fn unstep(&mut self, index: usize) -> Result<(), Stop> {
+        match &self.ops[index] {
+            Op::Create(object) => self.uncreate(index, object),
+            Op::Change { from, to } => self.change(index, to, from),
+            Op::Remove { object, .. } => self.restore(index, object),
+        }
+    }
+
+    /// Notes what can be reached on link after the operation.
+    fn remember(&mut self, op: &Op) {
+        match op {
+            Op::Create(object) => {
+                if let Some((link, prefix)) = on_link(object) {
+                    self.linux.prefixes.entry(link.clone()).or_default().push(prefix);
+                }
+            }
+            Op::Remove { object, .. } => {
+                if let Some((link, prefix)) = on_link(object)
+                    && let Some(known) = self.linux.prefixes.get_mut(link)
+                {
+                    if let Some(position) = known.iter().position(|other| *other == prefix) {
+                        known.swap_remove(position);
+                    }
+                    if known.is_empty() {
+                        self.linux.prefixes.remove(link);
+                    }
+                }
+            }
+            Op::Change { .. } => {}
+        }
+    }
+
+    fn forget(&mut self, op: &Op) {
+        self.remember(&op.inverse());
+    }
+
+    /// Puts a message into the queue of its socket.
+    fn push<M: NetlinkSerializable>(&mut self, place: &Place, tag: Tag, flags: u16, message: M) -> &mut Queue {
+        let position = self.queues.iter().position(|queue| queue.place == *place).unwrap_or_else(|| {
+            self.queues.push(Queue { place: place.clone(), batch: Batch::new(), frees_names: false });
+            self.queues.len() - 1
+        });
+        let queue = &mut self.queues[position];
+        queue.batch.push(tag, flags, message);
+        queue
+    }
+
+    /// Puts a changing message into the queue of its socket.
+    fn write<M: NetlinkSerializable>(&mut self, place: &Place, op: usize, flags: u16, message: M) {
+        self.push(place, Tag { op, writes: true, tolerate: &[] }, flags, message);
+    }
+
+    /// Sends the queues that `wanted` picks, in the order in which they were begun.
+    fn flush(&mut self, wanted: impl Fn(&Queue) -> bool) -> Result<(), Stop> {
+        let (send, keep) = std::mem::take(&mut self.queues).into_iter().partition(|queue| wanted(queue));
+        self.queues = keep;
+        for queue in send {
+            self.send(queue);
+            // Backwards everything is tried.
+            if !self.back && !self.errors.is_empty() {
+                return Err(Stop);
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, mut queue: Queue) {
+        let linux = &mut *self.linux;
+        let socket = match &queue.place {
+            Place::Host => &linux.host,
+            Place::Nft => {
+                let result = linux.wire.transact(&linux.nft, &mut queue.batch, nft::transaction());
+                return self.transacted(&queue, result);
+            }
+            Place::Named(name) => match linux.namespaces.get(name) {
+                Some(handle) => &handle.socket,
+                None => return self.lost(&queue, &io::Error::from_raw_os_error(libc::ENOENT)),
+            },
+        };
+        let fates = match linux.wire.exchange(socket, &mut queue.batch) {
+            Ok(fates) => fates,
+            Err(error) => return self.lost(&queue, &error),
+        };
+        for (tag, fate) in queue.batch.tags().zip(fates) {
+            match fate {
+                Ok(answer) => {
+                    self.touched[tag.op] |= tag.writes;
+                    if let Some(facts) = answer.as_deref().and_then(LinkFacts::read) {
+                        self.answers.insert(tag.op, facts);
+                    }
+                }
+                Err(refusal) if tag.tolerate.contains(&refusal.errno) => {
+                    self.missed.insert(tag.op);
+                }
+                Err(refusal) => {
+                    let error = error::refused(&self.words(tag.op), &refusal);
+                    self.note(tag.op, error);
+                }
+            }
+        }
+    }
+
+    fn transacted(&mut self, queue: &Queue, result: io::Result<Result<(), Vec<(usize, crate::socket::Refusal)>>>) {
+        let tags: Vec<usize> = queue.batch.tags().map(|tag| tag.op).collect();
+        match result {
+            Ok(Ok(())) => {
+                for op in tags {
+                    self.touched[op] = true;
+                }
+            }
+            Ok(Err(refused)) => {
+                for (index, refusal) in refused {
+                    let Some(op) = tags.get(index).copied() else { continue };
+                    let error = error::refused(&self.words(op), &refusal);
+                    self.note(op, error);
+                }
+                if self.back {
+                    // None of it was taken back.
+                    let whole = OpError { errno: None, message: "refused with the others of its transaction".into() };
+                    for op in tags {
+                        self.note(op, whole.clone());
+                    }
+                }
+            }
+            Err(error) => self.lost(queue, &error),
+        }
+    }
+
+    /// The socket failed: anything may have been done.
+    fn lost(&mut self, queue: &Queue, error: &io::Error) {
+        for tag in queue.batch.tags() {
+            self.touched[tag.op] |= tag.writes;
+            let error = error::failed(&self.words(tag.op), error);
+            self.errors.entry(tag.op).or_insert(error);
+        }
+    }
+
+    fn note(&mut self, op: usize, error: OpError) {
+        self.errors.entry(op).or_insert(error);
+    }
+
+    /// Notes why an operation failed that is not a message.
+    fn stop(&mut self, op: usize, error: &io::Error) -> Stop {
+        let error = error::failed(&self.words(op), error);
+        self.note(op, error);
+        Stop
+    }
+
+    /// The operation as it is being done.
+    fn words(&self, op: usize) -> Op {
+        if self.back { self.ops[op].inverse() } else { self.ops[op].clone() }
+    }
+
+    /// The index of a link that must be there.
+    fn index(&mut self, op: usize, link: &LinkId) -> Result<u32, Stop> {
+        if let Some(index) = self.linux.links.get(link) {
+            return Ok(*index);
+        }
+        let place = Place::from(&link.netns);
+        match self.look_up(op, &place, &link.name)? {
+            Some(facts) => {
+                self.linux.links.insert(link.clone(), facts.index);
+                Ok(facts.index)
+            }
+            None => {
+                let message = format!("there is no link {link}");
+                self.note(op, OpError { errno: Some(libc::ENODEV), message });
+                Err(Stop)
+            }
+        }
+    }
+
+    /// Asks the kernel for a link by name: one that hcnd made before it was restarted.
+    fn look_up(&mut self, op: usize, place: &Place, name: &str) -> Result<Option<LinkFacts>, Stop> {
+        self.flush(|queue| queue.place == *place)?;
+        if let Place::Named(netns) = place {
+            self.open(op, netns)?;
+        }
+        self.answers.remove(&op);
+        let tag = Tag { op, writes: false, tolerate: &[libc::ENODEV] };
+        self.push(place, tag, 0, link::get(name));
+        self.flush(|queue| queue.place == *place)?;
+        Ok(self.answers.remove(&op))
+    }
+
+    /// Makes sure that a namespace is held open.
+    fn open(&mut self, op: usize, name: &str) -> Result<(), Stop> {
+        if self.linux.namespaces.contains_key(name) {
+            return Ok(());
+        }
+        match self.linux.folder.adopt(name) {
+            Ok(handle) => {
+                self.linux.namespaces.insert(name.to_owned(), handle);
+                Ok(())
+            }
+            Err(error) => Err(self.stop(op, &error)),
+        }
+    }
+
+    fn retire(&mut self, key: Key, retired: Retired) {
+        self.linux.retired.entry(key).or_default().push_back(retired);
+    }
+
+    /// What was retired last under this key.
+    fn unretire(&mut self, key: &Key) -> Option<Retired> {
+        let queue = self.linux.retired.get_mut(key)?;
+        let last = queue.pop_back();
+        if queue.is_empty() {
+            self.linux.retired.remove(key);
+        }
+        last
+    }
+}
+
+/// The prefix that an object lets its link reach without a gateway.
+fn on_link(object: &Object) -> Option<(&LinkId, ipnet::IpNet)> {
+    match object {
+        Object::Address(address) if address.prefix_route => Some((&address.link, address.address.trunc())),
+        Object::Route(route) if route.gateway.is_none() => Some((&route.link, route.destination.trunc())),
+        _ => None,
+    }
+}

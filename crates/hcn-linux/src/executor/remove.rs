@@ -1,0 +1,245 @@
+//! Removing objects so that they can be brought back, and bringing them back.
+//!
+//! A link that is removed is set aside: down, out of its bridge, under another name, with its peer likewise. Its
+//! names, addresses and routes are free at once; deleting it is the reaper's work, after the removal is settled.
+
+use hcn_dataplane::{Bridge, Key, LinkId, Netns, Object, Veth};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+
+use super::{Place, Run, Stop, Tag};
+use crate::{Retired, address, link, resolver, route};
+
+/// Gone already, as wanted: the container's root may delete what is in the container.
+const GONE: &[i32] = &[libc::ENODEV];
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
+impl Run<'_> {
+    pub(super) fn remove(&mut self, op: usize, object: &Object, implied: bool) -> Result<(), Stop> {
+        match object {
+            // Other programs may rely on it by now.
+            Object::Forwarding(_) => Ok(()),
+            Object::Netns(netns) => self.remove_netns(op, &netns.name),
+            Object::Bridge(bridge) => {
+                let retired = match self.own_link(op, &bridge.name)? {
+                    Some(index) => {
+                        self.set_bridge_aside(op, bridge, index);
+                        Retired::Link { index, peer: None, incomplete: false }
+                    }
+                    None => Retired::Nothing,
+                };
+                self.touched[op] = true;
+                self.retire(Key::Bridge(bridge.name.clone()), retired);
+                Ok(())
+            }
+            Object::Veth(veth) => {
+                let retired = match self.own_veth(op, veth)? {
+                    Some((index, peer)) => {
+                        self.set_veth_aside(op, veth, index, peer.as_ref());
+                        Retired::Link { index, peer, incomplete: false }
+                    }
+                    None => Retired::Nothing,
+                };
+                // Bringing back what was not set aside after all changes nothing.
+                self.touched[op] = true;
+                self.retire(Key::Veth(veth.name.clone()), retired);
+                Ok(())
+            }
+            Object::Masquerade(masquerade) => {
+                self.masquerade(op, masquerade, true);
+                Ok(())
+            }
+            Object::Address(address) => {
+                // It may go with another one (the kernel takes the secondary addresses of a prefix with the primary), so
+                // it counts as gone even if its own message is refused; bringing back what is there changes nothing.
+                self.touched[op] = true;
+                // An IPv4 address of the host outlives its link's going down: the host would go on answering to it
+                // until the link is deleted.
+                if implied && address.link.netns != Netns::Host {
+                    return Ok(());
+                }
+                let Some(index) = self.index_if_any(op, &address.link, implied)? else { return Ok(()) };
+                let tolerate: &[i32] = if implied { &[libc::EADDRNOTAVAIL, libc::ENODEV] } else { &[] };
+                let tag = Tag { op, writes: true, tolerate };
+                let place = Place::from(&address.link.netns);
+                self.push(&place, tag, 0, address::delete(index, address.address));
+                Ok(())
+            }
+            Object::Route(route) => {
+                // The same: the last address of a link takes its routes with it.
+                self.touched[op] = true;
+                if implied {
+                    // The kernel drops the routes of a link that goes down.
+                    return Ok(());
+                }
+                let index = self.index(op, &route.link)?;
+                self.write(&Place::from(&route.link.netns), op, 0, route::delete(index, route));
+                Ok(())
+            }
+            Object::Resolver(resolver) => {
+                self.touched[op] = true;
+                resolver::remove(&self.linux.netns_etc, &resolver.netns).map_err(|error| self.stop(op, &error))
+            }
+        }
+    }
+
+    /// Brings back what `remove` took away.
+    pub(super) fn restore(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
+        match object {
+            Object::Forwarding(_) => Ok(()),
+            Object::Netns(netns) => {
+                self.flush(|_| true)?;
+                let key = Key::Netns(netns.name.clone());
+                let Some(Retired::Netns(handle)) = self.unretire(&key) else { return Ok(()) };
+                let bound = self.linux.folder.bind(&netns.name, &handle);
+                self.linux.namespaces.insert(netns.name.clone(), handle);
+                bound.map_err(|error| self.stop(op, &error))
+            }
+            Object::Bridge(bridge) => {
+                let key = Key::Bridge(bridge.name.clone());
+                let Some(Retired::Link { index, .. }) = self.unretire(&key) else { return Ok(()) };
+                self.linux.links.insert(LinkId::host(&bridge.name), index);
+                self.restored.push((op, index));
+                self.write(&Place::Host, op, 0, link::rename(index, &bridge.name, None));
+                self.write(&Place::Host, op, 0, link::set_up(index, true));
+                Ok(())
+            }
+            Object::Veth(veth) => self.restore_veth(op, veth),
+            Object::Masquerade(masquerade) => {
+                self.masquerade(op, masquerade, false);
+                Ok(())
+            }
+            Object::Address(address) => {
+                let index = self.index(op, &address.link)?;
+                // IPv4 addresses stay on a link that goes down.
+                let tag = Tag { op, writes: true, tolerate: &[libc::EEXIST] };
+                self.push(&Place::from(&address.link.netns), tag, NEW, address::create(index, address));
+                Ok(())
+            }
+            Object::Route(route) => {
+                let index = self.index(op, &route.link)?;
+                let on_link = self.needs_on_link(route);
+                let tag = Tag { op, writes: true, tolerate: &[libc::EEXIST] };
+                let place = Place::from(&route.link.netns);
+                self.push(&place, tag, NEW, route::create(index, route, on_link));
+                Ok(())
+            }
+            Object::Resolver(resolver) => {
+                resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
+            }
+        }
+    }
+
+    fn restore_veth(&mut self, op: usize, veth: &Veth) -> Result<(), Stop> {
+        let key = Key::Veth(veth.name.clone());
+        let Some(Retired::Link { index, peer, incomplete }) = self.unretire(&key) else { return Ok(()) };
+        self.linux.links.insert(LinkId::host(&veth.name), index);
+        self.restored.push((op, index));
+        let bridge = self.index(op, &LinkId::host(&veth.bridge))?;
+        // What was gone before stays gone.
+        let tolerate = if incomplete { GONE } else { &[] };
+        let tag = || Tag { op, writes: true, tolerate };
+        self.push(&Place::Host, tag(), 0, link::rename(index, &veth.name, Some(bridge)));
+        self.push(&Place::Host, tag(), 0, link::set_up(index, true));
+        if let Some((place, peer)) = peer {
+            self.linux.links.insert(veth.peer.clone(), peer);
+            self.push(&place, tag(), 0, link::rename(peer, &veth.peer.name, None));
+            self.push(&place, tag(), 0, link::set_up(peer, true));
+        }
+        Ok(())
+    }
+
+    /// The indexes of a veth pair; `None` when it is gone.
+    pub(super) fn own_veth(
+        &mut self,
+        op: usize,
+        veth: &Veth,
+    ) -> Result<Option<(u32, Option<(Place, u32)>)>, Stop> {
+        let peer = self.linux.links.remove(&veth.peer);
+        let (host, peer) = match self.linux.links.remove(&LinkId::host(&veth.name)) {
+            Some(host) => (host, peer),
+            None => {
+                let facts = self.look_up(op, &Place::Host, &veth.name)?;
+                match self.check_ours(op, facts)? {
+                    Some(facts) => (facts.index, peer.or(facts.peer)),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let place = Place::from(&veth.peer.netns);
+        if let Place::Named(name) = &place {
+            self.open(op, name)?;
+        }
+        Ok(Some((host, peer.map(|peer| (place, peer)))))
+    }
+
+    pub(super) fn set_veth_aside(&mut self, op: usize, veth: &Veth, host: u32, peer: Option<&(Place, u32)>) {
+        tracing::trace!(veth = veth.name, host, "set aside");
+        let sequence = self.next_sequence();
+        self.set_aside(&Place::Host, op, host, &format!("hcr{sequence}"), Some(0));
+        if let Some((place, peer)) = peer {
+            self.set_aside(place, op, *peer, &format!("hcx{sequence}"), None);
+        }
+    }
+
+    pub(super) fn set_bridge_aside(&mut self, op: usize, bridge: &Bridge, index: u32) {
+        tracing::trace!(bridge = bridge.name, index, "set aside");
+        let sequence = self.next_sequence();
+        self.set_aside(&Place::Host, op, index, &format!("hcr{sequence}"), None);
+    }
+
+    fn set_aside(&mut self, place: &Place, op: usize, index: u32, name: &str, master: Option<u32>) {
+        let tag = || Tag { op, writes: true, tolerate: GONE };
+        self.push(place, tag(), 0, link::set_up(index, false));
+        self.push(place, tag(), 0, link::rename(index, name, master)).frees_names = true;
+    }
+
+    fn remove_netns(&mut self, op: usize, name: &str) -> Result<(), Stop> {
+        // What is still to be done inside needs the namespace under this name.
+        self.flush(|_| true)?;
+        let key = Key::Netns(name.to_owned());
+        if !self.linux.namespaces.contains_key(name) {
+            match self.linux.folder.adopt(name) {
+                Ok(handle) => {
+                    self.linux.namespaces.insert(name.to_owned(), handle);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    self.touched[op] = true;
+                    self.retire(key, Retired::Nothing);
+                    return Ok(());
+                }
+                Err(error) => return Err(self.stop(op, &error)),
+            }
+        }
+        self.linux.folder.unbind(name).map_err(|error| self.stop(op, &error))?;
+        self.touched[op] = true;
+        let handle = self.linux.namespaces.remove(name);
+        self.retire(key, handle.map_or(Retired::Nothing, Retired::Netns));
+        Ok(())
+    }
+
+    /// The index of a link that may be gone, if `lenient`.
+    fn index_if_any(&mut self, op: usize, link: &LinkId, lenient: bool) -> Result<Option<u32>, Stop> {
+        if !lenient {
+            return self.index(op, link).map(Some);
+        }
+        match self.linux.links.get(link) {
+            Some(index) => Ok(Some(*index)),
+            None => {
+                let facts = self.look_up(op, &Place::from(&link.netns), &link.name)?;
+                Ok(facts.map(|facts| facts.index))
+            }
+        }
+    }
+
+    /// Base 36, so that name and prefix fit an interface name.
+    fn next_sequence(&mut self) -> String {
+        self.linux.sequence = self.linux.sequence.wrapping_add(1);
+        let mut left = self.linux.sequence;
+        let mut digits = Vec::new();
+        while left > 0 || digits.is_empty() {
+            digits.push(char::from_digit((left % 36) as u32, 36).unwrap_or('0'));
+            left /= 36;
+        }
+        digits.iter().rev().collect()
+    }
+}

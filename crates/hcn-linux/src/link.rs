@@ -1,0 +1,220 @@
+//! Messages about links: bridges, veth pairs, and what their removal needs.
+
+use std::os::fd::RawFd;
+
+use hcn_dataplane::{Bridge, Mac, Veth};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InetDevConf, InfoBridge, InfoData,
+    InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+
+use crate::attributes;
+
+/// `IFLA_GROUP` of every link that is hcnd's own ("hcnd").
+pub(crate) const GROUP: u32 = 0x6863_6e64;
+
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
+/// Length of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+
+/// What an answer says about a link.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkFacts {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mtu: u32,
+    pub(crate) group: u32,
+    /// Of a veth: the peer's index, in the peer's namespace.
+    pub(crate) peer: Option<u32>,
+}
+
+impl LinkFacts {
+    /// Reads an RTM_NEWLINK payload.
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let attributes = payload.get(IFINFOMSG..)?;
+        let number = |kind| attributes::find(attributes, kind).and_then(attributes::number);
+        Some(Self {
+            index: attributes::number(payload.get(4..8)?)?,
+            name: attributes::text(attributes::find(attributes, IFLA_IFNAME)?),
+            mtu: number(IFLA_MTU).unwrap_or(0),
+            group: number(IFLA_GROUP).unwrap_or(0),
+            peer: number(IFLA_LINK),
+        })
+    }
+}
+
+fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = attributes;
+    message
+}
+
+fn up_or_down(message: &mut LinkMessage, up: bool) {
+    message.header.change_mask = LinkFlags::Up;
+    message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+}
+
+/// Without the terminating NUL, which would count towards the 255 bytes that an alias may have.
+fn alias(alias: &str) -> LinkAttribute {
+    LinkAttribute::Other(DefaultNla::new(IFLA_IFALIAS, alias.as_bytes().to_vec()))
+}
+
+/// RTM_NEWLINK of a bridge, down.
+pub(crate) fn new_bridge(bridge: &Bridge) -> RouteNetlinkMessage {
+    // A bridge follows the lowest MTU of its ports unless one was *changed* by its owner; creating it with the
+    // wanted MTU, or setting the MTU that it has, does not count. So it starts with a neighbour of the wanted one.
+    let other_mtu = if bridge.mtu > 1280 { bridge.mtu - 1 } else { bridge.mtu + 1 };
+    RouteNetlinkMessage::NewLink(message(
+        0,
+        vec![
+            LinkAttribute::IfName(bridge.name.clone()),
+            LinkAttribute::Group(GROUP),
+            LinkAttribute::Address(bridge.mac.0.to_vec()),
+            LinkAttribute::Mtu(other_mtu),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Bridge),
+                LinkInfo::Data(InfoData::Bridge(vec![
+                    InfoBridge::StpState(BridgeStpState::Disabled),
+                    InfoBridge::ForwardDelay(0),
+                ])),
+            ]),
+        ],
+    ))
+}
+
+/// RTM_NEWLINK of a veth pair: the host end up and a port of the bridge, the peer down in its namespace.
+pub(crate) fn new_veth(veth: &Veth, bridge: u32, peer_netns: Option<RawFd>) -> RouteNetlinkMessage {
+    let mut peer = message(
+        0,
+        vec![
+            LinkAttribute::IfName(veth.peer.name.clone()),
+            LinkAttribute::Address(veth.mac.0.to_vec()),
+            LinkAttribute::Mtu(veth.mtu),
+        ],
+    );
+    match peer_netns {
+        Some(netns) => peer.attributes.push(LinkAttribute::NetNsFd(netns)),
+        // Seen by the host, so it must be recognised as ours there.
+        None => peer.attributes.push(LinkAttribute::Group(GROUP)),
+    }
+    let mut host = message(
+        0,
+        vec![
+            LinkAttribute::IfName(veth.name.clone()),
+            LinkAttribute::Group(GROUP),
+            LinkAttribute::Mtu(veth.mtu),
+            LinkAttribute::Controller(bridge),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+            ]),
+        ],
+    );
+    up_or_down(&mut host, true);
+    RouteNetlinkMessage::NewLink(host)
+}
+
+/// RTM_GETLINK by name.
+pub(crate) fn get(name: &str) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(message(0, vec![LinkAttribute::IfName(name.to_owned()), skip_stats()]))
+}
+
+/// RTM_GETLINK by index.
+pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(message(index, vec![skip_stats()]))
+}
+
+/// RTM_GETLINK of all links.
+pub(crate) fn get_all() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(message(0, vec![skip_stats()]))
+}
+
+/// Counters are half of an answer and not asked for.
+fn skip_stats() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+/// How a link takes part in IP, beyond its addresses.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct IpTraits {
+    /// No link-local address: without IPv6 its multicast would only cost (performance.md, F).
+    pub(crate) no_ipv6_link_local: bool,
+    /// Taking one address away leaves the others of its prefix.
+    pub(crate) promote_secondaries: bool,
+    /// Replies may leave by another link than the request came by.
+    pub(crate) loose_reverse_path: bool,
+}
+
+impl IpTraits {
+    fn attribute(self) -> Option<LinkAttribute> {
+        let mut families = Vec::new();
+        if self.promote_secondaries || self.loose_reverse_path {
+            let mut conf = InetDevConf::default();
+            conf.promote_secondaries = i32::from(self.promote_secondaries);
+            conf.rp_filter = if self.loose_reverse_path { 2 } else { 0 };
+            families.push(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]));
+        }
+        if self.no_ipv6_link_local {
+            families.push(AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]));
+        }
+        (!families.is_empty()).then_some(LinkAttribute::AfSpecUnspec(families))
+    }
+}
+
+/// RTM_SETLINK of what a creating message ignores or refuses: alias and IP traits.
+pub(crate) fn describe(index: u32, link_alias: Option<&str>, traits: IpTraits) -> RouteNetlinkMessage {
+    let attributes = link_alias.map(alias).into_iter().chain(traits.attribute()).collect();
+    RouteNetlinkMessage::SetLink(message(index, attributes))
+}
+
+/// RTM_SETLINK: administratively up or down.
+pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
+    let mut message = message(index, Vec::new());
+    up_or_down(&mut message, up);
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// RTM_SETLINK: up, with this MTU.
+pub(crate) fn set_up_with_mtu(index: u32, mtu: u32) -> RouteNetlinkMessage {
+    let mut message = message(index, vec![LinkAttribute::Mtu(mtu)]);
+    up_or_down(&mut message, true);
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// RTM_SETLINK: another name, for a link that is down (kernels before 6.2 refuse to rename one that is up);
+/// `master`: a port of this bridge, or of none (0).
+pub(crate) fn rename(index: u32, name: &str, master: Option<u32>) -> RouteNetlinkMessage {
+    let mut attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    attributes.extend(master.map(LinkAttribute::Controller));
+    RouteNetlinkMessage::SetLink(message(index, attributes))
+}
+
+/// RTM_SETLINK of what can change in place.
+pub(crate) fn change(index: u32, link_alias: Option<&str>, mac: Option<Mac>, mtu: u32) -> RouteNetlinkMessage {
+    let mut attributes = vec![LinkAttribute::Mtu(mtu)];
+    attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+    attributes.extend(link_alias.map(alias));
+    RouteNetlinkMessage::SetLink(message(index, attributes))
+}
+
+/// RTM_SETLINK: into a group.
+pub(crate) fn set_group(index: u32, group: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(message(index, vec![LinkAttribute::Group(group)]))
+}
+
+/// RTM_DELLINK of a whole group.
+pub(crate) fn delete_group(group: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelLink(message(0, vec![LinkAttribute::Group(group)]))
+}
+
+/// RTM_DELLINK of one link.
+pub(crate) fn delete(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelLink(message(index, Vec::new()))
+}

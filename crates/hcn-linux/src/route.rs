@@ -1,0 +1,53 @@
+//! Messages about routes.
+
+use hcn_dataplane::Route;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+/// RTM_NEWROUTE. `on_link`: no prefix of the link covers the gateway, so the kernel must take it on trust.
+pub(crate) fn create(index: u32, route: &Route, on_link: bool) -> RouteNetlinkMessage {
+    let mut message = body(index, route);
+    if on_link {
+        message.header.flags = RouteFlags::Onlink;
+    }
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+/// RTM_DELROUTE.
+pub(crate) fn delete(index: u32, route: &Route) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelRoute(body(index, route))
+}
+
+/// RTM_GETROUTE of all routes of a family.
+pub(crate) fn get_all(family: AddressFamily) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+fn body(index: u32, route: &Route) -> RouteMessage {
+    let destination = route.destination.trunc();
+    let ipv4 = destination.addr().is_ipv4();
+    let mut message = RouteMessage::default();
+    message.header.address_family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.destination_prefix_length = destination.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    // IPv6 knows no scopes of routes.
+    message.header.scope =
+        if ipv4 && route.gateway.is_none() { RouteScope::Link } else { RouteScope::Universe };
+    message.header.kind = RouteType::Unicast;
+    if destination.prefix_len() > 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination.addr())));
+    }
+    if let Some(gateway) = route.gateway {
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+    }
+    message.attributes.push(RouteAttribute::Oif(index));
+    if route.metric != 0 {
+        message.attributes.push(RouteAttribute::Priority(route.metric));
+    }
+    message
+}

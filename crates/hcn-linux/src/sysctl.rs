@@ -1,0 +1,82 @@
+//! IP forwarding of the host, switched on once and, if nothing came of it, back.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hcn_dataplane::Family;
+
+const FORWARD_V4: &str = "/proc/sys/net/ipv4/ip_forward";
+const FORWARD_V6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+const CONF_V6: &str = "/proc/sys/net/ipv6/conf";
+
+/// Settings that were changed, with their old values, first to last.
+#[derive(Debug, Default)]
+pub(crate) struct Changed(Vec<(PathBuf, String)>);
+
+/// Whether the kernel has IPv6.
+pub(crate) fn has_ipv6() -> bool {
+    Path::new(FORWARD_V6).exists()
+}
+
+/// Switches forwarding on. `ours` says which links are hcnd's own.
+///
+/// # Errors
+/// A setting could not be written; those before it were put back.
+pub(crate) fn forward(family: Family, ours: impl Fn(&str) -> bool) -> io::Result<Changed> {
+    let mut changed = Changed::default();
+    let done = match family {
+        Family::V4 => set(Path::new(FORWARD_V4), "0", "1", &mut changed),
+        Family::V6 => forward_v6(ours, &mut changed),
+    };
+    match done {
+        Ok(()) => Ok(changed),
+        Err(error) => {
+            restore(&changed)?;
+            Err(error)
+        }
+    }
+}
+
+fn forward_v6(ours: impl Fn(&str) -> bool, changed: &mut Changed) -> io::Result<()> {
+    // A router ignores router advertisements: a host that lives by them would lose its addresses and default
+    // route, unless told (2) to accept them all the same. Only the host's links: what containers announce on
+    // our bridges is not to be believed.
+    if fs::read_to_string(FORWARD_V6)?.trim() == "0" {
+        for entry in fs::read_dir(CONF_V6)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if matches!(&*name, "all" | "default" | "lo") || ours(&name) {
+                continue;
+            }
+            match set(&entry.path().join("accept_ra"), "1", "2", changed) {
+                // The link went away meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+    }
+    set(Path::new(FORWARD_V6), "0", "1", changed)
+}
+
+/// Writes `to` where there is `from`.
+fn set(path: &Path, from: &str, to: &str, changed: &mut Changed) -> io::Result<()> {
+    if fs::read_to_string(path)?.trim() == from {
+        fs::write(path, to)?;
+        changed.0.push((path.to_owned(), from.to_owned()));
+    }
+    Ok(())
+}
+
+/// Puts the old values back, the last change first. Goes on after an error and gives the first.
+pub(crate) fn restore(changed: &Changed) -> io::Result<()> {
+    let mut result = Ok(());
+    for (path, old) in changed.0.iter().rev() {
+        match fs::write(path, old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && result.is_ok() => result = Err(error),
+            _ => {}
+        }
+    }
+    result
+}

@@ -1,0 +1,137 @@
+//! Every plan made to fail at every place: afterwards the kernel is as it was.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::*;
+use hcn_dataplane::{Chaos, Dataplane, LinkId, Mac, Masquerade, Object, Op, Plan};
+use hcn_linux::Linux;
+
+/// What is there before the plan, the plan, and its name.
+type Case = (&'static str, Vec<Object>, Plan);
+
+fn cases() -> Vec<Case> {
+    let a = [vec![netns("A")], endpoint(2, "A")].concat();
+    let b = [vec![netns("B")], endpoint(3, "B")].concat();
+    let ab = [network(), a.clone(), b.clone()].concat();
+    let mut both = vec![netns("A"), netns("B"), veth(2, "A"), veth(3, "B")];
+    both.extend(endpoint(2, "A").into_iter().skip(1));
+    both.extend(endpoint(3, "B").into_iter().skip(1));
+    let masquerade = |prefix: &str| {
+        Object::Masquerade(Masquerade { prefix: prefix.parse().unwrap(), bridge: BRIDGE.into() })
+    };
+    let remasquerade = vec![
+        Op::Remove { object: masquerade("10.7.0.0/16"), implied: false },
+        Op::Remove { object: masquerade("fd07::/64"), implied: false },
+        Op::Create(masquerade("10.7.0.0/20")),
+        Op::Create(masquerade("10.7.64.0/20")),
+    ];
+    let explicit = endpoint(2, "A")
+        .into_iter()
+        .skip(1)
+        .rev()
+        .map(|object| Op::Remove { object, implied: false })
+        .collect::<Vec<_>>();
+    let changed = |object: Object| match object {
+        Object::Veth(mut veth) => {
+            veth.mac = Mac([2, 0, 0, 0, 2, 77]);
+            veth.mtu = 1300;
+            Object::Veth(veth)
+        }
+        other => other,
+    };
+    let change = vec![
+        Op::Change { from: veth(2, "A"), to: changed(veth(2, "A")) },
+        Op::Change { from: veth(3, "B"), to: changed(veth(3, "B")) },
+    ];
+    let host = |object: Object| match object {
+        Object::Veth(mut veth) => {
+            veth.peer = LinkId::host("hcp00000002");
+            Object::Veth(veth)
+        }
+        other => other,
+    };
+    let replace = [remove(&endpoint(2, "A")).ops, create(endpoint(4, "A")).ops].concat();
+    vec![
+        // With an uplink that lives by router advertisements.
+        ("create a network", vec![], create(network())),
+        ("attach", [network(), vec![netns("A")]].concat(), create(endpoint(2, "A"))),
+        ("attach with a namespace", network(), create(a.clone())),
+        ("attach two", network(), create(both)),
+        ("network with endpoint", vec![], create([network(), a.clone()].concat())),
+        ("host endpoint", network(), create([host(veth(2, "A"))])),
+        ("detach", ab.clone(), remove(&endpoint(2, "A"))),
+        ("detach with the namespace", ab.clone(), remove(&a)),
+        ("remove addresses and routes", ab.clone(), Plan { ops: explicit }),
+        ("replace", ab.clone(), Plan { ops: replace }),
+        ("remove all", ab.clone(), remove(&ab)),
+        ("other masquerades", ab.clone(), Plan { ops: remasquerade }),
+        ("change", ab, Plan { ops: change }),
+    ]
+}
+
+fn prepare(linux: &mut Linux, before: &[Object]) -> BTreeSet<String> {
+    if !succeeds("ip link show up0") {
+        sh("ip link add up0 type veth peer name up1");
+    }
+    sh("echo 1 > /proc/sys/net/ipv6/conf/up0/accept_ra");
+    done(linux, &create(before.to_vec()));
+    at_rest()
+}
+
+/// Removes what a case put there.
+fn clean(linux: &mut Linux, before: &[Object]) {
+    done(linux, &remove(before));
+    for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        sh(&format!("echo 0 > /proc/sys/net/{file}"));
+    }
+}
+
+#[test]
+fn after_a_failed_operation_all_is_as_before() {
+    isolated("after_a_failed_operation_all_is_as_before", || {
+        let mut linux = Chaos::new(start());
+        for (name, objects, plan) in cases() {
+            let before = prepare(&mut linux.inner, &objects);
+            for k in 0..plan.ops.len() {
+                linux.fail_at = Some(k);
+                let error = linux.apply(&plan).unwrap_err();
+                assert!(error.undo.is_none(), "{name}, operation {k}: {:?}", error.undo);
+                settles_at(&before, &format!("{name}, operation {k} failed"));
+            }
+            clean(&mut linux.inner, &objects);
+        }
+    });
+}
+
+#[test]
+fn after_a_refused_message_all_is_as_before() {
+    isolated("after_a_refused_message_all_is_as_before", || {
+        let mut linux = start();
+        let mut tried = 0;
+        for (name, objects, plan) in cases() {
+            let before = prepare(&mut linux, &objects);
+            for k in 0.. {
+                linux.fail_message(k);
+                match linux.apply(&plan) {
+                    Ok(applied) => {
+                        // All its messages were tried.
+                        assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
+                        linux.undo(applied).unwrap();
+                        settles_at(&before, &format!("{name} was taken back"));
+                        break;
+                    }
+                    Err(error) => {
+                        tried += 1;
+                        assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
+                        settles_at(&before, &format!("{name}, message {k} refused ({error}: {})", error.source));
+                    }
+                }
+            }
+            clean(&mut linux, &objects);
+        }
+        println!("measured: {tried} messages refused, one at a time");
+    });
+}

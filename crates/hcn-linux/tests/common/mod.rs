@@ -1,0 +1,266 @@
+//! What the tests share: namespaces of their own, a small network to work on, and a view of the kernel to compare.
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(unreachable_pub, reason = "a module of each test")]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hcn_dataplane::{
+    Address, Applied, Bridge, Dataplane, Family, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Op, Plan,
+    Resolver, Route, Veth,
+};
+use hcn_linux::{Config, Linux};
+use serde_json::Value;
+
+const MARKER: &str = "HCN_LINUX_TEST_ISOLATED";
+
+/// Runs `body` in user, network, mount and process namespaces of its own, as root there.
+pub fn isolated(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(MARKER).is_some() {
+        sh("mount -t tmpfs tmpfs /run");
+        sh("ip link set lo up");
+        body();
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(MARKER, "1")
+        .output()
+        .expect("unshare (util-linux) is needed");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success(), "in the namespaces of {test}:\n{text}");
+    assert!(text.contains("1 passed"), "{test} did not run:\n{text}");
+    for line in text.lines().filter(|line| line.starts_with("measured")) {
+        println!("{line}");
+    }
+}
+
+/// Runs a shell command that must succeed, and gives what it prints.
+pub fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether a shell command succeeds.
+pub fn succeeds(command: &str) -> bool {
+    Command::new("sh").args(["-c", command]).output().unwrap().status.success()
+}
+
+pub fn start() -> Linux {
+    Linux::start(config()).unwrap()
+}
+
+pub fn config() -> Config {
+    Config { netns_dir: PathBuf::from("/run/netns"), netns_etc: PathBuf::from("/run/etc-netns") }
+}
+
+pub fn create(objects: impl IntoIterator<Item = Object>) -> Plan {
+    Plan { ops: objects.into_iter().map(Op::Create).collect() }
+}
+
+/// Applies a plan that must succeed.
+pub fn apply(linux: &mut impl Dataplane, plan: &Plan) -> Applied {
+    linux.apply(plan).unwrap_or_else(|error| panic!("{error}: {} ({:?})", error.source, error.undo))
+}
+
+/// Applies and settles a plan that must succeed.
+pub fn done(linux: &mut impl Dataplane, plan: &Plan) {
+    let applied = apply(linux, plan);
+    linux.settle(applied);
+}
+
+pub const BRIDGE: &str = "hcn00000001";
+
+pub fn bridge() -> Object {
+    Object::Bridge(Bridge {
+        name: BRIDGE.into(),
+        alias: "hcn network 1".into(),
+        mac: Mac([2, 0, 0, 0, 1, 1]),
+        mtu: 1500,
+        ipv6: true,
+    })
+}
+
+/// A network: bridge, forwarding, masquerade, gateway addresses.
+pub fn network() -> Vec<Object> {
+    let gateway = |address: &str| {
+        Object::Address(Address {
+            link: LinkId::host(BRIDGE),
+            address: address.parse().unwrap(),
+            prefix_route: true,
+        })
+    };
+    vec![
+        Object::Forwarding(Family::V4),
+        Object::Forwarding(Family::V6),
+        bridge(),
+        Object::Masquerade(Masquerade { prefix: "10.7.0.0/16".parse().unwrap(), bridge: BRIDGE.into() }),
+        Object::Masquerade(Masquerade { prefix: "fd07::/64".parse().unwrap(), bridge: BRIDGE.into() }),
+        gateway("10.7.0.1/16"),
+        gateway("fd07::1/64"),
+    ]
+}
+
+pub fn netns(name: &str) -> Object {
+    Object::Netns(NetnsFile { name: name.into() })
+}
+
+pub fn eth0(netns: &str) -> LinkId {
+    LinkId { netns: Netns::Named(netns.into()), name: "eth0".into() }
+}
+
+pub fn veth(n: u8, netns: &str) -> Object {
+    Object::Veth(Veth {
+        name: format!("hve{n:08x}"),
+        alias: format!("hcn endpoint {n}"),
+        bridge: BRIDGE.into(),
+        peer: eth0(netns),
+        mac: Mac([2, 0, 0, 0, 2, n]),
+        mtu: 1450,
+        ipv6: true,
+    })
+}
+
+/// An endpoint of the network in a namespace: veth pair, addresses, default routes, resolver.
+pub fn endpoint(n: u8, netns: &str) -> Vec<Object> {
+    let link = eth0(netns);
+    let address = |address: String| {
+        Object::Address(Address { link: link.clone(), address: address.parse().unwrap(), prefix_route: true })
+    };
+    let route = |destination: &str, gateway: &str, metric| {
+        Object::Route(Route {
+            link: link.clone(),
+            destination: destination.parse().unwrap(),
+            gateway: Some(gateway.parse().unwrap()),
+            metric,
+        })
+    };
+    vec![
+        veth(n, netns),
+        address(format!("10.7.0.{n}/16")),
+        address(format!("fd07::{n:x}/64")),
+        route("0.0.0.0/0", "10.7.0.1", 0),
+        route("::/0", "fd07::1", 0),
+        Object::Resolver(Resolver { netns: netns.into(), contents: format!("nameserver 10.7.0.1\n# {n}\n") }),
+    ]
+}
+
+/// The plan that removes an endpoint as `diff` writes it: what stands on the link goes with it.
+pub fn remove(objects: &[Object]) -> Plan {
+    let ops = objects.iter().rev().map(|object| {
+        let implied = matches!(object, Object::Address(_) | Object::Route(_));
+        Op::Remove { object: object.clone(), implied }
+    });
+    Plan { ops: ops.collect() }
+}
+
+/// Everything of the kernel and the disk that a plan can touch, without what changes by itself.
+pub fn snapshot() -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    let mut names = vec![String::new()];
+    for name in list("/run/netns") {
+        // A name without a namespace behind it has no place in "everything as before".
+        assert!(succeeds(&format!("nsenter --net=/run/netns/{name} true")), "{name} is no namespace");
+        names.push(name);
+    }
+    for name in &names {
+        let enter =
+            if name.is_empty() { String::new() } else { format!("nsenter --net=/run/netns/{name} ") };
+        for link in json(&format!("{enter}ip -d -j link")) {
+            let flags = link["flags"].as_array().unwrap();
+            let up = flags.contains(&Value::from("UP"));
+            let carrier = !flags.contains(&Value::from("NO-CARRIER"));
+            let fields = ["ifname", "mtu", "address", "master", "group", "ifalias", "inet6_addr_gen_mode"];
+            let fields: Vec<String> = fields.iter().map(|field| link[*field].to_string()).collect();
+            let kind = &link["linkinfo"]["info_kind"];
+            lines.insert(format!("{name} link {kind} up={up} carrier={carrier} {}", fields.join(" ")));
+        }
+        for link in json(&format!("{enter}ip -j address")) {
+            for address in link["addr_info"].as_array().unwrap() {
+                let (local, length) = (&address["local"], &address["prefixlen"]);
+                // A bridge makes its link-local address with its first carrier and keeps it.
+                if local.as_str().unwrap().starts_with("fe80") {
+                    continue;
+                }
+                lines.insert(format!("{name} address {} {local} {length} {}", link["ifname"], address["noprefixroute"]));
+            }
+        }
+        for family in ["-4", "-6"] {
+            for route in json(&format!("{enter}ip -j {family} route show table main")) {
+                if !route["dst"].as_str().unwrap().starts_with("fe80") {
+                    lines.insert(format!("{name} route {route}"));
+                }
+            }
+        }
+    }
+    for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        lines.insert(format!("{file} {}", sh(&format!("cat /proc/sys/net/{file}"))));
+    }
+    if std::path::Path::new("/proc/sys/net/ipv6/conf/up0").exists() {
+        lines.insert(format!("accept_ra {}", sh("cat /proc/sys/net/ipv6/conf/up0/accept_ra")));
+    }
+    let mut set = String::new();
+    for line in sh("nft list table inet hcnd").lines() {
+        if line.contains("set ") || line.contains("chain ") {
+            set = line.trim().to_owned();
+        }
+        lines.insert(format!("nft {set} {}", line.trim()));
+    }
+    if std::path::Path::new("/run/etc-netns").exists() {
+        for line in sh("cd /run/etc-netns && find . -mindepth 1 && find . -type f | xargs -r grep -H .").lines() {
+            lines.insert(format!("etc {line}"));
+        }
+    }
+    lines
+}
+
+fn list(folder: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn json(command: &str) -> Vec<Value> {
+    let text = sh(command);
+    if text.trim().is_empty() {
+        return Vec::new();
+    }
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Waits until the kernel looks as wanted; link-local addresses and retired links take a moment.
+pub fn settles_at(wanted: &BTreeSet<String>, what: &str) {
+    let until = Instant::now() + Duration::from_secs(4);
+    loop {
+        let now = snapshot();
+        if now == *wanted {
+            return;
+        }
+        if Instant::now() > until {
+            let missing: Vec<_> = wanted.difference(&now).collect();
+            let extra: Vec<_> = now.difference(wanted).collect();
+            panic!("{what}\nmissing: {missing:#?}\nleft over: {extra:#?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The kernel once it has come to rest.
+pub fn at_rest() -> BTreeSet<String> {
+    let mut before = snapshot();
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(60));
+        let now = snapshot();
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+    panic!("the kernel does not come to rest");
+}

@@ -1,0 +1,137 @@
+//! Configuration: a TOML file, with the command line on top.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Deserialize;
+
+/// Everything that can be configured. `hcnd --config FILE` reads it from TOML; unknown keys are errors.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The unix socket to listen on.
+    pub socket: PathBuf,
+    /// Logging.
+    pub log: Log,
+    /// Bounds on what one client can take.
+    pub limits: Limits,
+    /// Places in the file system.
+    pub paths: Paths,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/hcnd/hcnd.sock"),
+            log: Log::default(),
+            limits: Limits::default(),
+            paths: Paths::default(),
+        }
+    }
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Which lines: a `tracing` filter such as `info` or `hcnd=debug,hcn_linux=trace`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// Bounds on what one client can take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest message in bytes.
+    pub message_bytes: usize,
+    /// Deepest nesting of JSON in a message.
+    pub nesting: usize,
+    /// Open handles of one session.
+    pub handles: usize,
+    /// Requests in flight of one connection; further ones wait in the socket.
+    pub in_flight: usize,
+    /// Connections of one user.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message_bytes: 4 << 20, nesting: 128, handles: 65_536, in_flight: 1024, connections: 4096 }
+    }
+}
+
+/// Places in the file system.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// Where named network namespaces are, as for `ip netns`.
+    pub netns: PathBuf,
+    /// Where files of named network namespaces are, as for `ip netns exec`.
+    pub netns_etc: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { netns: PathBuf::from("/run/netns"), netns_etc: PathBuf::from("/etc/netns") }
+    }
+}
+
+impl Config {
+    /// Reads the file, or takes the defaults when there is none; `socket` from the command line wins.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a configuration; the error names the file, the line and the key.
+    pub fn load(file: Option<&Path>, socket: Option<&Path>) -> anyhow::Result<Self> {
+        let mut config = match file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read the configuration {}", file.display()))?;
+                toml::from_str(&text).with_context(|| format!("cannot use the configuration {}", file.display()))?
+            }
+            None => Self::default(),
+        };
+        if let Some(socket) = socket {
+            config.socket = socket.to_owned();
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_optional_and_unknown_ones_are_errors() {
+        let config: Config = toml::from_str("socket = \"/tmp/s\"\n[limits]\nhandles = 5\n").unwrap();
+        assert_eq!((config.socket, config.limits.handles), (PathBuf::from("/tmp/s"), 5));
+        assert_eq!(config.limits.message_bytes, 4 << 20);
+        let error = toml::from_str::<Config>("[limits]\nhandels = 5\n").unwrap_err();
+        assert!(error.to_string().contains("handels"), "{error}");
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let config = Config::load(None, Some(Path::new("/x"))).unwrap();
+        assert_eq!(config.socket, PathBuf::from("/x"));
+    }
+}

@@ -1,0 +1,111 @@
+//! The life of the daemon: start, serve, stop.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hcn_dataplane::Dataplane;
+use hcn_ipc::{Hub, serve};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, LogFormat};
+use crate::service::Service;
+use crate::worker::Worker;
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting: the socket, the kernel, the runtime.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    start_log(config)?;
+    let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
+        netns_dir: config.paths.netns.clone(),
+        netns_etc: config.paths.netns_etc.clone(),
+    })
+    .context("cannot take over the kernel's side")?;
+    runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let listener = bind(&config.socket).await?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        serve_on(listener, config, Box::new(dataplane), stop).await
+    })
+}
+
+/// One thread serves all clients: their calls are short, and each hand-over between threads would cost more
+/// than the work. The kernel has a thread of its own.
+///
+/// # Errors
+/// The system has no timer or no event queue left.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Serves on a socket, with any data plane, until `stop` ends.
+///
+/// # Errors
+/// The data plane's thread cannot be made, or the listener fails.
+pub async fn serve_on(
+    listener: UnixListener,
+    config: &Config,
+    dataplane: Box<dyn Dataplane>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
+    let hub = Hub::new();
+    let service = Service::start(worker, hub.clone());
+    tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "hcnd is ready");
+    serve(listener, Arc::new(service.clone()), hub, limits(config), stop).await;
+    service.stop().await;
+    drop(service);
+    // The thread ends when the last worker is gone, and with it the data plane, which finishes what it owes.
+    tokio::task::spawn_blocking(move || thread.join()).await.context("the data plane did not end")?;
+    Ok(())
+}
+
+fn limits(config: &Config) -> hcn_ipc::Limits {
+    hcn_ipc::Limits {
+        message: config.limits.message_bytes,
+        nesting: config.limits.nesting,
+        handles: config.limits.handles,
+        in_flight: config.limits.in_flight,
+        connections: config.limits.connections,
+        ..hcn_ipc::Limits::default()
+    }
+}
+
+/// Binds the socket. A socket that nobody listens on is what an earlier daemon left; it is replaced.
+async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            anyhow::bail!("another hcnd listens on {}", path.display());
+        }
+        std::fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    // Who may do what is decided per call; until then only the owner of the daemon may connect.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    Ok(listener)
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+        .with_context(|| format!("log.filter {:?} is not a filter", config.log.filter))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.log.format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}

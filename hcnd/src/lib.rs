@@ -1,0 +1,7 @@
+//! The daemon as a library: configuration, the task that owns the state, the thread that owns the kernel.
+//! `main.rs` adds the command line and the sandbox.
+
+pub mod config;
+pub mod daemon;
+pub mod service;
+pub mod worker;

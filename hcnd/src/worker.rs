@@ -1,0 +1,91 @@
+//! The thread that owns the data plane. The kernel serialises changes of links anyway, so one thread loses
+//! nothing, keeps latency fair, and may block.
+
+use std::sync::mpsc;
+use std::thread;
+
+use hcn_dataplane::{Applied, ApplyError, Dataplane, HostFacts, OpError, Plan, UndoError};
+use tokio::sync::oneshot;
+
+type Work<D> = Box<dyn FnOnce(&mut D) + Send>;
+
+/// What the worker can be asked; it answers in the order of asking.
+#[derive(Clone)]
+pub struct Worker {
+    queue: mpsc::Sender<Work<dyn Dataplane>>,
+}
+
+/// The worker's thread, to be joined once all [`Worker`]s are gone.
+pub struct WorkerThread(thread::JoinHandle<()>);
+
+impl WorkerThread {
+    /// Waits until everything that was asked is done and the data plane is closed.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the data plane thread panicked");
+        }
+    }
+}
+
+/// The worker's thread has ended, which it does only after a panic.
+#[derive(Debug, thiserror::Error)]
+#[error("the data plane has stopped")]
+pub struct Stopped;
+
+impl Worker {
+    /// Starts a thread that owns `dataplane`.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn start(mut dataplane: Box<dyn Dataplane>) -> std::io::Result<(Self, WorkerThread)> {
+        let (queue, orders) = mpsc::channel::<Work<dyn Dataplane>>();
+        let thread = thread::Builder::new().name("dataplane".to_owned()).spawn(move || {
+            for work in orders {
+                work(dataplane.as_mut());
+            }
+        })?;
+        Ok((Self { queue }, WorkerThread(thread)))
+    }
+
+    async fn ask<T, F>(&self, work: F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Dataplane) -> T + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        // A caller that is gone wants no answer.
+        let work: Work<dyn Dataplane> = Box::new(move |dataplane| drop(reply.send(work(dataplane))));
+        self.queue.send(work).map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// See [`Dataplane::apply`].
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub async fn apply(&self, plan: Plan) -> Result<Result<Applied, ApplyError>, Stopped> {
+        self.ask(move |dataplane| dataplane.apply(&plan)).await
+    }
+
+    /// See [`Dataplane::settle`]; does not wait for it.
+    pub fn settle(&self, applied: Applied) {
+        // Nobody is left to settle for if the thread has ended.
+        let _ = self.queue.send(Box::new(move |dataplane| dataplane.settle(applied)));
+    }
+
+    /// See [`Dataplane::undo`].
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub async fn undo(&self, applied: Applied) -> Result<Result<(), UndoError>, Stopped> {
+        self.ask(move |dataplane| dataplane.undo(applied)).await
+    }
+
+    /// See [`Dataplane::host`].
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub async fn host(&self) -> Result<Result<HostFacts, OpError>, Stopped> {
+        self.ask(|dataplane| dataplane.host()).await
+    }
+}

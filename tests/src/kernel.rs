@@ -1,0 +1,136 @@
+//! What the kernel holds, read with the tools that administrators use, for comparing before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+use crate::process::{eventually, run_ok};
+
+/// Moves this thread, and what it starts from now on, into a network and a mount namespace of its own (inside
+/// a sandbox): a second data plane can run there beside the sandbox's hcnd.
+pub fn enter_own_namespaces() {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    fs::create_dir_all("/run/netns").unwrap();
+    mount(Some("tmpfs"), "/run/netns", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
+    run_ok(&["ip", "link", "set", "lo", "up"]);
+}
+
+/// A text for everything that hcnd could have made: links, addresses, routes, namespaces with theirs, rules,
+/// files. Counters, interface indexes and what the kernel adds by itself are left out. Links that are being
+/// destroyed count, so compare with a deadline.
+#[must_use]
+pub fn dump() -> BTreeMap<String, BTreeSet<String>> {
+    let mut dump = BTreeMap::new();
+    let names: BTreeSet<String> = fs::read_dir("/run/netns")
+        .map(|entries| entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    dump_netns(&mut dump, None);
+    for name in &names {
+        dump_netns(&mut dump, Some(name));
+    }
+    dump.insert("netns".to_owned(), names);
+    let files = fs::read_dir("/etc/netns").map(|entries| {
+        entries
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                let text = fs::read_to_string(path.join("resolv.conf")).unwrap_or_default();
+                format!("{}: {text}", path.display())
+            })
+            .collect()
+    });
+    dump.insert("files".to_owned(), files.unwrap_or_default());
+    dump.insert("rules".to_owned(), ruleset());
+    dump
+}
+
+/// `nft list ruleset` and `nft -j list ruleset`, both of which must succeed, without counters and handles.
+#[must_use]
+pub fn ruleset() -> BTreeSet<String> {
+    let text = run_ok(&["nft", "list", "ruleset"]);
+    let json: Value = serde_json::from_str(&run_ok(&["nft", "-j", "list", "ruleset"])).unwrap();
+    assert!(json["nftables"].is_array(), "{json}");
+    // Elements of a set come in any order, several on a line.
+    text.split(['\n', ',']).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+fn dump_netns(dump: &mut BTreeMap<String, BTreeSet<String>>, netns: Option<&str>) {
+    let ip = |arguments: &[&str]| -> Vec<Value> {
+        let mut argv = vec!["ip"];
+        if let Some(netns) = netns {
+            argv.extend(["-n", netns]);
+        }
+        argv.push("-j");
+        argv.extend(arguments);
+        serde_json::from_str(&run_ok(&argv)).unwrap_or_default()
+    };
+    let place = netns.unwrap_or("host");
+    let text = |value: &Value, member: &str| value[member].as_str().unwrap_or_default().to_owned();
+    let links = ip(&["-d", "link", "show"]);
+    let facts = links.iter().map(|link| {
+        let up = link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
+        let members = ["ifname", "address", "ifalias", "master", "group"].map(|member| text(link, member));
+        let kind = text(&link["linkinfo"], "info_kind");
+        format!("{} {kind} mtu {} up {up} gen {}", members.join(" "), link["mtu"], link["inet6_addr_gen_mode"])
+    });
+    dump.insert(format!("{place} links"), facts.collect());
+    let carriers = ip(&["addr", "show"]);
+    let addresses = carriers.iter().flat_map(|link| {
+        let infos = link["addr_info"].as_array().cloned().unwrap_or_default();
+        let name = text(link, "ifname");
+        infos
+            .into_iter()
+            .filter(|info| info["scope"] != "link")
+            .map(move |info| format!("{name} {} {}", info["local"], info["prefixlen"]))
+            .collect::<Vec<_>>()
+    });
+    dump.insert(format!("{place} addresses"), addresses.collect());
+    let mut routes = BTreeSet::new();
+    for family in ["-4", "-6"] {
+        let listed = ip(&[family, "route", "show"]);
+        routes.extend(listed.iter().filter(|route| !text(route, "dst").starts_with("fe80")).map(|route| {
+            let members = ["dst", "gateway", "dev", "protocol"].map(|member| text(route, member));
+            format!("{family} {} {}", members.join(" "), route["metric"])
+        }));
+    }
+    dump.insert(format!("{place} routes"), routes);
+}
+
+/// A dump in which nothing is being destroyed any more.
+///
+/// # Panics
+/// Retired links stay.
+#[must_use]
+pub fn settled_dump() -> BTreeMap<String, BTreeSet<String>> {
+    let retired = |dump: &BTreeMap<String, BTreeSet<String>>| {
+        dump.values().flatten().any(|line| line.starts_with("hcr") || line.starts_with("hcx"))
+    };
+    let mut last = BTreeMap::new();
+    eventually("retired links are gone", || {
+        last = dump();
+        !retired(&last)
+    });
+    last
+}
+
+/// The lines in which two dumps differ.
+#[must_use]
+pub fn differences(
+    before: &BTreeMap<String, BTreeSet<String>>,
+    after: &BTreeMap<String, BTreeSet<String>>,
+) -> Vec<String> {
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let none = BTreeSet::new();
+    let mut lines = Vec::new();
+    for key in keys {
+        let (old, new) = (before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none));
+        lines.extend(old.difference(new).map(|line| format!("- {key}: {line}")));
+        lines.extend(new.difference(old).map(|line| format!("+ {key}: {line}")));
+    }
+    lines
+}

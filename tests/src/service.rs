@@ -1,0 +1,106 @@
+//! The daemon inside the test's own process, on any data plane.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use hcn_dataplane::{Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, UndoError};
+use hcnd::config::Config;
+use hcnd::daemon::{runtime, serve_on};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+/// A data plane that the test can look into, and make fail, while the daemon uses it.
+pub struct Shared<D>(Arc<Mutex<Chaos<D>>>);
+
+impl<D> Clone for Shared<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D: Dataplane> Shared<D> {
+    /// Shares a data plane.
+    pub fn new(dataplane: D) -> Self {
+        Self(Arc::new(Mutex::new(Chaos::new(dataplane))))
+    }
+
+    /// The data plane; the daemon waits meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, Chaos<D>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Dataplane> Dataplane for Shared<D> {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, ApplyError> {
+        self.lock().apply(plan)
+    }
+    fn settle(&mut self, applied: Applied) {
+        self.lock().settle(applied);
+    }
+    fn undo(&mut self, applied: Applied) -> Result<(), UndoError> {
+        self.lock().undo(applied)
+    }
+    fn host(&mut self) -> Result<HostFacts, OpError> {
+        self.lock().host()
+    }
+}
+
+/// A kernel in memory on a host that looks like the one in a sandbox.
+#[must_use]
+pub fn fake_host() -> Shared<Fake> {
+    let address = |text: &str| HostAddress { link: "eth0".to_owned(), address: text.parse().unwrap() };
+    let addresses = vec![address("203.0.113.10/24"), address("2001:db8:ffff::10/64")];
+    let facts = HostFacts { addresses, uplink_mtu: Some(1500) };
+    Shared::new(Fake { facts, ..Fake::new() })
+}
+
+/// A daemon in a thread of this process; it stops when dropped.
+pub struct InProcess {
+    folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl InProcess {
+    /// Starts a daemon on a socket of its own; it listens when this returns.
+    pub fn start<D: Dataplane + 'static>(dataplane: Shared<D>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("hcnd.sock");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let thread = thread::spawn(move || {
+            runtime().unwrap().block_on(async {
+                let listener = UnixListener::from_std(listener).unwrap();
+                let config = Config { socket, ..Config::default() };
+                let stop = async move { drop(stopped.await) };
+                serve_on(listener, &config, Box::new(dataplane), stop).await.unwrap();
+            });
+        });
+        Self { folder, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("hcnd.sock")
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "the daemon panicked");
+        }
+    }
+}
+
+/// The socket of the daemon that the sandbox started.
+#[must_use]
+pub fn sandbox_socket() -> PathBuf {
+    Path::new(&std::env::var_os("HCND_SOCKET").unwrap()).to_owned()
+}
