@@ -1,20 +1,24 @@
 //! The state machine: calls and completions in, actions out.
 //!
 //! A changing call is decided at once against the *working* records, which hold the reservations of all calls
-//! under way. Its entities are busy until the data plane is done; a call that needs a busy entity waits in
-//! that entity's queue, until its deadline. Success publishes the change, failure takes it back.
+//! under way: what is being made is there already, what is being deleted is there still. Its entities are busy until the data plane is done; a call that needs a busy entity waits in
+//! that entity's queue, until its deadline, and has its turn at all entities that it needs before any call
+//! that came later. A call thus waits only for running jobs and for earlier calls, so none wait in a circle.
+//! Success publishes the change, failure takes it back.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use hcn_dataplane::{Plan, diff};
-use hcn_schema::call::{Answer, Call};
+use hcn_schema::call::{Answer, Call, Kind};
 use hcn_schema::notification::Event;
 use hcn_schema::{Error, HResult, Result};
+use ipnet::IpNet;
 
 use crate::compile;
-use crate::decide::{Context, Cursors, Refusal, View, decide};
-use crate::entity::{Change, EntityKey, Step};
+use crate::decide::{Context, Cursors, Decision, Refusal, View, decide};
+use crate::entity::{Change, Entity, EntityKey, Step};
 use crate::registry::Registry;
 
 /// How long a call waits for entities that others are changing.
@@ -23,7 +27,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(30);
 /// How long after a failed repair the next one is tried.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A call, as its caller knows it.
+/// A call, as its caller knows it. Grows in the order of arrival.
 pub type CallId = u64;
 
 /// A job, as the engine knows it.
@@ -62,8 +66,9 @@ pub struct Failure {
     pub left: Option<Plan>,
 }
 
+/// A job under way.
 #[derive(Debug)]
-struct Pending {
+pub(crate) struct Pending {
     /// Who waits for it; a repair has no one.
     call: Option<(CallId, Answer)>,
     /// The code if the data plane or the store fails.
@@ -76,12 +81,29 @@ struct Pending {
     repair: bool,
 }
 
+impl Pending {
+    /// The prefixes that a network is losing, which it gets back if the job fails.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = (EntityKey, IpNet)> {
+        self.change.steps.iter().flat_map(|step| {
+            let (Some(Entity::Network(before)), Some(Entity::Network(after))) = (&step.before, &step.after)
+            else {
+                return Vec::new();
+            };
+            let key = EntityKey { kind: Kind::Network, id: before.meta.id };
+            let left = before.subnets.iter().filter(|subnet| !after.subnets.contains(subnet));
+            left.map(|subnet| (key, subnet.prefix)).collect()
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Parked {
     id: CallId,
     call: Call,
     context: Context,
     deadline: Duration,
+    /// The entities that it needs, as far as is known.
+    needed: Vec<EntityKey>,
 }
 
 /// Something that could not be undone and is tried again.
@@ -99,7 +121,10 @@ pub struct Engine {
     working: Registry,
     busy: HashSet<EntityKey>,
     pending: HashMap<Ticket, Pending>,
+    /// Waiting calls, by the entity that each waits for, in the order of arrival.
     parked: HashMap<EntityKey, VecDeque<Parked>>,
+    /// Which waiting calls need an entity.
+    claims: HashMap<EntityKey, BTreeSet<CallId>>,
     repairs: VecDeque<Repair>,
     cursors: Cursors,
     last_incarnation: u64,
@@ -126,33 +151,79 @@ impl Engine {
     pub fn submit(&mut self, id: CallId, call: Call, context: Context) -> Vec<Action> {
         let deadline = context.now + WAIT_LIMIT;
         let mut actions = Vec::new();
-        self.decide(Parked { id, call, context, deadline }, &mut actions);
+        self.decide(Parked { id, call, context, deadline, needed: Vec::new() }, &mut actions);
         actions
     }
 
-    fn decide(&mut self, parked: Parked, actions: &mut Vec<Action>) {
+    /// Decides a call; answers the entities that it does not claim any longer.
+    fn decide(&mut self, mut parked: Parked, actions: &mut Vec<Action>) -> Vec<EntityKey> {
         let view = View {
             registry: &self.working,
             busy: &self.busy,
+            claims: &self.claims,
+            call: parked.id,
+            needed: RefCell::default(),
             cursors: &self.cursors,
             context: &parked.context,
             next_incarnation: self.last_incarnation + 1,
+            pending: &self.pending,
         };
-        let decision = match decide(&view, &parked.call) {
-            Ok(decision) => decision,
-            Err(Refusal::Error(error)) => return actions.push(Action::Reply(parked.id, Err(error))),
-            Err(Refusal::Wait(key)) => return self.parked.entry(key).or_default().push_back(parked),
-        };
+        let decision = decide(&view, &parked.call);
+        let needed = view.needed.into_inner();
+        self.unclaim(&parked);
+        let mut released = std::mem::take(&mut parked.needed);
+        match decision {
+            Ok(decision) => self.begin(parked.id, decision, actions),
+            Err(Refusal::Error(error)) => actions.push(Action::Reply(parked.id, Err(error))),
+            Err(Refusal::Wait(key)) => {
+                for key in &needed {
+                    self.claims.entry(*key).or_default().insert(parked.id);
+                }
+                released.retain(|key| !needed.contains(key));
+                parked.needed = needed;
+                let queue = self.parked.entry(key).or_default();
+                let place = queue.partition_point(|other| other.id < parked.id);
+                queue.insert(place, parked);
+            }
+        }
+        released
+    }
+
+    fn unclaim(&mut self, parked: &Parked) {
+        for key in &parked.needed {
+            if let Some(calls) = self.claims.get_mut(key) {
+                calls.remove(&parked.id);
+                if calls.is_empty() {
+                    self.claims.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Decides again the calls that wait for these entities, and those that wait for what these calls release.
+    fn wake(&mut self, keys: Vec<EntityKey>, actions: &mut Vec<Action>) {
+        let mut keys: VecDeque<EntityKey> = keys.into();
+        while let Some(key) = keys.pop_front() {
+            for parked in self.parked.remove(&key).unwrap_or_default() {
+                keys.extend(self.decide(parked, actions));
+            }
+        }
+    }
+
+    fn begin(&mut self, id: CallId, decision: Decision, actions: &mut Vec<Action>) {
         self.last_incarnation += 1;
         if decision.change.steps.is_empty() {
-            return actions.push(Action::Reply(parked.id, Ok(decision.answer)));
+            return actions.push(Action::Reply(id, Ok(decision.answer)));
         }
         actions.extend(decision.before.into_iter().map(Action::Announce));
         let from = compile::touched(&self.working, &decision.change);
         self.working.apply(&decision.change);
         let plan = diff(&from, &compile::touched(&self.working, &decision.change));
+        // What is deleted keeps its names and addresses until it is gone: the deletion may fail.
+        let (_, deleted) = decision.change.split();
+        self.working.apply(&deleted.inverse());
         let pending = Pending {
-            call: Some((parked.id, decision.answer)),
+            call: Some((id, decision.answer)),
             failure_code: decision.failure_code,
             cursors: decision.cursors,
             change: decision.change,
@@ -186,18 +257,16 @@ impl Engine {
             Ok(()) => self.succeed(pending, &mut actions),
             Err(failure) => self.fail(pending, failure, now, &mut actions),
         }
-        for key in keys {
-            // Whoever waited decides again, in the order of arrival; it may come to wait for another entity.
-            for parked in self.parked.remove(&key).unwrap_or_default() {
-                self.decide(parked, &mut actions);
-            }
-        }
+        self.wake(keys, &mut actions);
         actions
     }
 
     fn succeed(&mut self, pending: Pending, actions: &mut Vec<Action>) {
         if pending.repair {
             self.working.apply(&pending.change);
+        } else {
+            let (_, deleted) = pending.change.split();
+            self.working.apply(&deleted);
         }
         self.cursors.addresses.extend(pending.cursors.addresses);
         self.cursors.macs.extend(pending.cursors.macs);
@@ -215,7 +284,8 @@ impl Engine {
             self.repairs.push_back(Repair { plan, change: pending.change, due });
             return;
         }
-        self.working.apply(&pending.change.inverse());
+        let (made, _) = pending.change.split();
+        self.working.apply(&made.inverse());
         if let Some(plan) = failure.left {
             let (marked, repaired) = degrade(&pending.change, pending.failure_code);
             self.working.apply(&marked);
@@ -230,17 +300,20 @@ impl Engine {
     /// Time passes: calls that waited too long fail, repairs that are due are tried.
     pub fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
+        let mut late = Vec::new();
         for queue in self.parked.values_mut() {
-            queue.retain(|parked| {
-                let in_time = now < parked.deadline;
-                if !in_time {
-                    let message = "the call waited too long for an entity that others are changing";
-                    actions.push(Action::Reply(parked.id, Err(Error::new(HResult::TIMEOUT, message))));
-                }
-                in_time
-            });
+            let (in_time, expired): (VecDeque<_>, VecDeque<_>) =
+                queue.drain(..).partition(|parked| now < parked.deadline);
+            *queue = in_time;
+            late.extend(expired);
         }
         self.parked.retain(|_, queue| !queue.is_empty());
+        for parked in late {
+            self.unclaim(&parked);
+            let message = "the call waited too long for an entity that others are changing";
+            actions.push(Action::Reply(parked.id, Err(Error::new(HResult::TIMEOUT, message))));
+            self.wake(parked.needed, &mut actions);
+        }
         for _ in 0..self.repairs.len() {
             let Some(repair) = self.repairs.pop_front() else { break };
             if repair.due <= now {

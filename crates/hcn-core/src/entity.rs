@@ -280,6 +280,13 @@ impl Change {
         Self { steps: self.steps.iter().rev().map(flip).collect() }
     }
 
+    /// The part that makes and replaces records, and the part that deletes them.
+    #[must_use]
+    pub fn split(&self) -> (Self, Self) {
+        let (kept, deleted) = self.steps.iter().cloned().partition(|step| step.after.is_some());
+        (Self { steps: kept }, Self { steps: deleted })
+    }
+
     /// The entities that it touches.
     pub fn keys(&self) -> impl Iterator<Item = EntityKey> {
         self.steps.iter().filter_map(|step| step.after.as_ref().or(step.before.as_ref()).map(Entity::key))

@@ -91,6 +91,16 @@ impl LinkId {
     }
 }
 
+/// A bridge's claim that the host forwards packets of one family. A claim each, and not one setting that all
+/// share, so that no plan depends on another one that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// The address family.
+    pub family: Family,
+    /// The bridge whose packets are to be forwarded.
+    pub bridge: String,
+}
+
 /// A named network namespace whose loopback is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetnsFile {
@@ -178,9 +188,9 @@ pub struct Resolver {
 /// One kernel object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
-    /// IP forwarding in the host's namespace. Taking it away leaves the host's setting alone: by then other
-    /// programs may rely on it.
-    Forwarding(Family),
+    /// IP forwarding in the host's namespace. Taking a claim away leaves the host's setting alone: by then
+    /// other programs may rely on it.
+    Forwarding(Forwarding),
     /// A named network namespace.
     Netns(NetnsFile),
     /// A bridge.
@@ -201,8 +211,8 @@ pub enum Object {
 /// taken down in the reverse order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// See [`Object::Forwarding`].
-    Forwarding(Family),
+    /// Family and bridge.
+    Forwarding(Family, String),
     /// File name.
     Netns(String),
     /// Interface name.
@@ -223,7 +233,7 @@ impl Object {
     /// The object's key.
     pub fn key(&self) -> Key {
         match self {
-            Self::Forwarding(family) => Key::Forwarding(*family),
+            Self::Forwarding(claim) => Key::Forwarding(claim.family, claim.bridge.clone()),
             Self::Netns(netns) => Key::Netns(netns.name.clone()),
             Self::Bridge(bridge) => Key::Bridge(bridge.name.clone()),
             Self::Masquerade(masquerade) => Key::Masquerade(masquerade.prefix),
@@ -349,8 +359,8 @@ impl FromIterator<Object> for State {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forwarding(Family::V4) => f.write_str("IPv4 forwarding"),
-            Self::Forwarding(Family::V6) => f.write_str("IPv6 forwarding"),
+            Self::Forwarding(Family::V4, bridge) => write!(f, "IPv4 forwarding for {bridge}"),
+            Self::Forwarding(Family::V6, bridge) => write!(f, "IPv6 forwarding for {bridge}"),
             Self::Netns(name) => write!(f, "netns {name}"),
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Masquerade(prefix) => write!(f, "masquerade of {prefix}"),

@@ -2,8 +2,8 @@
 //! every operation that comes too early or too late.
 
 use hcn_dataplane::{
-    Address, Bridge, Chaos, Dataplane, Fake, Family, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Resolver,
-    Route, State, Veth, diff,
+    Address, Bridge, Chaos, Dataplane, Fake, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile,
+    Object, Resolver, Route, State, Veth, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -20,7 +20,8 @@ fn object() -> impl Strategy<Value = Object> {
     };
     let prefix = |n: u8| -> IpNet { format!("192.0.{n}.0/24").parse().unwrap() };
     prop_oneof![
-        prop_oneof![Just(Family::V4), Just(Family::V6)].prop_map(Object::Forwarding),
+        (prop_oneof![Just(Family::V4), Just(Family::V6)], 0u8..3)
+            .prop_map(|(family, n)| Object::Forwarding(Forwarding { family, bridge: format!("hcn{n}") })),
         (1u8..4).prop_map(|n| Object::Netns(NetnsFile { name: netns_name(n) })),
         (0u8..3, 0u8..2, any::<bool>()).prop_map(|(n, mtu, ipv6)| {
             Object::Bridge(Bridge {
@@ -62,7 +63,10 @@ fn object() -> impl Strategy<Value = Object> {
             })
         }),
         (1u8..4, 0u8..2).prop_map(|(n, text)| {
-            Object::Resolver(Resolver { netns: netns_name(n), contents: format!("nameserver 192.0.2.{text}\n") })
+            Object::Resolver(Resolver {
+                netns: netns_name(n),
+                contents: format!("nameserver 192.0.2.{text}\n"),
+            })
         }),
     ]
 }

@@ -64,8 +64,8 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EROFS, Object::Forwarding(_)) => {
             "/proc/sys is read-only here; set forwarding on the host before starting hcnd".to_owned()
         }
-        (libc::ENOENT, Object::Forwarding(family)) => {
-            format!("this kernel runs without {family:?} (IPv6 off by ipv6.disable=1 or not built)")
+        (libc::ENOENT, Object::Forwarding(claim)) => {
+            format!("this kernel runs without {:?} (IPv6 off by ipv6.disable=1 or not built)", claim.family)
         }
         (libc::EXFULL, Object::Veth(veth)) => {
             format!("bridge {} has the 1023 ports that a bridge can have", veth.bridge)

@@ -25,7 +25,7 @@ use std::io;
 use std::path::PathBuf;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Dataplane, Family, HostFacts, Key, LinkId, Object, Op, OpError, Plan, UndoError,
+    Applied, ApplyError, Dataplane, HostFacts, Key, LinkId, Object, Op, OpError, Plan, UndoError,
 };
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -70,8 +70,10 @@ pub struct Linux {
     prefixes: HashMap<LinkId, Vec<IpNet>>,
     /// What was removed and not settled yet; of each object the oldest first.
     retired: HashMap<Key, VecDeque<Retired>>,
-    /// Settings that an unsettled plan changed.
-    forwarding: HashMap<Family, sysctl::Changed>,
+    /// Links that were set aside and may still hold their names.
+    limbo: Vec<Limbo>,
+    /// Who needs the host to forward.
+    forwarding: sysctl::Forwarders,
     /// Makes the names of retired links.
     sequence: u64,
     reaper: Reaper,
@@ -90,6 +92,15 @@ enum Retired {
     Netns(netns::Handle),
     /// It was gone already.
     Nothing,
+}
+
+/// A veth pair that was set aside. Renaming a link takes the kernel as long as setting it down, and is needed only
+/// if its name is wanted again before the reaper has deleted it: so that is when it is done.
+struct Limbo {
+    /// Index of the host end.
+    host: u32,
+    /// The ends that have their names still, with their indexes.
+    held: Vec<(LinkId, u32)>,
 }
 
 impl Linux {
@@ -129,7 +140,8 @@ impl Linux {
             links: HashMap::new(),
             prefixes: HashMap::new(),
             retired: HashMap::new(),
-            forwarding: HashMap::new(),
+            limbo: Vec::new(),
+            forwarding: sysctl::Forwarders::default(),
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
             sequence: reaper::random() & 0xf_ffff_ffff,
             reaper,
@@ -151,9 +163,7 @@ impl Linux {
 
     fn settle_op(&mut self, op: &Op) {
         match op {
-            Op::Create(Object::Forwarding(family)) => {
-                self.forwarding.remove(family);
-            }
+            Op::Create(Object::Forwarding(claim)) => self.forwarding.settle(claim),
             Op::Remove { object: Object::Netns(_) | Object::Bridge(_) | Object::Veth(_), .. } => {
                 let key = op.key();
                 let Some(queue) = self.retired.get_mut(&key) else { return };

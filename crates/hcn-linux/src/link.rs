@@ -131,11 +131,6 @@ pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(index, vec![skip_stats()]))
 }
 
-/// RTM_GETLINK of all links.
-pub(crate) fn get_all() -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetLink(message(0, vec![skip_stats()]))
-}
-
 /// Counters are half of an answer and not asked for.
 fn skip_stats() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
@@ -181,6 +176,20 @@ pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(message)
 }
 
+/// RTM_SETLINK: down and a port of no bridge.
+pub(crate) fn unplug(index: u32) -> RouteNetlinkMessage {
+    let mut message = message(index, vec![LinkAttribute::Controller(0)]);
+    up_or_down(&mut message, false);
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// RTM_SETLINK: a port of this bridge and up.
+pub(crate) fn plug(index: u32, bridge: u32) -> RouteNetlinkMessage {
+    let mut message = message(index, vec![LinkAttribute::Controller(bridge)]);
+    up_or_down(&mut message, true);
+    RouteNetlinkMessage::SetLink(message)
+}
+
 /// RTM_SETLINK: up, with this MTU.
 pub(crate) fn set_up_with_mtu(index: u32, mtu: u32) -> RouteNetlinkMessage {
     let mut message = message(index, vec![LinkAttribute::Mtu(mtu)]);
@@ -188,12 +197,9 @@ pub(crate) fn set_up_with_mtu(index: u32, mtu: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(message)
 }
 
-/// RTM_SETLINK: another name, for a link that is down (kernels before 6.2 refuse to rename one that is up);
-/// `master`: a port of this bridge, or of none (0).
-pub(crate) fn rename(index: u32, name: &str, master: Option<u32>) -> RouteNetlinkMessage {
-    let mut attributes = vec![LinkAttribute::IfName(name.to_owned())];
-    attributes.extend(master.map(LinkAttribute::Controller));
-    RouteNetlinkMessage::SetLink(message(index, attributes))
+/// RTM_SETLINK: another name, for a link that is down (kernels before 6.2 refuse to rename one that is up).
+pub(crate) fn rename(index: u32, name: &str) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(message(index, vec![LinkAttribute::IfName(name.to_owned())]))
 }
 
 /// RTM_SETLINK of what can change in place.

@@ -28,6 +28,7 @@ pub(crate) enum Released {
 /// The way to the thread.
 pub(crate) struct Reaper {
     sender: Option<Sender<Released>>,
+    reaped: Receiver<u32>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,10 +36,16 @@ impl Reaper {
     /// `socket`: a route socket of the host's namespace.
     pub(crate) fn start(socket: Socket) -> io::Result<Self> {
         let (sender, receiver) = channel();
+        let (done, reaped) = channel();
         let thread = std::thread::Builder::new()
             .name("reaper".to_owned())
-            .spawn(move || run(&socket, &receiver))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+            .spawn(move || run(&socket, &receiver, &done))?;
+        Ok(Self { sender: Some(sender), reaped, thread: Some(thread) })
+    }
+
+    /// The indexes of links that were deleted since the last time this was asked.
+    pub(crate) fn reaped(&self) -> impl Iterator<Item = u32> {
+        self.reaped.try_iter()
     }
 
     pub(crate) fn release(&self, released: Released) {
@@ -62,7 +69,7 @@ impl Drop for Reaper {
     }
 }
 
-fn run(socket: &Socket, receiver: &Receiver<Released>) {
+fn run(socket: &Socket, receiver: &Receiver<Released>, done: &Sender<u32>) {
     let mut wire = Wire::new();
     // A closed channel still gives what it holds.
     while let Ok(first) = receiver.recv() {
@@ -90,6 +97,10 @@ fn run(socket: &Socket, receiver: &Receiver<Released>) {
             tracing::warn!(%error, count = links.len(), "cannot delete released links");
         }
         drop(namespaces);
+        for index in links {
+            // Nobody listens any more when the data plane is being dropped.
+            let _ = done.send(index);
+        }
     }
 }
 

@@ -96,10 +96,6 @@ impl<T> Batch<T> {
         self.messages.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     pub(crate) fn tags(&self) -> impl Iterator<Item = &T> {
         self.messages.iter().map(|(_, tag)| tag)
     }

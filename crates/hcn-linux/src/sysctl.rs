@@ -1,18 +1,59 @@
 //! IP forwarding of the host, switched on once and, if nothing came of it, back.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hcn_dataplane::Family;
+use hcn_dataplane::{Family, Forwarding};
 
 const FORWARD_V4: &str = "/proc/sys/net/ipv4/ip_forward";
 const FORWARD_V6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 const CONF_V6: &str = "/proc/sys/net/ipv6/conf";
 
+/// Who needs the host to forward, and what was changed for whom.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarders {
+    /// By family and bridge; what is settled keeps an empty list.
+    claims: HashMap<(Family, String), Changed>,
+}
+
+impl Forwarders {
+    /// Switches forwarding on for a bridge. `ours` says which links are hcnd's own.
+    ///
+    /// # Errors
+    /// A setting could not be written; those before it were put back.
+    pub(crate) fn claim(&mut self, claim: &Forwarding, ours: impl Fn(&str) -> bool) -> io::Result<()> {
+        let changed = forward(claim.family, ours)?;
+        self.claims.insert((claim.family, claim.bridge.clone()), changed);
+        Ok(())
+    }
+
+    /// Gives a claim up and leaves the host as it is.
+    pub(crate) fn release(&mut self, claim: &Forwarding) {
+        self.claims.remove(&(claim.family, claim.bridge.clone()));
+    }
+
+    /// The claim stays: what was changed for it is not put back any more.
+    pub(crate) fn settle(&mut self, claim: &Forwarding) {
+        if let Some(changed) = self.claims.get_mut(&(claim.family, claim.bridge.clone())) {
+            *changed = Changed::default();
+        }
+    }
+
+    /// Takes a claim back, and what was changed for it, unless others rely on it by now.
+    pub(crate) fn take_back(&mut self, claim: &Forwarding) -> io::Result<()> {
+        let changed = self.claims.remove(&(claim.family, claim.bridge.clone())).unwrap_or_default();
+        if self.claims.keys().any(|(family, _)| *family == claim.family) {
+            return Ok(());
+        }
+        restore(&changed)
+    }
+}
+
 /// Settings that were changed, with their old values, first to last.
 #[derive(Debug, Default)]
-pub(crate) struct Changed(Vec<(PathBuf, String)>);
+struct Changed(Vec<(PathBuf, String)>);
 
 /// Whether the kernel has IPv6.
 pub(crate) fn has_ipv6() -> bool {
@@ -23,7 +64,7 @@ pub(crate) fn has_ipv6() -> bool {
 ///
 /// # Errors
 /// A setting could not be written; those before it were put back.
-pub(crate) fn forward(family: Family, ours: impl Fn(&str) -> bool) -> io::Result<Changed> {
+fn forward(family: Family, ours: impl Fn(&str) -> bool) -> io::Result<Changed> {
     let mut changed = Changed::default();
     let done = match family {
         Family::V4 => set(Path::new(FORWARD_V4), "0", "1", &mut changed),
@@ -70,7 +111,7 @@ fn set(path: &Path, from: &str, to: &str, changed: &mut Changed) -> io::Result<(
 }
 
 /// Puts the old values back, the last change first. Goes on after an error and gives the first.
-pub(crate) fn restore(changed: &Changed) -> io::Result<()> {
+fn restore(changed: &Changed) -> io::Result<()> {
     let mut result = Ok(());
     for (path, old) in changed.0.iter().rev() {
         match fs::write(path, old) {

@@ -1,2 +1,41 @@
-//! stub
-fn main() {}
+//! Chores of this repository: `cargo xtask tidy` keeps the house rules, `cargo xtask bench` measures hcnd against
+//! what the kernel itself charges.
+#![allow(clippy::print_stdout, reason = "what this tool finds is what it is for: it goes to stdout")]
+
+mod bench;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Chores of this repository")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Check the house rules; exit code 1 if one is broken
+    Tidy,
+    /// Measure hcnd beside the kernel's own cost, in one run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().chore {
+        Chore::Tidy => tidy::run(&root()?),
+        Chore::Bench(bench) => bench::run(bench, &root()?),
+    }
+}
+
+/// The root of the repository, two folders above this crate.
+fn root() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    root.map(Path::to_owned).context("this crate is not in the repository's crates/ folder")
+}

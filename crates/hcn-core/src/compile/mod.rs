@@ -6,6 +6,7 @@ mod namespace;
 mod network;
 
 use hcn_dataplane::{Object, State};
+use hcn_schema::call::Kind;
 
 use crate::entity::{Change, Entity};
 use crate::registry::Registry;
@@ -25,25 +26,17 @@ pub fn all(registry: &Registry) -> State {
     let namespaces = registry.namespaces.iter().cloned().map(Entity::Namespace);
     let endpoints = registry.endpoints.iter().cloned().map(Entity::Endpoint);
     let entities = networks.chain(namespaces).chain(endpoints);
-    entities.flat_map(|entity| objects_of(registry, &entity)).chain(network::shared(registry)).collect()
+    entities.flat_map(|entity| objects_of(registry, &entity)).collect()
 }
 
-/// The objects of the entities that a change touches, as the registry has them now, and of what they share
-/// with others.
+/// The objects of the entities that a change touches, as the registry has them now.
 pub(crate) fn touched(registry: &Registry, change: &Change) -> State {
     let mut state = State::new();
     for key in change.keys() {
         let entity = match key.kind {
-            hcn_schema::call::Kind::Network => {
-                for object in network::shared(registry) {
-                    state.insert(object);
-                }
-                registry.networks.get(key.id).cloned().map(Entity::Network)
-            }
-            hcn_schema::call::Kind::Endpoint => registry.endpoints.get(key.id).cloned().map(Entity::Endpoint),
-            hcn_schema::call::Kind::Namespace => {
-                registry.namespaces.get(key.id).cloned().map(Entity::Namespace)
-            }
+            Kind::Network => registry.networks.get(key.id).cloned().map(Entity::Network),
+            Kind::Endpoint => registry.endpoints.get(key.id).cloned().map(Entity::Endpoint),
+            Kind::Namespace => registry.namespaces.get(key.id).cloned().map(Entity::Namespace),
         };
         for object in entity.iter().flat_map(|entity| objects_of(registry, entity)) {
             state.insert(object);

@@ -1,12 +1,11 @@
-//! The kernel objects of a NAT network: a bridge with the gateways' addresses, and source translation.
+//! The kernel objects of a NAT network: a bridge with the gateways' addresses, forwarding and source translation.
 
-use hcn_dataplane::{Address, Bridge, Family, LinkId, Masquerade, Object};
+use hcn_dataplane::{Address, Bridge, Family, Forwarding, LinkId, Masquerade, Object};
 use hcn_schema::call::Kind;
 use ipnet::IpNet;
 
 use crate::entity::Network;
 use crate::names;
-use crate::registry::Registry;
 
 pub(super) fn objects(network: &Network) -> Vec<Object> {
     let mut objects = vec![Object::Bridge(Bridge {
@@ -16,6 +15,11 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         mtu: network.mtu,
         ipv6: network.has_ipv6(),
     })];
+    for family in [Family::V4, Family::V6] {
+        if network.subnets.iter().any(|subnet| Family::of(subnet.prefix.addr()) == family) {
+            objects.push(Object::Forwarding(Forwarding { family, bridge: network.bridge.clone() }));
+        }
+    }
     for subnet in &network.subnets {
         objects
             .push(Object::Masquerade(Masquerade { prefix: subnet.prefix, bridge: network.bridge.clone() }));
@@ -28,16 +32,4 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         }
     }
     objects
-}
-
-/// What networks share: the host forwards for every family that one of them has.
-pub(super) fn shared(registry: &Registry) -> Vec<Object> {
-    let mut families = Vec::new();
-    for subnet in registry.networks.iter().flat_map(|network| &network.subnets) {
-        let family = Family::of(subnet.prefix.addr());
-        if !families.contains(&family) {
-            families.push(family);
-        }
-    }
-    families.into_iter().map(Object::Forwarding).collect()
 }

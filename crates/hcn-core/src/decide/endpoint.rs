@@ -23,10 +23,12 @@ pub(super) fn create(
     given: Option<&str>,
 ) -> Outcome<Decision> {
     let mut document = document(given, |document: &HostComputeEndpoint| document.schema_version)?;
-    let id = view.new_id(Kind::Endpoint, id, document.id.as_deref())?;
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
-    let network = parent_network(view, parent, document.host_compute_network.as_deref())?;
+    let id = view.new_id(id, document.id.as_deref())?;
+    let parent = parent_of(parent, document.host_compute_network.as_deref())?;
+    view.all_settled(&[(Kind::Endpoint, id), (Kind::Network, parent.id)])?;
+    let network = view.network(parent)?;
     if view.registry.endpoints.get(id).is_some() {
         let error =
             Error::new(HResult::OBJECT_ALREADY_EXISTS, format!("there is an endpoint with the ID {id}"));
@@ -98,34 +100,21 @@ fn clear_generated(document: &mut HostComputeEndpoint) {
 }
 
 /// The network of a new endpoint: the call decides, the document must agree (2.6).
-fn parent_network<'a>(
-    view: &'a View<'_>,
-    parent: Option<Reference>,
-    given: Option<&str>,
-) -> Outcome<&'a Arc<Network>> {
+fn parent_of(parent: Option<Reference>, given: Option<&str>) -> Result<Reference> {
     let path = "HostComputeNetwork";
     let given = given.map(|given| text::guid(given, path)).transpose()?.filter(|id| !id.is_zero());
-    let target = match (parent, given) {
-        (Some(parent), Some(id)) if parent.id != id => {
-            return Err(Refusal::Error(
-                Error::new(
-                    HResult::INVALID_ARGUMENT,
-                    format!("the document names the network {id}, the call {}", parent.id),
-                )
-                .at(path),
-            ));
-        }
-        (Some(parent), _) => parent,
-        (None, Some(id)) => Reference { id, incarnation: None },
-        (None, None) => {
-            return Err(Refusal::Error(
-                Error::new(HResult::INVALID_ARGUMENT, "an endpoint needs a network")
-                    .at(path)
-                    .expected("the GUID of a network"),
-            ));
-        }
-    };
-    view.network(target)
+    match (parent, given) {
+        (Some(parent), Some(id)) if parent.id != id => Err(Error::new(
+            HResult::INVALID_ARGUMENT,
+            format!("the document names the network {id}, the call {}", parent.id),
+        )
+        .at(path)),
+        (Some(parent), _) => Ok(parent),
+        (None, Some(id)) => Ok(Reference { id, incarnation: None }),
+        (None, None) => Err(Error::new(HResult::INVALID_ARGUMENT, "an endpoint needs a network")
+            .at(path)
+            .expected("the GUID of a network")),
+    }
 }
 
 /// The addresses of an endpoint of another host: anything that is an address (B21).
@@ -413,7 +402,6 @@ pub(super) fn remove_all(
 pub(super) fn find<'a>(view: &'a View<'_>, id: Guid) -> Outcome<&'a Arc<Endpoint>> {
     let target = Reference { id, incarnation: None };
     if view.registry.endpoints.get(id).is_none() {
-        view.settled(Kind::Endpoint, id)?;
         return Err(Refusal::Error(missing(Kind::Endpoint, target).at("Settings.EndpointId")));
     }
     view.endpoint(target)

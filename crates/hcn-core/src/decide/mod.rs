@@ -6,7 +6,8 @@ mod namespace;
 mod network;
 mod policies;
 
-use std::collections::{HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::notification::{Event, NotificationType};
 use hcn_schema::{Error, Guid, HResult, Raw};
 
+use crate::engine::{CallId, Pending, Ticket};
 use crate::entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network};
 use crate::registry::Registry;
 
@@ -71,6 +73,16 @@ pub(crate) enum Refusal {
     Wait(EntityKey),
 }
 
+impl Refusal {
+    /// Changes the error, if it is one.
+    fn map(self, change: impl FnOnce(Error) -> Error) -> Self {
+        match self {
+            Self::Error(error) => Self::Error(change(error)),
+            Self::Wait(key) => Self::Wait(key),
+        }
+    }
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self::Error(error)
@@ -94,12 +106,20 @@ pub(crate) struct View<'a> {
     pub registry: &'a Registry,
     /// Entities that are being changed.
     pub busy: &'a HashSet<EntityKey>,
+    /// Entities that waiting calls need, by the order of arrival of those calls.
+    pub claims: &'a HashMap<EntityKey, BTreeSet<CallId>>,
+    /// The call that is being decided.
+    pub call: CallId,
+    /// The entities that it has turned out to need.
+    pub needed: RefCell<Vec<EntityKey>>,
     /// Last results of the pools.
     pub cursors: &'a Cursors,
     /// Time, randomness, host.
     pub context: &'a Context,
     /// The incarnation of an entity that this call makes.
     pub next_incarnation: u64,
+    /// Jobs under way.
+    pub pending: &'a HashMap<Ticket, Pending>,
 }
 
 /// Decides a changing call.
@@ -133,10 +153,22 @@ pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
 }
 
 impl View<'_> {
-    /// Waits for an entity that is being changed.
+    /// Waits for an entity that is being changed, or that a call which came earlier waits to change.
     fn settled(&self, kind: Kind, id: Guid) -> Outcome<()> {
-        let key = EntityKey { kind, id };
-        if self.busy.contains(&key) { Err(Refusal::Wait(key)) } else { Ok(()) }
+        self.all_settled(&[(kind, id)])
+    }
+
+    /// The same for several entities; the call has its turn at all of them, whichever it waits for.
+    fn all_settled(&self, entities: &[(Kind, Guid)]) -> Outcome<()> {
+        let keys = entities.iter().map(|(kind, id)| EntityKey { kind: *kind, id: *id });
+        self.needed.borrow_mut().extend(keys.clone());
+        let is_claimed = |key: &EntityKey| {
+            self.claims.get(key).and_then(BTreeSet::first).is_some_and(|earliest| *earliest < self.call)
+        };
+        match keys.into_iter().find(|key| self.busy.contains(key) || is_claimed(key)) {
+            Some(key) => Err(Refusal::Wait(key)),
+            None => Ok(()),
+        }
     }
 
     fn network(&self, target: Reference) -> Outcome<&Arc<Network>> {
@@ -163,14 +195,11 @@ impl View<'_> {
         Ok(namespace)
     }
 
-    /// The ID of a new entity: the call's wins over the document's (B3), else a fresh one. Waits while an
-    /// entity of that ID is being changed.
-    fn new_id(&self, kind: Kind, given: Option<Guid>, document: Option<&str>) -> Outcome<Guid> {
+    /// The ID of a new entity: the call's wins over the document's (B3), else a fresh one.
+    fn new_id(&self, given: Option<Guid>, document: Option<&str>) -> hcn_schema::Result<Guid> {
         let given = given.filter(|id| !id.is_zero());
         let in_document = document.map(|text| crate::text::guid(text, "ID")).transpose()?;
-        let id = given.or(in_document.filter(|id| !id.is_zero())).unwrap_or(self.context.fresh_id);
-        self.settled(kind, id)?;
-        Ok(id)
+        Ok(given.or(in_document.filter(|id| !id.is_zero())).unwrap_or(self.context.fresh_id))
     }
 
     fn new_meta(&self, id: Guid) -> Meta {

@@ -18,7 +18,8 @@ const HOST_NUMBER: u32 = 1;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
     let mut document = document(given, |document: &HostComputeNamespace| document.schema_version)?;
-    let id = view.new_id(Kind::Namespace, id, document.id.as_deref())?;
+    let id = view.new_id(id, document.id.as_deref())?;
+    view.settled(Kind::Namespace, id)?;
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
     let kind = match &document.kind {
@@ -71,7 +72,6 @@ fn number(view: &View<'_>, kind: NamespaceType, given: Option<u32>) -> u32 {
 }
 
 pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) -> Outcome<Decision> {
-    let namespace = view.namespace(target)?;
     let request: ModifyRequest<NamespaceResourceType> = hcn_schema::parse(request(given)?)?;
     let (resource, kind) = request.target()?;
     match (resource, kind) {
@@ -84,6 +84,8 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
                     .expected("a GUID")
             })?;
             let id = text::guid(&id, path)?;
+            view.all_settled(&[(Kind::Namespace, target.id), (Kind::Endpoint, id)])?;
+            let namespace = view.namespace(target)?;
             if kind == ModifyRequestType::Add {
                 attach(view, namespace, id)
             } else {
@@ -99,9 +101,12 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
                     .expected("a text")
             })?;
             text::check_free(Some(&id), path)?;
-            Ok(container(view, namespace, &id, kind)?)
+            Ok(container(view, view.namespace(target)?, &id, kind)?)
         }
-        _ => Err(Refusal::Error(policies::unsupported(resource.name(), kind))),
+        _ => {
+            view.namespace(target)?;
+            Err(Refusal::Error(policies::unsupported(resource.name(), kind)))
+        }
     }
 }
 
@@ -169,7 +174,6 @@ fn interface_name(view: &View<'_>, namespace: &Namespace) -> String {
 
 fn detach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Decision> {
     if view.registry.endpoints.get(id).is_none_or(|endpoint| endpoint.namespace != Some(namespace.meta.id)) {
-        view.settled(Kind::Endpoint, id)?;
         // Not the endpoint's own code: hcsshim's IsNotFoundError knows only this one (B44).
         let message = format!("the endpoint {id} is not in the namespace {}", namespace.meta.id);
         return Err(Refusal::Error(Error::new(HResult::NOT_FOUND, message).at("Settings.EndpointId")));

@@ -18,6 +18,7 @@ use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{Decision, Outcome, Refusal, View, document, event, policies, request};
+use crate::engine::Pending;
 use crate::entity::{Change, Entity, Meta, Network, Subnet};
 use crate::{names, pools, text};
 
@@ -26,7 +27,8 @@ const DEFAULT_MTU: u32 = 1500;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
     let mut document = document(given, |document: &HostComputeNetwork| document.schema_version)?;
-    let id = view.new_id(Kind::Network, id, document.id.as_deref())?;
+    let id = view.new_id(id, document.id.as_deref())?;
+    view.settled(Kind::Network, id)?;
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
     let mode = mode(&document)?;
@@ -140,23 +142,22 @@ fn mac_range(range: &MacRange, index: usize) -> Result<(Mac, Mac)> {
 
 /// Parses the subnets, fills their generated fields, and checks them against each other, the other networks
 /// and the host. `present` are the subnets that the network has already.
-fn subnets(view: &View<'_>, ipams: &mut [Ipam], network: Guid, present: &[Subnet]) -> Result<Vec<Subnet>> {
+fn subnets(view: &View<'_>, ipams: &mut [Ipam], network: Guid, present: &[Subnet]) -> Outcome<Vec<Subnet>> {
     let mut parsed: Vec<Subnet> = Vec::new();
     for (i, ipam) in ipams.iter_mut().enumerate() {
         if ipam.kind == Some(IpamType::Dhcp) {
-            return Err(Error::new(
-                HResult::REQUEST_UNSUPPORTED,
-                "a NAT network manages its addresses itself",
-            )
-            .at(format!("Ipams[{i}].Type"))
-            .expected("Static"));
+            return Err(Refusal::Error(
+                Error::new(HResult::REQUEST_UNSUPPORTED, "a NAT network manages its addresses itself")
+                    .at(format!("Ipams[{i}].Type"))
+                    .expected("Static"),
+            ));
         }
         for (s, subnet) in ipam.subnets.iter_mut().enumerate() {
             let path = format!("Ipams[{i}].Subnets[{s}]");
             let seed = u64::try_from(present.len() + parsed.len()).unwrap_or_default();
             let new = subnet_of(view, subnet, seed).map_err(|error| error.within(&path))?;
             check_overlap(view, &new, network, present.iter().chain(&parsed))
-                .map_err(|error| error.within(&path))?;
+                .map_err(|refusal| refusal.map(|error| error.within(&path)))?;
             parsed.push(new);
         }
     }
@@ -273,13 +274,20 @@ fn check_overlap<'a>(
     new: &Subnet,
     network: Guid,
     siblings: impl Iterator<Item = &'a Subnet>,
-) -> Result<()> {
+) -> Outcome<()> {
     let overlaps = |other: &IpNet| other.contains(&new.prefix) || new.prefix.contains(other);
     let refuse = |code: HResult, what: String| {
-        Err(Error::new(code, format!("{} overlaps {what}", new.prefix))
-            .at("IpAddressPrefix")
-            .expected("a prefix that nothing on this host uses"))
+        Err(Refusal::Error(
+            Error::new(code, format!("{} overlaps {what}", new.prefix))
+                .at("IpAddressPrefix")
+                .expected("a prefix that nothing on this host uses"),
+        ))
     };
+    if let Some((key, _)) =
+        view.pending.values().flat_map(Pending::leaving).find(|(_, prefix)| overlaps(prefix))
+    {
+        view.settled(key.kind, key.id)?;
+    }
     for sibling in siblings {
         if overlaps(&sibling.prefix) {
             return refuse(
@@ -344,11 +352,13 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     Ok(decision)
 }
 
-fn add_subnets(view: &View<'_>, network: &mut Network, settings: SubnetRequest) -> Result<()> {
+fn add_subnets(view: &View<'_>, network: &mut Network, settings: SubnetRequest) -> Outcome<()> {
     let mut ipams = [Ipam { kind: None, subnets: settings.subnets }];
-    let parsed = subnets(view, &mut ipams, network.meta.id, &network.subnets).map_err(|mut error| {
-        error.path = error.path.map(|path| path.replacen("Ipams[0]", "Settings", 1));
-        error
+    let parsed = subnets(view, &mut ipams, network.meta.id, &network.subnets).map_err(|refusal| {
+        refusal.map(|mut error| {
+            error.path = error.path.map(|path| path.replacen("Ipams[0]", "Settings", 1));
+            error
+        })
     })?;
     network.subnets.extend(parsed);
     let [ipam] = ipams;

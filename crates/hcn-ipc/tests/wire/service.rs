@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hcn_ipc::frame::Decoder;
 use hcn_ipc::{Caller, Hub, Limits, Pending, Service, serve};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::notification::Event;
@@ -128,7 +129,7 @@ impl Server {
     }
 
     pub(crate) async fn connect(&self) -> Wire {
-        Wire { stream: UnixStream::connect(&self.path).await.unwrap(), read: Vec::new() }
+        Wire { stream: UnixStream::connect(&self.path).await.unwrap(), decoder: Decoder::new(usize::MAX) }
     }
 
     pub(crate) fn stop(&mut self) {
@@ -139,7 +140,7 @@ impl Server {
 /// A connection.
 pub(crate) struct Wire {
     pub(crate) stream: UnixStream,
-    read: Vec<u8>,
+    decoder: Decoder,
 }
 
 impl Wire {
@@ -157,14 +158,16 @@ impl Wire {
     }
 
     async fn frame(&mut self) -> Option<Value> {
+        let mut chunk = vec![0; 64 << 10];
         loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == 0) {
-                let frame: Vec<u8> = self.read.drain(..=end).collect();
-                return Some(serde_json::from_slice(&frame[..end]).unwrap());
+            if let Some(frame) = self.decoder.next_frame().unwrap() {
+                return Some(serde_json::from_slice(&frame).unwrap());
             }
-            if self.stream.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
+            let read = self.stream.read(&mut chunk).await.unwrap_or(0);
+            if read == 0 {
                 return None;
             }
+            self.decoder.extend(&chunk[..read]);
         }
     }
 

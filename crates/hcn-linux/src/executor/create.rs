@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use hcn_dataplane::{Bridge, Family, LinkId, Masquerade, Netns, Object, Op, OpError, Route, Veth};
+use hcn_dataplane::{Bridge, Forwarding, LinkId, Masquerade, Netns, Object, Op, OpError, Route, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits};
 use crate::reaper::Released;
-use crate::{address, nft, resolver, route, sysctl};
+use crate::{address, nft, resolver, route};
 
 /// Make it, and refuse if it is there.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
@@ -20,7 +20,7 @@ impl Run<'_> {
     /// Creates anything but a link.
     pub(super) fn create(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
         match object {
-            Object::Forwarding(family) => self.forward(op, *family),
+            Object::Forwarding(claim) => self.forward(op, claim),
             Object::Netns(netns) => {
                 let handle = match self.linux.folder.create(&netns.name) {
                     Ok(handle) => handle,
@@ -61,10 +61,9 @@ impl Run<'_> {
     /// Takes back what creating changed. The names are free as soon as this is sent.
     pub(super) fn uncreate(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
         match object {
-            Object::Forwarding(family) => match self.linux.forwarding.remove(family) {
-                Some(changed) => sysctl::restore(&changed).map_err(|error| self.stop(op, &error)),
-                None => Ok(()),
-            },
+            Object::Forwarding(claim) => {
+                self.linux.forwarding.take_back(claim).map_err(|error| self.stop(op, &error))
+            }
             Object::Netns(netns) => {
                 self.flush(|_| true)?;
                 self.linux.folder.unbind(&netns.name).map_err(|error| self.stop(op, &error))?;
@@ -75,7 +74,7 @@ impl Run<'_> {
             }
             Object::Bridge(bridge) => {
                 let Some(index) = self.own_link(op, &bridge.name)? else { return Ok(()) };
-                self.set_bridge_aside(op, bridge, index);
+                self.set_bridge_aside(op, index);
                 self.doomed.push(index);
                 Ok(())
             }
@@ -194,7 +193,14 @@ impl Run<'_> {
             };
             messages.push((*op, veth, link::new_veth(veth, bridge, netns)));
         }
-        // A peer's name may have been freed just now, in its namespace.
+        for index in self.linux.reaper.reaped() {
+            self.linux.limbo.retain(|limbo| limbo.host != index);
+        }
+        for (op, veth) in &veths {
+            self.free_name(*op, &LinkId::host(&veth.name));
+            self.free_name(*op, &veth.peer);
+        }
+        // The pair is made by the host's socket, the peer's name freed by that of its namespace.
         self.flush(|queue| queue.frees_names && queue.place != Place::Host)?;
         for (op, veth, message) in messages {
             self.write(&Place::Host, op, NEW, message);
@@ -246,12 +252,11 @@ impl Run<'_> {
         }
     }
 
-    fn forward(&mut self, op: usize, family: Family) -> Result<(), Stop> {
+    pub(super) fn forward(&mut self, op: usize, claim: &Forwarding) -> Result<(), Stop> {
         let links = &self.linux.links;
         let ours = |name: &str| links.contains_key(&LinkId::host(name));
-        match sysctl::forward(family, ours) {
-            Ok(changed) => {
-                self.linux.forwarding.insert(family, changed);
+        match self.linux.forwarding.claim(claim, ours) {
+            Ok(()) => {
                 self.touched[op] = true;
                 Ok(())
             }

@@ -51,7 +51,7 @@ struct Tag {
 struct Queue {
     place: Place,
     batch: Batch<Tag>,
-    /// It frees names that other sockets' messages may want.
+    /// It frees names that the messages of another socket want.
     frees_names: bool,
 }
 

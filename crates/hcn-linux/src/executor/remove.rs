@@ -1,13 +1,14 @@
 //! Removing objects so that they can be brought back, and bringing them back.
 //!
-//! A link that is removed is set aside: down, out of its bridge, under another name, with its peer likewise. Its
-//! names, addresses and routes are free at once; deleting it is the reaper's work, after the removal is settled.
+//! A link that is removed is set aside: down, out of its bridge, its peer likewise. Its addresses and routes are
+//! free at once, and so are its names: whoever wants one renames what holds it. Deleting it is the reaper's work,
+//! after the removal is settled.
 
-use hcn_dataplane::{Bridge, Key, LinkId, Netns, Object, Veth};
+use hcn_dataplane::{Key, LinkId, Netns, Object, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
-use crate::{Retired, address, link, resolver, route};
+use crate::{Limbo, Retired, address, link, resolver, route};
 
 /// Gone already, as wanted: the container's root may delete what is in the container.
 const GONE: &[i32] = &[libc::ENODEV];
@@ -17,12 +18,16 @@ impl Run<'_> {
     pub(super) fn remove(&mut self, op: usize, object: &Object, implied: bool) -> Result<(), Stop> {
         match object {
             // Other programs may rely on it by now.
-            Object::Forwarding(_) => Ok(()),
+            Object::Forwarding(claim) => {
+                self.linux.forwarding.release(claim);
+                self.touched[op] = true;
+                Ok(())
+            }
             Object::Netns(netns) => self.remove_netns(op, &netns.name),
             Object::Bridge(bridge) => {
                 let retired = match self.own_link(op, &bridge.name)? {
                     Some(index) => {
-                        self.set_bridge_aside(op, bridge, index);
+                        self.set_bridge_aside(op, index);
                         Retired::Link { index, peer: None, incomplete: false }
                     }
                     None => Retired::Nothing,
@@ -85,7 +90,8 @@ impl Run<'_> {
     /// Brings back what `remove` took away.
     pub(super) fn restore(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
         match object {
-            Object::Forwarding(_) => Ok(()),
+            // The host still forwards.
+            Object::Forwarding(claim) => self.forward(op, claim),
             Object::Netns(netns) => {
                 self.flush(|_| true)?;
                 let key = Key::Netns(netns.name.clone());
@@ -99,7 +105,9 @@ impl Run<'_> {
                 let Some(Retired::Link { index, .. }) = self.unretire(&key) else { return Ok(()) };
                 self.linux.links.insert(LinkId::host(&bridge.name), index);
                 self.restored.push((op, index));
-                self.write(&Place::Host, op, 0, link::rename(index, &bridge.name, None));
+                // It may not have been set aside after all, and still be up.
+                self.write(&Place::Host, op, 0, link::set_up(index, false));
+                self.write(&Place::Host, op, 0, link::rename(index, &bridge.name));
                 self.write(&Place::Host, op, 0, link::set_up(index, true));
                 Ok(())
             }
@@ -135,14 +143,26 @@ impl Run<'_> {
         self.linux.links.insert(LinkId::host(&veth.name), index);
         self.restored.push((op, index));
         let bridge = self.index(op, &LinkId::host(&veth.bridge))?;
+        let held = match self.linux.limbo.iter().position(|limbo| limbo.host == index) {
+            Some(position) => self.linux.limbo.swap_remove(position).held,
+            None => Vec::new(),
+        };
+        // What took the names meanwhile may itself have been taken back just now.
+        self.free_name(op, &LinkId::host(&veth.name));
+        self.free_name(op, &veth.peer);
+        let renamed = |end: &LinkId| !held.iter().any(|(held, _)| held == end);
         // What was gone before stays gone.
         let tolerate = if incomplete { GONE } else { &[] };
         let tag = || Tag { op, writes: true, tolerate };
-        self.push(&Place::Host, tag(), 0, link::rename(index, &veth.name, Some(bridge)));
-        self.push(&Place::Host, tag(), 0, link::set_up(index, true));
+        if renamed(&LinkId::host(&veth.name)) {
+            self.push(&Place::Host, tag(), 0, link::rename(index, &veth.name));
+        }
+        self.push(&Place::Host, tag(), 0, link::plug(index, bridge));
         if let Some((place, peer)) = peer {
             self.linux.links.insert(veth.peer.clone(), peer);
-            self.push(&place, tag(), 0, link::rename(peer, &veth.peer.name, None));
+            if renamed(&veth.peer) {
+                self.push(&place, tag(), 0, link::rename(peer, &veth.peer.name));
+            }
             self.push(&place, tag(), 0, link::set_up(peer, true));
         }
         Ok(())
@@ -173,24 +193,34 @@ impl Run<'_> {
     }
 
     pub(super) fn set_veth_aside(&mut self, op: usize, veth: &Veth, host: u32, peer: Option<&(Place, u32)>) {
-        tracing::trace!(veth = veth.name, host, "set aside");
-        let sequence = self.next_sequence();
-        self.set_aside(&Place::Host, op, host, &format!("hcr{sequence}"), Some(0));
-        if let Some((place, peer)) = peer {
-            self.set_aside(place, op, *peer, &format!("hcx{sequence}"), None);
-        }
-    }
-
-    pub(super) fn set_bridge_aside(&mut self, op: usize, bridge: &Bridge, index: u32) {
-        tracing::trace!(bridge = bridge.name, index, "set aside");
-        let sequence = self.next_sequence();
-        self.set_aside(&Place::Host, op, index, &format!("hcr{sequence}"), None);
-    }
-
-    fn set_aside(&mut self, place: &Place, op: usize, index: u32, name: &str, master: Option<u32>) {
         let tag = || Tag { op, writes: true, tolerate: GONE };
-        self.push(place, tag(), 0, link::set_up(index, false));
-        self.push(place, tag(), 0, link::rename(index, name, master)).frees_names = true;
+        self.push(&Place::Host, tag(), 0, link::unplug(host));
+        let mut held = vec![(LinkId::host(&veth.name), host)];
+        if let Some((place, peer)) = peer {
+            self.push(place, tag(), 0, link::set_up(*peer, false));
+            held.push((veth.peer.clone(), *peer));
+        }
+        self.linux.limbo.push(Limbo { host, held });
+    }
+
+    pub(super) fn set_bridge_aside(&mut self, op: usize, index: u32) {
+        let name = format!("hcr{}", self.next_sequence());
+        let tag = || Tag { op, writes: true, tolerate: GONE };
+        self.push(&Place::Host, tag(), 0, link::set_up(index, false));
+        self.push(&Place::Host, tag(), 0, link::rename(index, &name));
+    }
+
+    /// Takes a name from a link that was set aside, if one holds it.
+    pub(super) fn free_name(&mut self, op: usize, link: &LinkId) {
+        let found = self.linux.limbo.iter_mut().find_map(|limbo| {
+            let position = limbo.held.iter().position(|(held, _)| held == link)?;
+            Some((limbo.host, limbo.held.swap_remove(position).1))
+        });
+        let Some((host, index)) = found else { return };
+        let prefix = if host == index && link.netns == Netns::Host { "hcr" } else { "hcx" };
+        let name = format!("{prefix}{}", self.next_sequence());
+        let tag = Tag { op, writes: false, tolerate: GONE };
+        self.push(&Place::from(&link.netns), tag, 0, link::rename(index, &name)).frees_names = true;
     }
 
     fn remove_netns(&mut self, op: usize, name: &str) -> Result<(), Stop> {

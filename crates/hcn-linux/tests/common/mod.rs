@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
-    Address, Applied, Bridge, Dataplane, Family, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Op, Plan,
+    Address, Applied, Bridge, Dataplane, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Op, Plan,
     Resolver, Route, Veth,
 };
 use hcn_linux::{Config, Linux};
@@ -98,8 +98,8 @@ pub fn network() -> Vec<Object> {
         })
     };
     vec![
-        Object::Forwarding(Family::V4),
-        Object::Forwarding(Family::V6),
+        Object::Forwarding(Forwarding { family: Family::V4, bridge: BRIDGE.into() }),
+        Object::Forwarding(Forwarding { family: Family::V6, bridge: BRIDGE.into() }),
         bridge(),
         Object::Masquerade(Masquerade { prefix: "10.7.0.0/16".parse().unwrap(), bridge: BRIDGE.into() }),
         Object::Masquerade(Masquerade { prefix: "fd07::/64".parse().unwrap(), bridge: BRIDGE.into() }),

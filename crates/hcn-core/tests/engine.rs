@@ -1,0 +1,297 @@
+//! The engine: reservations, waiting, publishing, failing, repairing; and that no sequence of calls and
+//! failures brings records, indexes and kernel apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hcn_core::{Action, Change, Context, Engine, Entity, Failure, Job, Registry, compile, read};
+use hcn_dataplane::{Dataplane, Fake, HostFacts, Plan};
+use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::{Error, Guid, HResult};
+use proptest::prelude::*;
+
+/// An engine with a published registry and a fake kernel, driven by hand.
+#[derive(Default)]
+struct World {
+    engine: Engine,
+    published: Registry,
+    kernel: Fake,
+    now: Duration,
+    last_call: u64,
+    replies: Vec<(u64, Result<Answer, Error>)>,
+    jobs: Vec<Job>,
+}
+
+impl World {
+    fn guid(n: u64) -> Guid {
+        Guid::random_from(n, 7)
+    }
+
+    fn submit(&mut self, kind: Kind, verb: Verb) -> u64 {
+        self.last_call += 1;
+        let context = Context {
+            now: self.now,
+            filetime: 1,
+            fresh_id: Self::guid(1000 + self.last_call),
+            host: Arc::new(HostFacts::default()),
+        };
+        let actions = self.engine.submit(self.last_call, Call { kind, verb }, context);
+        self.perform(actions);
+        self.last_call
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Announce(_) => {}
+                Action::Start(job) => self.jobs.push(job),
+                Action::Publish(change) => self.published.apply(&change),
+                Action::Reply(call, result) => self.replies.push((call, result)),
+            }
+        }
+    }
+
+    /// Lets the oldest job succeed, or fail at an operation.
+    fn finish(&mut self, fail: bool) {
+        let job = self.jobs.remove(0);
+        let result = if fail {
+            Err(Failure { message: "refused".to_owned(), left: None })
+        } else {
+            let applied = self.kernel.apply(&job.plan).expect("a plan that the kernel takes");
+            self.kernel.settle(applied);
+            Ok(())
+        };
+        let actions = self.engine.finish(job.ticket, result, self.now);
+        self.perform(actions);
+    }
+
+    fn finish_all(&mut self) {
+        while !self.jobs.is_empty() {
+            self.finish(false);
+        }
+    }
+
+    fn reply(&self, call: u64) -> Option<&Result<Answer, Error>> {
+        self.replies.iter().find(|(id, _)| *id == call).map(|(_, result)| result)
+    }
+
+    fn code(&self, call: u64) -> Option<HResult> {
+        self.reply(call).and_then(|result| result.as_ref().err()).map(|error| error.code)
+    }
+
+    fn create_network(&mut self, id: u64, name: &str) -> u64 {
+        let document = format!(
+            r#"{{"Name":"{name}","Ipams":[{{"Subnets":[{{"IpAddressPrefix":"10.0.{id}.0/28"}}]}}],"SchemaVersion":{{"Major":2}}}}"#
+        );
+        let verb = Verb::Create { id: Some(Self::guid(id)), parent: None, document: Some(document) };
+        self.submit(Kind::Network, verb)
+    }
+
+    fn create_endpoint(&mut self, id: u64, network: u64) -> u64 {
+        let parent = Some(Reference { id: Self::guid(network), incarnation: None });
+        let document = Some(r#"{"SchemaVersion":{"Major":2}}"#.to_owned());
+        self.submit(Kind::Endpoint, Verb::Create { id: Some(Self::guid(id)), parent, document })
+    }
+
+    fn create_namespace(&mut self, id: u64) -> u64 {
+        let document = Some(r#"{"SchemaVersion":{"Major":2}}"#.to_owned());
+        self.submit(Kind::Namespace, Verb::Create { id: Some(Self::guid(id)), parent: None, document })
+    }
+
+    fn members(&mut self, namespace: u64, request: &str, endpoint: u64) -> u64 {
+        let document = format!(
+            r#"{{"ResourceType":"Endpoint","RequestType":"{request}","Settings":{{"EndpointId":"{}"}}}}"#,
+            Self::guid(endpoint)
+        );
+        let target = Reference { id: Self::guid(namespace), incarnation: None };
+        self.submit(Kind::Namespace, Verb::Modify { target, document: Some(document) })
+    }
+
+    fn delete(&mut self, kind: Kind, id: u64) -> u64 {
+        self.submit(kind, Verb::Delete { id: Self::guid(id) })
+    }
+
+    fn enumerate(&self, kind: Kind) -> usize {
+        match read::read(&self.published, &Call { kind, verb: Verb::Enumerate { query: None } }) {
+            Ok(Answer::Ids(ids)) => ids.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_pending_network_is_not_seen_and_its_name_is_taken() {
+    let mut world = World::default();
+    let first = world.create_network(1, "a");
+    assert!(world.reply(first).is_none());
+    assert_eq!(world.enumerate(Kind::Network), 0);
+    let second = world.create_network(2, "a");
+    assert!(world.reply(second).is_none(), "it waits to see whether the first succeeds");
+    world.finish(false);
+    assert_eq!(world.enumerate(Kind::Network), 1);
+    assert_eq!(world.code(second), Some(HResult::NETWORK_ALREADY_EXISTS));
+}
+
+#[test]
+fn a_name_that_was_reserved_by_a_failure_is_free() {
+    let mut world = World::default();
+    let first = world.create_network(1, "a");
+    let second = world.create_network(2, "a");
+    world.finish(true);
+    assert_eq!(world.code(first), Some(HResult::GENERAL_FAILURE));
+    world.finish(false);
+    assert!(world.reply(second).unwrap().is_ok());
+}
+
+#[test]
+fn calls_wait_for_an_entity_in_the_order_of_arrival() {
+    let mut world = World::default();
+    let network = world.create_network(1, "a");
+    let endpoint = world.create_endpoint(2, 1);
+    let deleted = world.delete(Kind::Network, 1);
+    let late = world.create_endpoint(3, 1);
+    assert_eq!(world.jobs.len(), 1, "all but the first wait");
+    world.finish_all();
+    assert!(world.reply(network).unwrap().is_ok());
+    assert!(world.reply(endpoint).unwrap().is_ok());
+    assert!(world.reply(deleted).unwrap().is_ok());
+    assert_eq!(world.code(late), Some(HResult::NETWORK_NOT_FOUND));
+    assert!(world.kernel.state.is_empty() && world.published == Registry::new());
+}
+
+#[test]
+fn endpoints_of_one_network_are_made_at_the_same_time_with_different_addresses() {
+    let mut world = World::default();
+    world.create_network(1, "a");
+    world.finish_all();
+    world.create_endpoint(2, 1);
+    world.create_endpoint(3, 1);
+    world.finish(true);
+    world.finish(false);
+    let addresses: Vec<_> =
+        world.published.endpoints.iter().map(|e| e.addresses[0].addr().to_string()).collect();
+    assert_eq!(addresses, ["10.0.1.3"]);
+}
+
+#[test]
+fn a_call_that_waits_too_long_times_out() {
+    let mut world = World::default();
+    world.create_network(1, "a");
+    let waiting = world.create_endpoint(2, 1);
+    let due = world.engine.next_tick().unwrap();
+    world.now = due - Duration::from_millis(1);
+    let actions = world.engine.tick(world.now);
+    assert!(actions.is_empty());
+    world.now = due;
+    let actions = world.engine.tick(world.now);
+    world.perform(actions);
+    assert_eq!(world.code(waiting), Some(HResult::TIMEOUT));
+    world.finish_all();
+    assert!(world.published.endpoints.is_empty());
+}
+
+#[test]
+fn what_cannot_be_undone_stays_visible_as_degraded_until_it_is_repaired() {
+    let mut world = World::default();
+    let created = world.create_network(1, "a");
+    let job = world.jobs.remove(0);
+    // The bridge was made and could not be taken away again.
+    let made = Plan { ops: job.plan.ops[..2].to_vec() };
+    let left = Plan { ops: made.inverse().ops };
+    let applied = world.kernel.apply(&made).unwrap();
+    world.kernel.settle(applied);
+    let failure = Failure { message: "stuck".to_owned(), left: Some(left) };
+    let actions = world.engine.finish(job.ticket, Err(failure), world.now);
+    world.perform(actions);
+    assert_eq!(world.code(created), Some(HResult::GENERAL_FAILURE));
+    assert_eq!(world.enumerate(Kind::Network), 1, "it is visible");
+    let query = Verb::Query {
+        target: Reference { id: World::guid(1), incarnation: None },
+        query: Some(r#"{"SchemaVersion":{"Major":2}}"#.to_owned()),
+    };
+    let Ok(Answer::Document(document)) =
+        read::read(&world.published, &Call { kind: Kind::Network, verb: query })
+    else {
+        panic!("no document")
+    };
+    assert!(document.get().contains(&format!("\"LastErrorCode\":{}", 0x8007_001f_u32)), "{}", document.get());
+    let refused = world.delete(Kind::Network, 1);
+    assert_eq!(world.code(refused), Some(HResult::DEGRADED_OPERATION));
+
+    world.now = world.engine.next_tick().unwrap();
+    let actions = world.engine.tick(world.now);
+    world.perform(actions);
+    let waiting = world.create_network(1, "a");
+    assert!(world.reply(waiting).is_none(), "the ID is being repaired");
+    world.finish_all();
+    assert!(world.reply(waiting).unwrap().is_ok());
+    assert_eq!(world.kernel.state, compile::all(&world.published));
+}
+
+/// What clients and the kernel may do, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    CreateNetwork(u64),
+    CreateEndpoint(u64, u64),
+    CreateNamespace(u64),
+    Members(u64, bool, u64),
+    Delete(Kind, u64),
+    Finish(bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (network, endpoint, namespace) = (0u64..3, 10u64..16, 20u64..22);
+    prop_oneof![
+        network.clone().prop_map(Step::CreateNetwork),
+        (endpoint.clone(), network.clone()).prop_map(|(e, n)| Step::CreateEndpoint(e, n)),
+        namespace.clone().prop_map(Step::CreateNamespace),
+        (namespace.clone(), any::<bool>(), endpoint.clone()).prop_map(|(s, add, e)| Step::Members(s, add, e)),
+        prop_oneof![
+            network.prop_map(|id| (Kind::Network, id)),
+            endpoint.prop_map(|id| (Kind::Endpoint, id)),
+            namespace.prop_map(|id| (Kind::Namespace, id)),
+        ]
+        .prop_map(|(kind, id)| Step::Delete(kind, id)),
+        prop::bool::weighted(0.2).prop_map(Step::Finish),
+        Just(Step::Finish(false)),
+        Just(Step::Finish(false)),
+    ]
+}
+
+/// The same records in a registry that was filled afresh.
+fn rebuilt(registry: &Registry) -> Registry {
+    let mut change = Change::default();
+    registry.networks.iter().cloned().for_each(|n| change.create(Entity::Network(n)));
+    registry.endpoints.iter().cloned().for_each(|e| change.create(Entity::Endpoint(e)));
+    registry.namespaces.iter().cloned().for_each(|s| change.create(Entity::Namespace(s)));
+    let mut fresh = Registry::new();
+    fresh.apply(&change);
+    fresh
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn records_indexes_and_kernel_agree_after_any_calls_and_failures(steps in prop::collection::vec(step(), 1..80)) {
+        let mut world = World::default();
+        for step in steps {
+            match step {
+                Step::CreateNetwork(id) => { world.create_network(id, &format!("n{}", id % 2)); }
+                Step::CreateEndpoint(id, network) => { world.create_endpoint(id, network); }
+                Step::CreateNamespace(id) => { world.create_namespace(id); }
+                Step::Members(id, add, endpoint) => {
+                    world.members(id, if add { "Add" } else { "Remove" }, endpoint);
+                }
+                Step::Delete(kind, id) => { world.delete(kind, id); }
+                Step::Finish(fail) => if !world.jobs.is_empty() { world.finish(fail) },
+            }
+        }
+        world.finish_all();
+        prop_assert!(world.engine.is_idle());
+        prop_assert_eq!(world.replies.len() as u64, world.last_call, "every call is answered once");
+        prop_assert_eq!(world.engine.working(), &world.published);
+        prop_assert_eq!(&rebuilt(&world.published), &world.published);
+        prop_assert_eq!(&world.kernel.state, &compile::all(&world.published));
+    }
+}

@@ -1,0 +1,180 @@
+//! The arguments that all commands share.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+use crate::{call, endpoint, events, namespace, network};
+
+/// Manage container networks of hcnd, the Host Compute Network service.
+#[derive(Debug, Parser)]
+#[command(name = "hcnctl", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 exists or in use, 5 denied, \
+                        6 hcnd unreachable, 7 invalid document, 8 timeout.")]
+pub(crate) struct Arguments {
+    /// How to print results: as tables, or as the HCN documents themselves.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    pub(crate) output: Format,
+
+    /// The socket of hcnd [default: /run/hcnd/hcnd.sock].
+    #[arg(long, global = true, env = hcn_client::SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH")]
+    socket: Option<OsString>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// The socket to connect to.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let given = self.socket.as_ref().filter(|path| !path.is_empty());
+        given.map_or_else(|| PathBuf::from(hcn_client::DEFAULT_SOCKET), PathBuf::from)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Networks.
+    #[command(subcommand, visible_alias = "net")]
+    Network(network::Command),
+    /// Endpoints: interfaces of containers on a network.
+    #[command(subcommand, visible_alias = "ep")]
+    Endpoint(endpoint::Command),
+    /// Namespaces: what containers see of the network.
+    #[command(subcommand, visible_alias = "ns")]
+    Namespace(namespace::Command),
+    /// Print what happens, one line per event, until interrupted.
+    Events(events::Events),
+    /// Call a method of the service as it is.
+    Call(call::Call),
+}
+
+/// Arguments of `ls`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those with this property, named as in HNS (version 1) documents: Name=web, State=3; several are ANDed.
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) filters: Vec<(String, String)>,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Name, ID, or unique start of an ID.
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) which: String,
+}
+
+/// Arguments of `modify`.
+#[derive(Debug, Args)]
+pub(crate) struct Modify {
+    /// Name, ID, or unique start of an ID.
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) which: String,
+
+    /// The modify request ({"ResourceType", "RequestType", "Settings"}); - = standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Arguments of `rm`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Names, IDs, or unique starts of IDs.
+    #[arg(value_name = "NAME|ID", required = true)]
+    pub(crate) which: Vec<String>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("hcnctl").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for line in [
+            "network ls",
+            "net ls --filter Name=a --filter Flags=8 -o json",
+            "-o json net get a",
+            "net create --name a --subnet 10.0.0.0/24 --subnet fd00::/64 --gateway 10.0.0.1 --flags 8",
+            "net create -f -",
+            "net modify a -f request.json",
+            "net rm a b c",
+            "endpoint create --network a --name b --ip 10.0.0.5 --mac 00-15-5D-00-00-01 --dns 10.0.0.1",
+            "ep create -f file.json --network a",
+            "ep create -f file.json",
+            "ep attach b c --socket /tmp/s",
+            "ep detach b",
+            "namespace create",
+            "ns create --type HostDefault --name c",
+            "ns exec c -- ip -o address",
+            "ns exec c ip -o address",
+            "events",
+            "events --kind network --kind Endpoint",
+            "call io.hcn.Service.Ping",
+            "call io.hcn.Network.Open {}",
+        ] {
+            parse(line).map_err(|error| format!("{line}: {error}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        for line in [
+            "",
+            "net",
+            "net ls --filter Name",
+            "net ls --filter =a",
+            "net ls -o xml",
+            "net get",
+            "net rm",
+            "net create",
+            "net create -f - --name a",
+            "net modify a",
+            "ep create --name b",
+            "ep attach b",
+            "ns exec c",
+            "events --kind loadbalancer",
+            "call",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_command_of_exec_keeps_its_options() {
+        for line in ["ns exec c -- ip -o json --socket x", "ns exec c ip -o json --socket x"] {
+            let arguments = parse(line).unwrap();
+            let Command::Namespace(namespace::Command::Exec { command, .. }) = arguments.command else {
+                unreachable!()
+            };
+            assert_eq!(command, ["ip", "-o", "json", "--socket", "x"]);
+        }
+    }
+
+    #[test]
+    fn an_empty_socket_is_the_default_one() {
+        let arguments = parse("--socket= net ls").unwrap();
+        assert_eq!(arguments.socket(), PathBuf::from("/run/hcnd/hcnd.sock"));
+        assert_eq!(parse("net ls --socket /tmp/s").unwrap().socket(), PathBuf::from("/tmp/s"));
+    }
+}

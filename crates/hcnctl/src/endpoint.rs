@@ -1,0 +1,178 @@
+//! `hcnctl endpoint`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use hcn_client::{ErrorClass, Guid, Kind, Target};
+use serde_json::Value;
+
+use crate::arguments::{Get, List, Modify, Remove};
+use crate::entity::{each, joined, parsed, text};
+use crate::failure::{Failure, Result};
+use crate::{Context, document, entity, lookup};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List endpoints.
+    Ls(List),
+    /// Show one endpoint.
+    Get(Get),
+    /// Create an endpoint and print its ID.
+    Create(Create),
+    /// Apply a modify request to an endpoint.
+    Modify(Modify),
+    /// Delete endpoints.
+    Rm(Remove),
+    /// Put an endpoint into a namespace.
+    Attach {
+        /// Name, ID, or unique start of an ID.
+        endpoint: String,
+        /// Name, ID, or unique start of an ID.
+        namespace: String,
+    },
+    /// Take an endpoint out of its namespace.
+    Detach {
+        /// Name, ID, or unique start of an ID.
+        endpoint: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The HCN document of the endpoint, passed on unchanged; - = standard input.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "ip", "mac", "dns"])]
+    file: Option<PathBuf>,
+
+    /// The network: name, ID, or unique start of an ID; with --file the document's HostComputeNetwork will do.
+    #[arg(long, value_name = "NAME|ID", required_unless_present = "file")]
+    network: Option<String>,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What a document is built from.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Flags {
+    /// Name.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Address, optionally with its prefix length; can be given for IPv4 and IPv6 [default: a free one of each subnet].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Vec<String>,
+
+    /// MAC address [default: a free one of the network's pool].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) mac: Option<String>,
+
+    /// DNS server [default: the network's].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<String>,
+}
+
+const COLUMNS: [&str; 6] = ["NAME", "ID", "NETWORK", "ADDRESSES", "MAC", "NAMESPACE"];
+
+pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
+    match command {
+        Command::Ls(list) => {
+            let networks = network_names(context)?;
+            entity::list(context, Kind::Endpoint, &list, &COLUMNS, |endpoint| row(endpoint, &networks))
+        }
+        Command::Get(get) => {
+            let networks = network_names(context)?;
+            entity::get(context, Kind::Endpoint, &get, |endpoint| details(endpoint, &networks))
+        }
+        Command::Create(create) => {
+            let network = match &create.network {
+                Some(which) => Some(lookup::find(&mut context.client, Kind::Network, which)?),
+                None => None,
+            };
+            let document = match (&create.file, network) {
+                (Some(file), _) => entity::read_document(file)?,
+                (None, network) => document::endpoint(&create.flags, network)?,
+            };
+            entity::create(context, Kind::Endpoint, network, &document)
+        }
+        Command::Modify(modify) => entity::modify(context, Kind::Endpoint, &modify),
+        Command::Rm(remove) => entity::remove(context, Kind::Endpoint, &remove),
+        Command::Attach { endpoint, namespace } => {
+            let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &endpoint)?;
+            let namespace = lookup::find(&mut context.client, Kind::Namespace, &namespace)?;
+            member(context, namespace, "Add", endpoint)
+        }
+        Command::Detach { endpoint: which } => {
+            let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &which)?;
+            let document = parsed(&lookup::document(&mut context.client, Kind::Endpoint, endpoint)?);
+            let namespace = document["HostComputeNamespace"].as_str().and_then(|id| id.parse::<Guid>().ok());
+            let Some(namespace) = namespace.filter(|id| !id.is_zero()) else {
+                let message = format!("the endpoint {which:?} is not in a namespace");
+                return Err(Failure::new(ErrorClass::NotFound, message));
+            };
+            member(context, namespace, "Remove", endpoint)
+        }
+    }
+}
+
+fn member(context: &mut Context, namespace: Guid, request: &str, endpoint: Guid) -> Result<()> {
+    let request = document::member(request, endpoint);
+    Ok(context.client.modify(Kind::Namespace, Target::Id(namespace), &request)?)
+}
+
+/// The names of all networks by their IDs.
+fn network_names(context: &mut Context) -> Result<HashMap<String, String>> {
+    if context.output.format == crate::output::Format::Json {
+        return Ok(HashMap::new());
+    }
+    let networks = entity::matching(context, Kind::Network, &List { filters: Vec::new() })?;
+    let named = networks.iter().map(parsed).map(|network| (text(&network["ID"]), text(&network["Name"])));
+    Ok(named.filter(|(_, name)| !name.is_empty()).collect())
+}
+
+fn network(endpoint: &Value, networks: &HashMap<String, String>) -> String {
+    let id = text(&endpoint["HostComputeNetwork"]);
+    networks.get(&id.to_uppercase()).cloned().unwrap_or(id)
+}
+
+fn row(endpoint: &Value, networks: &HashMap<String, String>) -> Vec<String> {
+    vec![
+        text(&endpoint["Name"]),
+        text(&endpoint["ID"]),
+        network(endpoint, networks),
+        joined(&endpoint["IpConfigurations"], "IpAddress"),
+        text(&endpoint["MacAddress"]),
+        text(&endpoint["HostComputeNamespace"]),
+    ]
+}
+
+fn details(endpoint: &Value, networks: &HashMap<String, String>) -> Vec<(&'static str, String)> {
+    let mut details = vec![
+        ("Name:", text(&endpoint["Name"])),
+        ("ID:", text(&endpoint["ID"])),
+        ("Network:", network(endpoint, networks)),
+        ("Namespace:", text(&endpoint["HostComputeNamespace"])),
+        ("State:", state(&endpoint["State"])),
+        ("MAC:", text(&endpoint["MacAddress"])),
+    ];
+    for address in each(&endpoint["IpConfigurations"]) {
+        let length = text(&address["PrefixLength"]);
+        let slash = if length.is_empty() { "" } else { "/" };
+        details.push(("Address:", format!("{}{slash}{length}", text(&address["IpAddress"]))));
+    }
+    for route in each(&endpoint["Routes"]) {
+        let (to, via) = (text(&route["DestinationPrefix"]), text(&route["NextHop"]));
+        details.push(("Route:", if via.is_empty() { to } else { format!("{to} via {via}") }));
+    }
+    let servers: Vec<&str> = each(&endpoint["Dns"]["ServerList"]).filter_map(Value::as_str).collect();
+    details.push(("DNS:", servers.join(", ")));
+    details
+}
+
+fn state(state: &Value) -> String {
+    let names =
+        ["Uninitialized", "Created", "Attached", "AttachedSharing", "Detached", "Degraded", "Destroyed"];
+    let name =
+        state.as_u64().and_then(|state| usize::try_from(state).ok()).and_then(|state| names.get(state));
+    name.map_or_else(|| text(state), |name| (*name).to_owned())
+}
