@@ -236,10 +236,13 @@ impl<'a> Run<'a> {
         self.push(place, Tag { op, writes: true, tolerate: &[] }, flags, message);
     }
 
-    /// Sends the queues that `wanted` picks, in the order in which they were begun.
+    /// Sends the queues that `wanted` picks: the host's first, so that a host end is complete before its peer comes
+    /// up, and the others in the order in which they were begun.
     fn flush(&mut self, wanted: impl Fn(&Queue) -> bool) -> Result<(), Stop> {
-        let (send, keep) = std::mem::take(&mut self.queues).into_iter().partition(|queue| wanted(queue));
+        let (mut send, keep): (Vec<Queue>, _) =
+            std::mem::take(&mut self.queues).into_iter().partition(|queue| wanted(queue));
         self.queues = keep;
+        send.sort_by_key(|queue| queue.place != Place::Host);
         for queue in send {
             self.send(queue);
             // Backwards everything is tried.

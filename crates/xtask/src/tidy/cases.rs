@@ -15,11 +15,11 @@ pub(super) fn check(path: &str, content: &str) -> Vec<Violation> {
     };
     let mut violations = Vec::new();
     for member in ["about", "contract"] {
-        if !case[member].as_str().is_some_and(|text| !text.trim().is_empty()) {
+        if case[member].as_str().is_none_or(|text| text.trim().is_empty()) {
             violations.push(Violation::new(path, 1, format!("`{member}` is missing or not a text")));
         }
     }
-    if !case["steps"].as_array().is_some_and(|steps| !steps.is_empty()) {
+    if case["steps"].as_array().is_none_or(Vec::is_empty) {
         violations.push(Violation::new(path, 1, "`steps` is missing or not a list of steps"));
     }
     violations

@@ -20,7 +20,11 @@ pub(super) fn check(path: &str, content: &str) -> Vec<Violation> {
         violations.push(Violation::new(path, lines, format!("{lines} lines; {WALL} is the wall: split it")));
     }
     if !content.starts_with("//!") {
-        violations.push(Violation::new(path, 1, "the file does not begin with a `//!` line that says what it answers"));
+        violations.push(Violation::new(
+            path,
+            1,
+            "the file does not begin with a `//!` line that says what it answers",
+        ));
     }
     let bare = without_comments_and_strings(content);
     for (index, line) in bare.lines().enumerate() {
@@ -150,15 +154,18 @@ mod tests {
     #[test]
     fn a_file_without_a_head_is_found() {
         assert_eq!(lines("a.rs", "fn main() {}\n"), [1]);
-        assert_eq!(lines("a.rs", HEAD), []);
+        assert!(lines("a.rs", HEAD).is_empty());
     }
 
     #[test]
     fn the_wall_fails_and_a_long_file_is_noted() {
         let of = |count: usize| format!("{HEAD}{}", "//\n".repeat(count - 1));
         assert_eq!((lines("a.rs", &of(500)), long("a.rs", &of(500))), (vec![], None));
-        assert_eq!((lines("a.rs", &of(501)), long("a.rs", &of(501))), (vec![], Some((501, "a.rs".to_owned()))));
-        assert_eq!(lines("a.rs", &of(800)), []);
+        assert_eq!(
+            (lines("a.rs", &of(501)), long("a.rs", &of(501))),
+            (vec![], Some((501, "a.rs".to_owned())))
+        );
+        assert!(lines("a.rs", &of(800)).is_empty());
         assert_eq!(lines("a.rs", &of(801)), [801]);
     }
 
@@ -166,7 +173,7 @@ mod tests {
     fn unfinished_code_is_found() {
         for mark in UNFINISHED {
             assert_eq!(lines("a.rs", &format!("{HEAD}fn f() {{ {mark} }}\n")), [2], "{mark}");
-            assert_eq!(lines("a.rs", &format!("{HEAD}// no {mark} here\n")), [], "{mark}");
+            assert!(lines("a.rs", &format!("{HEAD}// no {mark} here\n")).is_empty(), "{mark}");
         }
     }
 
@@ -174,8 +181,8 @@ mod tests {
     fn unsafe_code_lives_in_one_crate() {
         let content = format!("{HEAD}fn f() {{\n    unsafe {{ g() }}\n}}\n");
         assert_eq!(lines("crates/hcn-core/src/f.rs", &content), [3]);
-        assert_eq!(lines("crates/hcn-linux/src/f.rs", &content), []);
-        assert_eq!(lines("a.rs", &format!("{HEAD}#![deny(unsafe_code)]\n")), []);
+        assert!(lines("crates/hcn-linux/src/f.rs", &content).is_empty());
+        assert!(lines("a.rs", &format!("{HEAD}#![deny(unsafe_code)]\n")).is_empty());
     }
 
     #[test]

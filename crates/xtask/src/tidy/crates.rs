@@ -97,7 +97,8 @@ fn judge(found: &Crate, manifest: &str) -> Vec<Violation> {
     let wrong = found.dependencies.iter().filter(|name| !allowed.contains(&name.as_str()));
     wrong
         .map(|name| {
-            let line = manifest.lines().position(|line| line.starts_with(name.as_str())).map_or(1, |at| at + 1);
+            let line =
+                manifest.lines().position(|line| line.starts_with(name.as_str())).map_or(1, |at| at + 1);
             let may = if allowed.is_empty() { "none of ours".to_owned() } else { allowed.join(", ") };
             let message = format!("{} must not depend on {name}; it may on {may}", found.name);
             Violation::new(&found.manifest, line, message)
@@ -150,7 +151,10 @@ mod tests {
             "dependencies": [{"name": "serde", "path": null}, {"name": "hcn-schema", "path": "/r/crates/hcn-schema"}],
         }]});
         let found = read(Path::new("/r"), &metadata).unwrap();
-        assert_eq!((found[0].manifest.as_str(), found[0].dependencies.as_slice()), ("crates/hcn-core/Cargo.toml", &["hcn-schema".to_owned()][..]));
+        assert_eq!(
+            (found[0].manifest.as_str(), found[0].dependencies.as_slice()),
+            ("crates/hcn-core/Cargo.toml", &["hcn-schema".to_owned()][..])
+        );
         assert!(read(Path::new("/r"), &json!({})).is_err());
     }
 }

@@ -12,6 +12,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
+pub(crate) use crates::metadata;
+
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Violation {
@@ -54,7 +56,10 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     violations.sort();
     long.sort();
     for (lines, path) in long.iter().rev() {
-        println!("note: {path} has {lines} lines; a file answers one question and stays under {}", code::NOTED);
+        println!(
+            "note: {path} has {lines} lines; a file answers one question and stays under {}",
+            code::NOTED
+        );
     }
     for violation in &violations {
         println!("{violation}");

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn clean_text_passes() {
         assert_eq!(messages("# Title\n\nWords; `mktemp -d work-XXXXXX`, TODOS.\n"), []);
-        assert_eq!(messages(""), []);
+        assert!(messages("").is_empty());
     }
 
     #[test]
@@ -72,7 +72,7 @@ mod tests {
             let found = messages(&format!("fine\n# {mark}(me): later\n"));
             assert_eq!(found.len(), 1, "{mark}");
             assert_eq!(found[0].0, 2);
-            assert_eq!(messages(&format!("_{mark}_ {mark}S\n")), []);
+            assert!(messages(&format!("_{mark}_ {mark}S\n")).is_empty());
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
         for machine in MACHINE_PATHS {
             assert_eq!(messages(&format!("cd \"{machine}me\"\n")).len(), 1, "{machine}");
             for before in ["src", "..", "https://example.test", "$dir", "~", "${dir}"] {
-                assert_eq!(messages(&format!("cd {before}{machine}me\n")), [], "{before}");
+                assert!(messages(&format!("cd {before}{machine}me\n")).is_empty(), "{before}");
             }
         }
     }
@@ -93,6 +93,6 @@ mod tests {
 
     #[test]
     fn what_cargo_writes_is_not_read() {
-        assert_eq!(check("Cargo.lock", "x "), []);
+        assert!(check("Cargo.lock", "x ").is_empty());
     }
 }

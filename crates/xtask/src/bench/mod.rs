@@ -1,0 +1,81 @@
+//! Benchmarks: hcnd beside the kernel's own cost, measured in turn in one run, inside a sandbox.
+
+mod attach;
+mod containers;
+mod echo;
+mod floor;
+mod machine;
+mod netlink;
+mod table;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+
+use crate::tidy;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Namespaces, attach, detach and queries, beside the same by raw netlink
+    Attach(Plan),
+    /// What `attach` runs inside the sandbox
+    #[command(hide = true)]
+    AttachInside(Plan),
+    /// Answers each message on stdin, a socket, with itself
+    #[command(hide = true)]
+    Echo,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Plan {
+    /// How often each thing is measured at each size
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    rounds: u32,
+    /// How many endpoints exist on the network meanwhile: sizes, ascending
+    #[arg(long, default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    existing: Vec<u32>,
+    /// Configuration file for hcnd
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
+    match bench {
+        Bench::Attach(plan) => in_sandbox(&plan, root),
+        Bench::AttachInside(plan) => attach::run(&plan).map(|()| ExitCode::SUCCESS),
+        Bench::Echo => echo::serve().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Builds what is measured as it is shipped, and measures it where nothing of the machine is touched.
+fn in_sandbox(plan: &Plan, root: &Path) -> anyhow::Result<ExitCode> {
+    if !plan.existing.is_sorted() {
+        bail!("--existing takes ascending sizes");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "-p", "hcnd", "-p", "hcnctl", "-p", "xtask"])
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    if !built.success() {
+        bail!("the release build failed");
+    }
+    let metadata = tidy::metadata(root)?;
+    let target = metadata["target_directory"].as_str().context("cargo does not say where it builds")?;
+    let release = Path::new(target).join("release");
+    let mut command = Command::new(release.join("hcnd"));
+    command.args(["sandbox", "--no-uplink"]);
+    if let Some(config) = &plan.config {
+        command.arg("--config").arg(config);
+    }
+    let sizes: Vec<String> = plan.existing.iter().map(u32::to_string).collect();
+    command.arg("--").arg(release.join("xtask")).args(["bench", "attach-inside"]);
+    command.args(["--rounds", &plan.rounds.to_string(), "--existing", &sizes.join(",")]);
+    let status = command.status().context("cannot start hcnd sandbox")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}

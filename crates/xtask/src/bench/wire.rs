@@ -1,0 +1,49 @@
+//! A client of the wire: JSON, NUL, a unix socket.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+/// Longer than anything but a hang.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(super) struct Wire {
+    reader: BufReader<UnixStream>,
+}
+
+impl Wire {
+    pub(super) fn connect(socket: &Path) -> io::Result<Self> {
+        Self::over(UnixStream::connect(socket)?)
+    }
+
+    pub(super) fn over(stream: UnixStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Calls and waits for the reply's parameters.
+    pub(super) fn call(&mut self, method: &str, parameters: &Value) -> anyhow::Result<Value> {
+        let mut reply = self.exchange(&json!({"method": method, "parameters": parameters}))?;
+        if !reply["error"].is_null() {
+            bail!("{method} failed: {reply}");
+        }
+        Ok(reply["parameters"].take())
+    }
+
+    /// Sends a message and waits for the one that answers it.
+    pub(super) fn exchange(&mut self, message: &Value) -> anyhow::Result<Value> {
+        let mut bytes = serde_json::to_vec(message)?;
+        bytes.push(0);
+        self.reader.get_mut().write_all(&bytes).context("cannot send")?;
+        bytes.clear();
+        self.reader.read_until(0, &mut bytes).context("no answer")?;
+        if bytes.pop() != Some(0) {
+            bail!("the other side is gone");
+        }
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}
