@@ -105,7 +105,8 @@ impl Config {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
                     .with_context(|| format!("cannot read the configuration {}", file.display()))?;
-                toml::from_str(&text).with_context(|| format!("cannot use the configuration {}", file.display()))?
+                toml::from_str(&text)
+                    .with_context(|| format!("cannot use the configuration {}", file.display()))?
             }
             None => Self::default(),
         };

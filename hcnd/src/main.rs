@@ -52,7 +52,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &DaemonArgs) -> ExitCode {
-    let served = Config::load(args.config.as_deref(), args.socket.as_deref()).and_then(|config| daemon::run(&config));
+    let served =
+        Config::load(args.config.as_deref(), args.socket.as_deref()).and_then(|config| daemon::run(&config));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

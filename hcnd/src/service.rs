@@ -20,10 +20,18 @@ use crate::worker::{Stopped, Worker};
 const FILETIME_EPOCH: u64 = 11_644_473_600;
 
 enum Message {
-    Call { call: Call, reply: oneshot::Sender<Result<Answer>> },
-    Finished { ticket: Ticket, result: std::result::Result<(), Failure> },
+    Call {
+        call: Call,
+        reply: oneshot::Sender<Result<Answer>>,
+    },
+    Finished {
+        ticket: Ticket,
+        result: std::result::Result<(), Failure>,
+    },
     /// Take down what the service made, then end.
-    Stop { done: oneshot::Sender<()> },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The way to the service; cheap to clone.
@@ -190,7 +198,9 @@ impl Owner {
         }
         match self.worker.apply(plan).await {
             Ok(Ok(applied)) => self.worker.settle(applied),
-            Ok(Err(error)) => tracing::error!(%error, source = %error.source, "cannot take down what was made"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, source = %error.source, "cannot take down what was made")
+            }
             Err(error) => tracing::error!(%error, "cannot take down what was made"),
         }
     }

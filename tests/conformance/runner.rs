@@ -2,34 +2,18 @@
 //! plan failing once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hcn_dataplane::{Dataplane, State};
 use hcn_tests::conformance::{Case, cases, delete_everything, plainly, snapshot};
-use hcn_tests::kernel::{differences, dump, enter_own_namespaces, settled_dump};
+use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{InProcess, Shared, fake_host, sandbox_socket};
 use hcn_tests::wire::{Reply, Wire};
 use hcn_tests::{Sandbox, in_sandbox, run_ok};
 use serde_json::Value;
 
-/// Everything that is destroyed in the background must be gone by then.
-const REAPED: Duration = Duration::from_secs(2);
-
 fn is_change(method: &str) -> bool {
     ["Create", "Modify", "Delete"].iter().any(|verb| method.ends_with(verb))
-}
-
-/// Waits until the kernel is as it was.
-fn assert_unchanged(before: &std::collections::BTreeMap<String, std::collections::BTreeSet<String>>, place: &str) {
-    let deadline = Instant::now() + REAPED;
-    loop {
-        let lines = differences(before, &dump());
-        if lines.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{place}:\n{}", lines.join("\n"));
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

@@ -70,7 +70,8 @@ impl Case {
         for (index, step) in self.document["steps"].as_array().unwrap().iter().enumerate() {
             let place = format!("case {}, step {}", self.name, index + 1);
             known_members(step, &place);
-            let method = format!("io.hcn.{}", step["call"].as_str().unwrap_or_else(|| panic!("{place}: no call")));
+            let method =
+                format!("io.hcn.{}", step["call"].as_str().unwrap_or_else(|| panic!("{place}: no call")));
             let parameters = fill(&step["with"], &variables, &place);
             let reply = perform(&mut wire, &method, &parameters);
             check(step, &reply, &variables, &format!("{place} ({method})"));
@@ -225,13 +226,18 @@ pub fn delete_everything(wire: &mut Wire) {
     for kind in ["Network", "Namespace"] {
         for id in ids(wire, kind) {
             if kind == "Namespace" {
-                let reply = wire.call("io.hcn.Namespace.Query", &json!({"id": id, "query": {"SchemaVersion": {"Major": 2}}}));
+                let reply = wire.call(
+                    "io.hcn.Namespace.Query",
+                    &json!({"id": id, "query": {"SchemaVersion": {"Major": 2}}}),
+                );
                 let properties = reply.unwrap().parameters["properties"].clone();
                 for resource in properties["Resources"].as_array().unwrap_or(&Vec::new()) {
                     let member = if resource["Type"] == "Endpoint" { "EndpointId" } else { "ContainerId" };
                     let request = json!({"ResourceType": resource["Type"], "RequestType": "Remove",
                         "Settings": {member: resource["Data"]["ID"]}});
-                    let reply = wire.call("io.hcn.Namespace.Modify", &json!({"id": id, "settings": request})).unwrap();
+                    let reply = wire
+                        .call("io.hcn.Namespace.Modify", &json!({"id": id, "settings": request}))
+                        .unwrap();
                     assert_eq!(reply.error, None, "{}", reply.raw);
                 }
             }

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::process::{eventually, run_ok};
+
+/// Everything that is destroyed in the background must be gone by then.
+const REAPED: Duration = Duration::from_secs(2);
 
 /// Moves this thread, and what it starts from now on, into a network and a mount namespace of its own (inside
 /// a sandbox): a second data plane can run there beside the sandbox's hcnd.
@@ -28,7 +33,9 @@ pub fn enter_own_namespaces() {
 pub fn dump() -> BTreeMap<String, BTreeSet<String>> {
     let mut dump = BTreeMap::new();
     let names: BTreeSet<String> = fs::read_dir("/run/netns")
-        .map(|entries| entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+        })
         .unwrap_or_default();
     dump_netns(&mut dump, None);
     for name in &names {
@@ -76,7 +83,12 @@ fn dump_netns(dump: &mut BTreeMap<String, BTreeSet<String>>, netns: Option<&str>
         let up = link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
         let members = ["ifname", "address", "ifalias", "master", "group"].map(|member| text(link, member));
         let kind = text(&link["linkinfo"], "info_kind");
-        format!("{} {kind} mtu {} up {up} gen {}", members.join(" "), link["mtu"], link["inet6_addr_gen_mode"])
+        format!(
+            "{} {kind} mtu {} up {up} gen {}",
+            members.join(" "),
+            link["mtu"],
+            link["inet6_addr_gen_mode"]
+        )
     });
     dump.insert(format!("{place} links"), facts.collect());
     let carriers = ip(&["addr", "show"]);
@@ -101,6 +113,9 @@ fn dump_netns(dump: &mut BTreeMap<String, BTreeSet<String>>, netns: Option<&str>
     dump.insert(format!("{place} routes"), routes);
 }
 
+/// The group of the links that hcnd makes, as `ip` prints it. Those that are in use are up.
+const OUR_GROUP: &str = "1751346788";
+
 /// A dump in which nothing is being destroyed any more.
 ///
 /// # Panics
@@ -108,7 +123,7 @@ fn dump_netns(dump: &mut BTreeMap<String, BTreeSet<String>>, netns: Option<&str>
 #[must_use]
 pub fn settled_dump() -> BTreeMap<String, BTreeSet<String>> {
     let retired = |dump: &BTreeMap<String, BTreeSet<String>>| {
-        dump.values().flatten().any(|line| line.starts_with("hcr") || line.starts_with("hcx"))
+        dump.values().flatten().any(|line| line.contains(OUR_GROUP) && line.contains("up false"))
     };
     let mut last = BTreeMap::new();
     eventually("retired links are gone", || {
@@ -116,6 +131,22 @@ pub fn settled_dump() -> BTreeMap<String, BTreeSet<String>> {
         !retired(&last)
     });
     last
+}
+
+/// Waits until the kernel is as it was.
+///
+/// # Panics
+/// Something differs still when everything should be reaped.
+pub fn assert_unchanged(before: &BTreeMap<String, BTreeSet<String>>, place: &str) {
+    let deadline = Instant::now() + REAPED;
+    loop {
+        let lines = differences(before, &dump());
+        if lines.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{place}:\n{}", lines.join("\n"));
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// The lines in which two dumps differ.

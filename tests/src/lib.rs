@@ -8,11 +8,13 @@
     reason = "the harness belongs to the tests: what fails must fail the test, with all there is to read"
 )]
 
+pub mod client;
 pub mod conformance;
 pub mod kernel;
 mod process;
 mod sandbox;
 pub mod service;
+pub mod traffic;
 pub mod wire;
 
 pub use process::{Background, Finished, descendants, eventually, is_running, netns_exec, run, run_ok};

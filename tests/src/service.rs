@@ -1,15 +1,21 @@
 //! The daemon inside the test's own process, on any data plane.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use hcn_dataplane::{Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, UndoError};
+use hcn_dataplane::{
+    Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, UndoError,
+};
 use hcnd::config::Config;
 use hcnd::daemon::{runtime, serve_on};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
+
+use crate::process::descendants;
 
 /// A data plane that the test can look into, and make fail, while the daemon uses it.
 pub struct Shared<D>(Arc<Mutex<Chaos<D>>>);
@@ -103,4 +109,35 @@ impl Drop for InProcess {
 #[must_use]
 pub fn sandbox_socket() -> PathBuf {
     Path::new(&std::env::var_os("HCND_SOCKET").unwrap()).to_owned()
+}
+
+/// The process of the daemon that the sandbox started.
+#[must_use]
+pub fn sandbox_hcnd() -> Pid {
+    let is_hcnd =
+        |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "hcnd\n");
+    let found: Vec<Pid> = descendants(Pid::from_raw(1)).into_iter().filter(is_hcnd).collect();
+    assert_eq!(found.len(), 1, "one hcnd below PID 1: {found:?}");
+    found[0]
+}
+
+/// How much a process holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Open files.
+    pub files: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Resident memory in KiB.
+    pub memory: usize,
+}
+
+/// How much a process holds now.
+#[must_use]
+pub fn held_by(pid: Pid) -> Held {
+    let count = |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).unwrap().count();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let memory = resident.split_whitespace().next().unwrap().parse().unwrap();
+    Held { files: count("fd"), threads: count("task"), memory }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::object::{Key, Object, State};
+use crate::object::{Family, Key, Object, State};
 
 /// One operation. Each has an inverse, so that whatever was done can be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl fmt::Display for Plan {
 
 /// The plan that leads from `from` to `to`: removals first, children before parents, then changes, then
 /// creations, parents before children. What stands on a removed object is removed with it, and made again if
-/// `to` still holds it.
+/// `to` still holds it; so are the routes of a link that loses an address.
 ///
 /// `from` and `to` may be parts of a larger state, as long as what their objects stand on is either in them or
 /// the same before and after.
@@ -108,10 +108,24 @@ pub fn diff(from: &State, to: &State) -> Plan {
         .collect();
     // Keys are ordered parents first, so one pass finds whole families.
     let mut implied = BTreeSet::new();
+    // With the last address of a family the kernel drops the link's routes of that family. Which address is
+    // the last one is not known here; a route is made again quickly.
+    let mut unsettled = BTreeSet::new();
     for (key, object) in from.iter() {
         if from.parents(object).iter().flatten().any(|parent| gone.contains(parent)) {
             gone.insert(key.clone());
             implied.insert(key.clone());
+        }
+        match key {
+            Key::Address(link, address) if gone.contains(key) => {
+                unsettled.insert((link, Family::of(*address)));
+            }
+            Key::Route(link, destination, _)
+                if unsettled.contains(&(link, Family::of(destination.addr()))) =>
+            {
+                gone.insert(key.clone());
+            }
+            _ => {}
         }
     }
     let removals = from

@@ -14,12 +14,13 @@ use hcn_dataplane::{
 };
 use hcn_linux::{Config, Linux};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -61,10 +62,10 @@ fn create(objects: Vec<Object>) -> Plan {
 }
 
 fn remove(objects: &[Object]) -> Plan {
-    let ops = objects.iter().rev().map(|object| Op::Remove {
-        object: object.clone(),
-        implied: !matches!(object, Object::Veth(_)),
-    });
+    let ops = objects
+        .iter()
+        .rev()
+        .map(|object| Op::Remove { object: object.clone(), implied: !matches!(object, Object::Veth(_)) });
     Plan { ops: ops.collect() }
 }
 
@@ -84,7 +85,8 @@ fn rest(time: Duration) {
     }
 }
 
-/// The least that attaches and detaches: one batch on the host (pair, plugged in and up), one in the namespace
+/// The least that attaches and detaches: one batch on the host (pair, plugged in and up; alias by name, which a
+/// service must not do), one in the namespace
 /// (peer up, address, route); and one message to unplug. Indexes are asked for outside the measured time.
 struct Floor {
     host: Socket,
@@ -148,16 +150,28 @@ impl Floor {
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
             ]),
         ];
-        let host = self.encode(vec![(NEW, RouteNetlinkMessage::NewLink(pair))]);
+        let mut described = LinkMessage::default();
+        described.attributes = vec![
+            LinkAttribute::IfName("floor".into()),
+            LinkAttribute::Other(DefaultNla::new(20, b"hcn endpoint floor".to_vec())),
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+                In6AddrGenMode::None,
+            )])]),
+        ];
+        let host = self.encode(vec![
+            (NEW, RouteNetlinkMessage::NewLink(pair)),
+            (0, RouteNetlinkMessage::SetLink(described)),
+        ]);
         let start = Instant::now();
         Self::exchange(&self.host, &host);
         let mut attach = start.elapsed();
         let peer = index_of(&self.inside, "floor0");
         let mut quiet = LinkMessage::default();
         quiet.header.index = peer;
-        quiet.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
-            AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
-        ])])];
+        quiet.attributes =
+            vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+                In6AddrGenMode::None,
+            )])])];
         let mut eth = LinkMessage::default();
         eth.header.index = peer;
         up(&mut eth, true);
@@ -271,7 +285,11 @@ fn main() {
         };
         middle(ours) / middle(floor)
     };
-    println!("attach is {:.2} of the floor, detach {:.2}", share(&attaches, &floor_attaches), share(&detaches, &floor_detaches));
+    println!(
+        "attach is {:.2} of the floor, detach {:.2}",
+        share(&attaches, &floor_attaches),
+        share(&detaches, &floor_detaches)
+    );
     line("attach", attaches);
     line("  floor", floor_attaches);
     line("detach", detaches);

@@ -47,7 +47,9 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket) -> io::Result<HostFacts> {
     Ok(HostFacts {
         addresses: addresses
             .into_iter()
-            .filter_map(|(index, address)| Some(HostAddress { link: links.get(&index)?.name.clone(), address }))
+            .filter_map(|(index, address)| {
+                Some(HostAddress { link: links.get(&index)?.name.clone(), address })
+            })
             .collect(),
         uplink_mtu: uplink.and_then(|index| links.get(&index)).map(|link| link.mtu),
     })

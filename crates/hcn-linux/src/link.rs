@@ -169,6 +169,13 @@ pub(crate) fn describe(index: u32, link_alias: Option<&str>, traits: IpTraits) -
     RouteNetlinkMessage::SetLink(message(index, attributes))
 }
 
+/// RTM_SETLINK: IP traits and up, in one. Not for the lack of a link-local address, which must come first.
+pub(crate) fn describe_up(index: u32, traits: IpTraits) -> RouteNetlinkMessage {
+    let mut message = message(index, traits.attribute().into_iter().collect());
+    up_or_down(&mut message, true);
+    RouteNetlinkMessage::SetLink(message)
+}
+
 /// RTM_SETLINK: administratively up or down.
 pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
     let mut message = message(index, Vec::new());
@@ -203,7 +210,12 @@ pub(crate) fn rename(index: u32, name: &str) -> RouteNetlinkMessage {
 }
 
 /// RTM_SETLINK of what can change in place.
-pub(crate) fn change(index: u32, link_alias: Option<&str>, mac: Option<Mac>, mtu: u32) -> RouteNetlinkMessage {
+pub(crate) fn change(
+    index: u32,
+    link_alias: Option<&str>,
+    mac: Option<Mac>,
+    mtu: u32,
+) -> RouteNetlinkMessage {
     let mut attributes = vec![LinkAttribute::Mtu(mtu)];
     attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
     attributes.extend(link_alias.map(alias));

@@ -1,1 +1,127 @@
-//! stub
+//! The nftables part of a plan as nft's own JSON: for people and for tests that hold it against what
+//! `nft -j list table inet hcnd` prints. The kernel is never written this way.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use hcn_dataplane::{Masquerade, Object, Op, Plan};
+use nftables::batch::Batch;
+use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix};
+use nftables::schema::{
+    Chain, Element, NfListObject, Nftables, Rule, Set, SetFlag, SetType, SetTypeValue, Table,
+};
+use nftables::stmt::{Match, Operator, Statement};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use crate::nft::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
+
+/// The table as it is from the start: chains, empty sets and the rules.
+pub fn table() -> Nftables<'static> {
+    let mut batch = Batch::new();
+    batch.add_obj(NfListObject::Table(Table { family: NfFamily::INet, name: TABLE.into(), handle: None }));
+    let sets = [
+        (OWN_V4, SetTypeValue::Concatenated(vec![SetType::Ipv4Addr, SetType::Ifname].into())),
+        (MASQUERADED_V4, SetTypeValue::Single(SetType::Ipv4Addr)),
+        (OWN_V6, SetTypeValue::Concatenated(vec![SetType::Ipv6Addr, SetType::Ifname].into())),
+        (MASQUERADED_V6, SetTypeValue::Single(SetType::Ipv6Addr)),
+    ];
+    for (name, set_type) in sets {
+        batch.add_obj(NfListObject::Set(Box::new(Set {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: name.into(),
+            set_type,
+            flags: Some(HashSet::from([SetFlag::Interval])),
+            ..Set::default()
+        })));
+    }
+    let chains = [
+        ("prerouting", NfHook::Prerouting, -100),
+        ("output", NfHook::Output, -100),
+        ("postrouting", NfHook::Postrouting, 100),
+    ];
+    for (name, hook, priority) in chains {
+        batch.add_obj(NfListObject::Chain(Chain {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: name.into(),
+            _type: Some(NfChainType::NAT),
+            hook: Some(hook),
+            prio: Some(priority),
+            policy: Some(NfChainPolicy::Accept),
+            ..Chain::default()
+        }));
+    }
+    for (protocol, own, masqueraded) in [("ip", OWN_V4, MASQUERADED_V4), ("ip6", OWN_V6, MASQUERADED_V6)] {
+        let source = || {
+            Expression::Named(NamedExpression::Payload(Payload::PayloadField(PayloadField {
+                protocol: protocol.into(),
+                field: "saddr".into(),
+            })))
+        };
+        let output = Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::Oifname }));
+        let both = Expression::Named(NamedExpression::Concat(vec![source(), output]));
+        batch.add_obj(rule(both, own, Statement::Accept(None)));
+        batch.add_obj(rule(source(), masqueraded, Statement::Masquerade(None)));
+    }
+    batch.to_nftables()
+}
+
+fn rule(left: Expression<'static>, set: &str, verdict: Statement<'static>) -> NfListObject<'static> {
+    let matched = Statement::Match(Match {
+        left,
+        right: Expression::String(format!("@{set}").into()),
+        op: Operator::EQ,
+    });
+    NfListObject::Rule(Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: "postrouting".into(),
+        expr: Cow::Owned(vec![matched, verdict]),
+        handle: None,
+        index: None,
+        comment: None,
+    })
+}
+
+/// What a plan adds to the table's sets and takes from them, in its order.
+pub fn elements(plan: &Plan) -> Nftables<'static> {
+    let mut batch = Batch::new();
+    for op in &plan.ops {
+        match op {
+            Op::Create(Object::Masquerade(masquerade)) => {
+                pair(masquerade).into_iter().for_each(|element| batch.add(element));
+            }
+            Op::Remove { object: Object::Masquerade(masquerade), .. } => {
+                pair(masquerade).into_iter().for_each(|element| batch.delete(element));
+            }
+            _ => {}
+        }
+    }
+    batch.to_nftables()
+}
+
+/// The elements of a masquerade.
+fn pair(masquerade: &Masquerade) -> [NfListObject<'static>; 2] {
+    let prefix = masquerade.prefix.trunc();
+    let (own, masqueraded) =
+        if prefix.addr().is_ipv4() { (OWN_V4, MASQUERADED_V4) } else { (OWN_V6, MASQUERADED_V6) };
+    let address = || Expression::String(prefix.addr().to_string().into());
+    let range = || {
+        if prefix.prefix_len() == prefix.max_prefix_len() {
+            return address();
+        }
+        let length = u32::from(prefix.prefix_len());
+        Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(address()), len: length }))
+    };
+    let link = Expression::String(masquerade.bridge.clone().into());
+    let both = Expression::Named(NamedExpression::Concat(vec![range(), link]));
+    [(own, both), (masqueraded, range())].map(|(set, element)| {
+        NfListObject::Element(Element {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: set.into(),
+            elem: Cow::Owned(vec![element]),
+        })
+    })
+}

@@ -32,9 +32,7 @@ pub(crate) fn remove(folder: &Path, netns: &str) -> io::Result<()> {
         _ => {}
     }
     match fs::remove_dir(folder) {
-        Err(error)
-            if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
-        {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
             Err(error)
         }
         _ => Ok(()),

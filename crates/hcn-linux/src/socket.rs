@@ -140,14 +140,18 @@ impl Wire {
             self.sequence = base.wrapping_add(count as u32);
             for (sequence, (offset, _)) in batch.messages[first..first + count].iter().enumerate() {
                 let header = &mut batch.bytes[*offset..*offset + HEADER];
-                stamp(header, base.wrapping_add(sequence as u32), sequence + 1 == count);
+                // What asks is answered anyway.
+                let acknowledge = sequence + 1 == count && !asks(header);
+                stamp(header, base.wrapping_add(sequence as u32), acknowledge);
                 self.sabotage(&mut batch.bytes[*offset..*offset + HEADER]);
             }
             let start = batch.messages[first].0;
             let end = batch.messages.get(first + count).map_or(batch.bytes.len(), |(offset, _)| *offset);
             socket.send(&batch.bytes[start..end])?;
             let mut part: Vec<Fate> = (0..count).map(|_| Ok(None)).collect();
-            self.collect(socket, base, &mut part, false)?;
+            let last = &batch.bytes[batch.messages[first + count - 1].0..];
+            let end = if asks(last) { End::Answered } else { End::Acknowledged };
+            self.collect(socket, base, &mut part, end)?;
             fates.append(&mut part);
             first += count;
         }
@@ -181,7 +185,7 @@ impl Wire {
         stamp(&mut bytes[last..], base.wrapping_add(count as u32 + 1), false);
         socket.send(&bytes)?;
         let mut fates: Vec<Fate> = (0..=count).map(|_| Ok(None)).collect();
-        self.collect(socket, base, &mut fates, true)?;
+        self.collect(socket, base, &mut fates, End::Transaction)?;
         let refused: Vec<(usize, Refusal)> = fates
             .into_iter()
             .enumerate()
@@ -230,9 +234,9 @@ impl Wire {
         Ok(answers)
     }
 
-    /// Receives until the last message is answered. Only that one asks for an acknowledgement: refusals come
-    /// without asking and in order. A refused opening message of a transaction ends it too.
-    fn collect(&mut self, socket: &Socket, base: u32, fates: &mut [Fate], transaction: bool) -> io::Result<()> {
+    /// Receives until the end. Only the last message asks for an acknowledgement: refusals come without asking and
+    /// in order.
+    fn collect(&mut self, socket: &Socket, base: u32, fates: &mut [Fate], end: End) -> io::Result<()> {
         let count = fates.len();
         loop {
             let length = socket.receive(&mut self.buffer)?;
@@ -244,11 +248,12 @@ impl Wire {
                 if message.kind == NLMSG_ERROR {
                     if let Some(refusal) = refusal(&message) {
                         *fate = Err(refusal);
-                        finished |= transaction && index == 0;
+                        finished |= end == End::Transaction && index == 0;
                     }
                     finished |= index + 1 == count;
                 } else {
                     *fate = Ok(Some(message.payload.to_vec()));
+                    finished |= index + 1 == count && end == End::Answered;
                 }
             }
             if finished {
@@ -269,12 +274,29 @@ impl Wire {
     }
 }
 
+/// What ends the answers to a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The acknowledgement of the last message.
+    Acknowledged,
+    /// The answer to the last message, a question.
+    Answered,
+    /// As `Acknowledged`; or a refusal of the opening message, which stands for all.
+    Transaction,
+}
+
 fn stamp(header: &mut [u8], sequence: u32, acknowledge: bool) {
     if acknowledge {
         let flags = u16::from_ne_bytes([header[6], header[7]]) | NLM_F_ACK;
         header[6..8].copy_from_slice(&flags.to_ne_bytes());
     }
     header[8..12].copy_from_slice(&sequence.to_ne_bytes());
+}
+
+/// Whether a message is one of the route family's questions, RTM_GET*.
+fn asks(header: &[u8]) -> bool {
+    let kind = u16::from_ne_bytes([header[4], header[5]]);
+    (16..256).contains(&kind) && kind & 3 == 2
 }
 
 fn unknown() -> Refusal {
@@ -288,7 +310,8 @@ fn refusal(message: &Message<'_>) -> Option<Refusal> {
         return None;
     }
     // With NETLINK_CAP_ACK only the header of the refused message is echoed.
-    let attributes = (message.flags & NLM_F_ACK_TLVS != 0).then(|| message.payload.get(4 + HEADER..)).flatten();
+    let attributes =
+        (message.flags & NLM_F_ACK_TLVS != 0).then(|| message.payload.get(4 + HEADER..)).flatten();
     let detail = attributes.and_then(|attributes| {
         crate::attributes::find(attributes, NLMSGERR_ATTR_MSG).map(crate::attributes::text)
     });

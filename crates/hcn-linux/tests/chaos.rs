@@ -1,5 +1,5 @@
 //! Every plan made to fail at every place: afterwards the kernel is as it was.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
@@ -126,7 +126,10 @@ fn after_a_refused_message_all_is_as_before() {
                     Err(error) => {
                         tried += 1;
                         assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                        settles_at(&before, &format!("{name}, message {k} refused ({error}: {})", error.source));
+                        settles_at(
+                            &before,
+                            &format!("{name}, message {k} refused ({error}: {})", error.source),
+                        );
                     }
                 }
             }

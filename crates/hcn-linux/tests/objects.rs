@@ -1,5 +1,5 @@
 //! Every object made, removed and taken back, and the packets that prove it.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
@@ -46,7 +46,10 @@ fn containers_reach_each_other_the_gateway_and_the_outside() {
             ip saddr 10.7.0.2 ip daddr 10.7.0.3 counter; ip daddr 192.0.2.2 ip saddr 10.7.0.2 counter comment \"bad\"; }; }'");
         ping("B", "10.7.0.2");
         ping("A", "10.7.0.3");
-        assert!(!sh("nft list table inet t").contains("packets 0 bytes 0\n"), "bridged frames pass the hooks here");
+        assert!(
+            !sh("nft list table inet t").contains("packets 0 bytes 0\n"),
+            "bridged frames pass the hooks here"
+        );
     });
 }
 
@@ -78,7 +81,10 @@ fn an_endpoint_in_the_host_is_reached_and_leaves_masqueraded() {
         assert_eq!(sh("cat /proc/sys/net/ipv4/conf/hcp00000009/rp_filter").trim(), "2");
         assert!(succeeds("nsenter --net=/run/netns/A ping -c1 -W2 10.7.0.9"));
         assert!(succeeds("ping -c1 -W2 -I 10.7.0.9 10.7.0.2"));
-        assert!(succeeds("ping -c1 -W2 -I 10.7.0.9 192.0.2.2"), "masqueraded: outside knows no way to 10.7.0.9");
+        assert!(
+            succeeds("ping -c1 -W2 -I 10.7.0.9 192.0.2.2"),
+            "masqueraded: outside knows no way to 10.7.0.9"
+        );
         let facts = linux.host().unwrap();
         let links: Vec<&str> = facts.addresses.iter().map(|address| address.link.as_str()).collect();
         assert!(links.iter().all(|link| *link == "up0"), "{links:?}");
@@ -319,7 +325,8 @@ fn a_second_daemon_is_refused_and_the_next_takes_over() {
     isolated("a_second_daemon_is_refused_and_the_next_takes_over", || {
         let mut linux = start();
         done(&mut linux, &create(network()));
-        let owned = sh("nft list table inet hcnd").contains("owner") || !succeeds("nft delete table inet hcnd");
+        let owned =
+            sh("nft list table inet hcnd").contains("owner") || !succeeds("nft delete table inet hcnd");
         if owned {
             assert!(matches!(Linux::start(config()), Err(StartError::AnotherRuns)));
         }

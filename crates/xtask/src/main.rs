@@ -1,6 +1,10 @@
 //! Chores of this repository: `cargo xtask tidy` keeps the house rules, `cargo xtask bench` measures hcnd against
 //! what the kernel itself charges.
-#![allow(clippy::print_stdout, reason = "what this tool finds is what it is for: it goes to stdout")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for people: what it finds goes to their terminal"
+)]
 
 mod bench;
 mod tidy;
@@ -27,11 +31,16 @@ enum Chore {
     Bench(bench::Bench),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().chore {
-        Chore::Tidy => tidy::run(&root()?),
-        Chore::Bench(bench) => bench::run(bench, &root()?),
-    }
+fn main() -> ExitCode {
+    let chore = Arguments::parse().chore;
+    let done = root().and_then(|root| match chore {
+        Chore::Tidy => tidy::run(&root),
+        Chore::Bench(bench) => bench::run(bench, &root),
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// The root of the repository, two folders above this crate.

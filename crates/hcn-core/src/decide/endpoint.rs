@@ -157,7 +157,7 @@ fn local_addresses(
         let address = match &config.ip_address {
             Some(given) => {
                 let address = text::address(given, "IpAddress").map_err(within)?;
-                let subnet = check_address(view, network, part, address, &taken).map_err(within)?;
+                let subnet = check_address(view, network, part.as_ref(), address, &taken).map_err(within)?;
                 with_length(address, config.prefix_length, Some(&subnet.prefix), &path)?
             }
             None => {
@@ -213,15 +213,15 @@ fn with_length(address: IpAddr, given: Option<u8>, subnet: Option<&IpNet>, path:
 fn check_address(
     view: &View<'_>,
     network: &Network,
-    part: Option<Subnet>,
+    part: Option<&Subnet>,
     address: IpAddr,
     taken: &[IpNet],
 ) -> Result<Subnet> {
     let refuse = |code, message: String| Error::new(code, message).at("IpAddress");
     let subnet =
-        network.subnet_of(address).filter(|_| part.as_ref().is_none_or(|p| p.prefix.contains(&address)));
+        network.subnet_of(address).filter(|_| part.is_none_or(|part| part.prefix.contains(&address)));
     let Some(subnet) = subnet else {
-        let prefixes: Vec<String> = match &part {
+        let prefixes: Vec<String> = match part {
             Some(part) => vec![part.prefix.to_string()],
             None => network.subnets.iter().map(|subnet| subnet.prefix.to_string()).collect(),
         };

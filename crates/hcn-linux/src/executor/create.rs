@@ -79,9 +79,9 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Veth(veth) => {
-                let Some((index, peer)) = self.own_veth(op, veth)? else { return Ok(()) };
-                self.set_veth_aside(op, veth, index, peer.as_ref());
-                self.doomed.push(index);
+                let Some(pair) = self.own_veth(op, veth)? else { return Ok(()) };
+                self.set_veth_aside(op, veth, &pair);
+                self.doomed.push(pair.host);
                 Ok(())
             }
             Object::Masquerade(masquerade) => {
@@ -233,8 +233,12 @@ impl Run<'_> {
                 loose_reverse_path: veth.peer.netns == Netns::Host,
             };
             let place = Place::from(&veth.peer.netns);
-            self.write(&place, op, 0, link::describe(peer, None, traits));
-            self.write(&place, op, 0, link::set_up(peer, true));
+            if traits.no_ipv6_link_local {
+                self.write(&place, op, 0, link::describe(peer, None, traits));
+                self.write(&place, op, 0, link::set_up(peer, true));
+            } else {
+                self.write(&place, op, 0, link::describe_up(peer, traits));
+            }
         }
         Ok(())
     }
@@ -291,7 +295,8 @@ impl Run<'_> {
     ) -> Result<Option<link::LinkFacts>, Stop> {
         match facts {
             Some(facts) if facts.group != GROUP => {
-                let message = format!("the link {} is not ours to touch (its group is not hcnd's)", facts.name);
+                let message =
+                    format!("the link {} is not ours to touch (its group is not hcnd's)", facts.name);
                 self.note(op, OpError { errno: Some(libc::EPERM), message });
                 Err(Stop)
             }

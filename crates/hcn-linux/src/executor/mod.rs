@@ -8,7 +8,7 @@
 mod create;
 mod remove;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 
 use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, UndoError};
@@ -37,6 +37,13 @@ impl From<&Netns> for Place {
             Netns::Named(name) => Self::Named(name.clone()),
         }
     }
+}
+
+/// The indexes of a veth pair.
+struct Pair {
+    host: u32,
+    /// Unknown if it was gone when it was looked for.
+    peer: Option<(Place, u32)>,
 }
 
 /// What a message is for.
@@ -96,11 +103,9 @@ pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usiz
         // What it reports is in `errors`.
         let _ = run.flush(|_| true);
     }
-    for (op, facts) in run.missed.iter().map(|op| (op, ops[*op].key())) {
-        if let Some(Retired::Link { incomplete, .. }) =
-            run.linux.retired.get_mut(&facts).and_then(|queue| queue.back_mut())
-            && matches!(ops[*op], Op::Remove { .. })
-        {
+    for op in run.missed.iter().map(|op| &ops[*op]).filter(|op| matches!(op, Op::Remove { .. })) {
+        let retired = run.linux.retired.get_mut(&op.key()).and_then(VecDeque::back_mut);
+        if let Some(Retired::Link { incomplete, .. }) = retired {
             *incomplete = true;
         }
     }
@@ -131,8 +136,11 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     for link in std::mem::take(&mut run.doomed) {
         run.linux.reaper.release(Released::Link(link));
     }
-    let errors: Vec<(Op, OpError)> =
-        std::mem::take(&mut run.errors).into_iter().rev().map(|(index, error)| (ops[index].inverse(), error)).collect();
+    let errors: Vec<(Op, OpError)> = std::mem::take(&mut run.errors)
+        .into_iter()
+        .rev()
+        .map(|(index, error)| (ops[index].inverse(), error))
+        .collect();
     if errors.is_empty() {
         return Ok(());
     }
@@ -174,10 +182,12 @@ impl<'a> Run<'a> {
     /// How many operations from `index` on are done together: creating links needs an answer (their indexes),
     /// and several can be asked for at once.
     fn alike(&self, index: usize) -> usize {
-        let same = |op: &Op| match (&self.ops[index], op) {
-            (Op::Create(Object::Bridge(_)), Op::Create(Object::Bridge(_))) => true,
-            (Op::Create(Object::Veth(_)), Op::Create(Object::Veth(_))) => true,
-            _ => false,
+        let same = |op: &Op| {
+            matches!(
+                (&self.ops[index], op),
+                (Op::Create(Object::Bridge(_)), Op::Create(Object::Bridge(_)))
+                    | (Op::Create(Object::Veth(_)), Op::Create(Object::Veth(_)))
+            )
         };
         // The answers of a batch must fit a socket's buffer.
         self.ops[index..].iter().take(16).take_while(|op| same(op)).count().max(1)
@@ -221,7 +231,13 @@ impl<'a> Run<'a> {
     }
 
     /// Puts a message into the queue of its socket.
-    fn push<M: NetlinkSerializable>(&mut self, place: &Place, tag: Tag, flags: u16, message: M) -> &mut Queue {
+    fn push<M: NetlinkSerializable>(
+        &mut self,
+        place: &Place,
+        tag: Tag,
+        flags: u16,
+        message: M,
+    ) -> &mut Queue {
         let position = self.queues.iter().position(|queue| queue.place == *place).unwrap_or_else(|| {
             self.queues.push(Queue { place: place.clone(), batch: Batch::new(), frees_names: false });
             self.queues.len() - 1
@@ -289,7 +305,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn transacted(&mut self, queue: &Queue, result: io::Result<Result<(), Vec<(usize, crate::socket::Refusal)>>>) {
+    fn transacted(
+        &mut self,
+        queue: &Queue,
+        result: io::Result<Result<(), Vec<(usize, crate::socket::Refusal)>>>,
+    ) {
         let tags: Vec<usize> = queue.batch.tags().map(|tag| tag.op).collect();
         match result {
             Ok(Ok(())) => {
@@ -305,7 +325,8 @@ impl<'a> Run<'a> {
                 }
                 if self.back {
                     // None of it was taken back.
-                    let whole = OpError { errno: None, message: "refused with the others of its transaction".into() };
+                    let whole =
+                        OpError { errno: None, message: "refused with the others of its transaction".into() };
                     for op in tags {
                         self.note(op, whole.clone());
                     }

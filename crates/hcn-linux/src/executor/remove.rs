@@ -7,7 +7,7 @@
 use hcn_dataplane::{Key, LinkId, Netns, Object, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Place, Run, Stop, Tag};
+use super::{Pair, Place, Run, Stop, Tag};
 use crate::{Limbo, Retired, address, link, resolver, route};
 
 /// Gone already, as wanted: the container's root may delete what is in the container.
@@ -38,9 +38,9 @@ impl Run<'_> {
             }
             Object::Veth(veth) => {
                 let retired = match self.own_veth(op, veth)? {
-                    Some((index, peer)) => {
-                        self.set_veth_aside(op, veth, index, peer.as_ref());
-                        Retired::Link { index, peer, incomplete: false }
+                    Some(pair) => {
+                        self.set_veth_aside(op, veth, &pair);
+                        Retired::Link { index: pair.host, peer: pair.peer, incomplete: false }
                     }
                     None => Retired::Nothing,
                 };
@@ -82,7 +82,8 @@ impl Run<'_> {
             }
             Object::Resolver(resolver) => {
                 self.touched[op] = true;
-                resolver::remove(&self.linux.netns_etc, &resolver.netns).map_err(|error| self.stop(op, &error))
+                resolver::remove(&self.linux.netns_etc, &resolver.netns)
+                    .map_err(|error| self.stop(op, &error))
             }
         }
     }
@@ -169,11 +170,7 @@ impl Run<'_> {
     }
 
     /// The indexes of a veth pair; `None` when it is gone.
-    pub(super) fn own_veth(
-        &mut self,
-        op: usize,
-        veth: &Veth,
-    ) -> Result<Option<(u32, Option<(Place, u32)>)>, Stop> {
+    pub(super) fn own_veth(&mut self, op: usize, veth: &Veth) -> Result<Option<Pair>, Stop> {
         let peer = self.linux.links.remove(&veth.peer);
         let (host, peer) = match self.linux.links.remove(&LinkId::host(&veth.name)) {
             Some(host) => (host, peer),
@@ -189,18 +186,18 @@ impl Run<'_> {
         if let Place::Named(name) = &place {
             self.open(op, name)?;
         }
-        Ok(Some((host, peer.map(|peer| (place, peer)))))
+        Ok(Some(Pair { host, peer: peer.map(|peer| (place, peer)) }))
     }
 
-    pub(super) fn set_veth_aside(&mut self, op: usize, veth: &Veth, host: u32, peer: Option<&(Place, u32)>) {
+    pub(super) fn set_veth_aside(&mut self, op: usize, veth: &Veth, pair: &Pair) {
         let tag = || Tag { op, writes: true, tolerate: GONE };
-        self.push(&Place::Host, tag(), 0, link::unplug(host));
-        let mut held = vec![(LinkId::host(&veth.name), host)];
-        if let Some((place, peer)) = peer {
+        self.push(&Place::Host, tag(), 0, link::unplug(pair.host));
+        let mut held = vec![(LinkId::host(&veth.name), pair.host)];
+        if let Some((place, peer)) = &pair.peer {
             self.push(place, tag(), 0, link::set_up(*peer, false));
             held.push((veth.peer.clone(), *peer));
         }
-        self.linux.limbo.push(Limbo { host, held });
+        self.linux.limbo.push(Limbo { host: pair.host, held });
     }
 
     pub(super) fn set_bridge_aside(&mut self, op: usize, index: u32) {

@@ -5,9 +5,7 @@ mod skeleton;
 
 use std::io;
 
-use netlink_packet_netfilter::nftables::{
-    NfTablesMessage, TableAttribute, TableFlags, TableMessage,
-};
+use netlink_packet_netfilter::nftables::{NfTablesMessage, TableAttribute, TableFlags, TableMessage};
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -92,7 +90,8 @@ fn explain(wire: &mut Wire, socket: &Socket, refusal: Refusal) -> StartError {
         // Without the capability even asking is refused; otherwise it is the owner that stands in the way.
         let mut question = Batch::new();
         question.push((), 0, inet(NfTablesMessage::GetTable(table(None))));
-        let answered = wire.exchange(socket, &mut question).is_ok_and(|fates| matches!(fates[..], [Ok(Some(_))]));
+        let answered =
+            wire.exchange(socket, &mut question).is_ok_and(|fates| matches!(fates[..], [Ok(Some(_))]));
         return if answered { StartError::AnotherRuns } else { StartError::NotPermitted };
     }
     let step = match refusal.errno {

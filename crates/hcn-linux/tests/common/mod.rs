@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
-    Address, Applied, Bridge, Dataplane, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Op, Plan,
-    Resolver, Route, Veth,
+    Address, Applied, Bridge, Dataplane, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile,
+    Object, Op, Plan, Resolver, Route, Veth,
 };
 use hcn_linux::{Config, Linux};
 use serde_json::Value;
@@ -36,8 +36,8 @@ pub fn isolated(test: &str, body: impl FnOnce()) {
     let text = String::from_utf8_lossy(&text);
     assert!(output.status.success(), "in the namespaces of {test}:\n{text}");
     assert!(text.contains("1 passed"), "{test} did not run:\n{text}");
-    for line in text.lines().filter(|line| line.starts_with("measured")) {
-        println!("{line}");
+    for measured in text.lines().filter_map(|line| Some(&line[line.find("measured: ")?..])) {
+        println!("{measured}");
     }
 }
 
@@ -171,8 +171,7 @@ pub fn snapshot() -> BTreeSet<String> {
         names.push(name);
     }
     for name in &names {
-        let enter =
-            if name.is_empty() { String::new() } else { format!("nsenter --net=/run/netns/{name} ") };
+        let enter = if name.is_empty() { String::new() } else { format!("nsenter --net=/run/netns/{name} ") };
         for link in json(&format!("{enter}ip -d -j link")) {
             let flags = link["flags"].as_array().unwrap();
             let up = flags.contains(&Value::from("UP"));
@@ -189,7 +188,10 @@ pub fn snapshot() -> BTreeSet<String> {
                 if local.as_str().unwrap().starts_with("fe80") {
                     continue;
                 }
-                lines.insert(format!("{name} address {} {local} {length} {}", link["ifname"], address["noprefixroute"]));
+                lines.insert(format!(
+                    "{name} address {} {local} {length} {}",
+                    link["ifname"], address["noprefixroute"]
+                ));
             }
         }
         for family in ["-4", "-6"] {
@@ -214,7 +216,9 @@ pub fn snapshot() -> BTreeSet<String> {
         lines.insert(format!("nft {set} {}", line.trim()));
     }
     if std::path::Path::new("/run/etc-netns").exists() {
-        for line in sh("cd /run/etc-netns && find . -mindepth 1 && find . -type f | xargs -r grep -H .").lines() {
+        for line in
+            sh("cd /run/etc-netns && find . -mindepth 1 && find . -type f | xargs -r grep -H .").lines()
+        {
             lines.insert(format!("etc {line}"));
         }
     }

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Plan;
 use super::containers::Containers;
@@ -18,8 +18,12 @@ use super::table::{Goal, HEAD, Row, Samples};
 const QUERIES: u32 = 10;
 /// After a fill the kernel is busy for a while with what it was asked.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// Between two measurements.
-const REST: Duration = Duration::from_millis(3);
+/// Between two measurements: the kernel destroys namespaces and links behind the back of whoever asked for it.
+const REST: Duration = Duration::from_millis(50);
+/// How long a container lives: until then the kernel is busy with the news of its link.
+const LIFE: Duration = Duration::from_millis(20);
+/// Round trips before a measurement, so that neither side is charged for waking a processor.
+const WARM_UP: u32 = 3;
 /// Longer than anything but a hang.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -36,12 +40,25 @@ struct Figures {
     create_namespace: Samples,
     delete_namespace: Samples,
     query: Samples,
+    first_query: Samples,
     floor_attach: Samples,
     floor_marked: Samples,
     floor_detach: Samples,
     floor_create_namespace: Samples,
     floor_delete_namespace: Samples,
     floor_query: Samples,
+    floor_first_query: Samples,
+}
+
+/// Both sides of the comparison, and what they talk about.
+struct Bench {
+    hcnd: Containers,
+    floor: Floor,
+    echo: Echo,
+    /// An endpoint that stays.
+    resident: String,
+    /// As long as the answer to a query of it.
+    message: Value,
 }
 
 /// Runs inside the sandbox.
@@ -59,70 +76,112 @@ pub(super) fn run(plan: &Plan) -> anyhow::Result<()> {
     );
 
     let idle = Memory::of(daemon)?;
-    let mut hcnd = Containers::new(&socket)?;
-    let mut floor = Floor::new()?;
-    let mut echo = Echo::start()?;
+    let (hcnd, floor, echo) = (Containers::new(&socket)?, Floor::new()?, Echo::start()?);
+    let mut bench = Bench { hcnd, floor, echo, resident: String::new(), message: Value::Null };
     let mut filled = Vec::new();
     for &size in &plan.existing {
-        floor.fill(size)?;
-        let resident = hcnd.fill(size)?;
+        bench.fill(size)?;
         filled.push((size, Memory::of(daemon)?));
         sleep(SETTLE);
         let mut figures = Figures::default();
         for round in 0..plan.rounds {
-            if round % 2 == 0 {
-                floor_round(&mut floor, &mut figures)?;
-                hcnd_round(&mut hcnd, &mut figures)?;
-            } else {
-                hcnd_round(&mut hcnd, &mut figures)?;
-                floor_round(&mut floor, &mut figures)?;
-            }
-            round_trips(&mut hcnd, &mut echo, &resident, &mut figures)?;
+            bench.round(round, &mut figures)?;
         }
         print(size, &figures);
     }
     let end = Memory::of(daemon)?;
-    delete_all(&mut hcnd, &mut floor)?;
+    delete_all(&mut bench.hcnd, &mut bench.floor)?;
     print_memory(idle, &filled, end);
     Ok(())
 }
 
-fn floor_round(floor: &mut Floor, figures: &mut Figures) -> anyhow::Result<()> {
-    for how in [Attach::Bare, Attach::Marked] {
-        sleep(REST);
-        let mut namespace = figures.floor_create_namespace.time(|| floor.new_namespace())?;
-        let attach = match how {
-            Attach::Bare => &mut figures.floor_attach,
-            Attach::Marked => &mut figures.floor_marked,
-        };
-        attach.time(|| floor.attach(&mut namespace, how))?;
-        figures.floor_detach.time(|| floor.detach(&namespace))?;
-        floor.reap()?;
-        figures.floor_delete_namespace.time(|| Floor::delete_namespace(namespace))?;
+impl Bench {
+    fn fill(&mut self, size: u32) -> anyhow::Result<()> {
+        self.floor.fill(size)?;
+        self.resident = self.hcnd.fill(size)?;
+        self.message = json!({"parameters": self.hcnd.query_endpoint(&self.resident)?});
+        Ok(())
     }
-    Ok(())
-}
 
-fn hcnd_round(hcnd: &mut Containers, figures: &mut Figures) -> anyhow::Result<()> {
-    sleep(REST);
-    let before = machine::links()?;
-    let namespace = figures.create_namespace.time(|| hcnd.create_namespace())?;
-    let start = Instant::now();
-    let endpoint = figures.create_endpoint.time(|| hcnd.create_endpoint())?;
-    figures.add.time(|| hcnd.modify("Add", &namespace, &endpoint))?;
-    figures.attach.add(start.elapsed());
-    figures.remove.time(|| hcnd.modify("Remove", &namespace, &endpoint))?;
-    figures.reaped.time(|| wait_until_gone(before))?;
-    figures.delete_detached.time(|| hcnd.delete_endpoint(&endpoint))?;
-    figures.delete_namespace.time(|| hcnd.delete_namespace(&namespace))?;
+    fn round(&mut self, round: u32, figures: &mut Figures) -> anyhow::Result<()> {
+        // Each comes first as often as second.
+        if round.is_multiple_of(2) {
+            self.floor_round(round, figures)?;
+            self.hcnd_round(figures)?;
+        } else {
+            self.hcnd_round(figures)?;
+            self.floor_round(round, figures)?;
+        }
+        self.round_trips(figures)
+    }
 
-    sleep(REST);
-    let namespace = hcnd.create_namespace()?;
-    let endpoint = hcnd.create_endpoint()?;
-    hcnd.modify("Add", &namespace, &endpoint)?;
-    figures.delete_attached.time(|| hcnd.delete_endpoint(&endpoint))?;
-    wait_until_gone(before)?;
-    hcnd.delete_namespace(&namespace)
+    fn floor_round(&mut self, round: u32, figures: &mut Figures) -> anyhow::Result<()> {
+        let order =
+            if round % 4 < 2 { [Attach::Bare, Attach::Marked] } else { [Attach::Marked, Attach::Bare] };
+        for how in order {
+            sleep(REST);
+            self.warm_up_floor()?;
+            let mut namespace = figures.floor_create_namespace.time(|| self.floor.new_namespace())?;
+            let attach = match how {
+                Attach::Bare => &mut figures.floor_attach,
+                Attach::Marked => &mut figures.floor_marked,
+            };
+            attach.time(|| self.floor.attach(&mut namespace, how))?;
+            sleep(LIFE);
+            self.warm_up_floor()?;
+            figures.floor_detach.time(|| self.floor.detach(&namespace))?;
+            self.floor.reap()?;
+            figures.floor_delete_namespace.time(|| Floor::delete_namespace(namespace))?;
+        }
+        Ok(())
+    }
+
+    fn hcnd_round(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        sleep(REST);
+        self.warm_up_hcnd()?;
+        let before = machine::links()?;
+        let namespace = figures.create_namespace.time(|| self.hcnd.create_namespace())?;
+        let start = Instant::now();
+        let endpoint = figures.create_endpoint.time(|| self.hcnd.create_endpoint())?;
+        figures.add.time(|| self.hcnd.modify("Add", &namespace, &endpoint))?;
+        figures.attach.add(start.elapsed());
+        sleep(LIFE);
+        self.warm_up_hcnd()?;
+        figures.remove.time(|| self.hcnd.modify("Remove", &namespace, &endpoint))?;
+        figures.reaped.time(|| wait_until_gone(before))?;
+        figures.delete_detached.time(|| self.hcnd.delete_endpoint(&endpoint))?;
+        figures.delete_namespace.time(|| self.hcnd.delete_namespace(&namespace))?;
+
+        sleep(REST);
+        let namespace = self.hcnd.create_namespace()?;
+        let endpoint = self.hcnd.create_endpoint()?;
+        self.hcnd.modify("Add", &namespace, &endpoint)?;
+        sleep(LIFE);
+        self.warm_up_hcnd()?;
+        figures.delete_attached.time(|| self.hcnd.delete_endpoint(&endpoint))?;
+        wait_until_gone(before)?;
+        self.hcnd.delete_namespace(&namespace)
+    }
+
+    fn warm_up_hcnd(&mut self) -> anyhow::Result<()> {
+        (0..WARM_UP).try_for_each(|_| self.hcnd.query_endpoint(&self.resident).map(drop))
+    }
+
+    fn warm_up_floor(&mut self) -> anyhow::Result<()> {
+        (0..WARM_UP).try_for_each(|_| self.echo.exchange(&self.message).map(drop))
+    }
+
+    fn round_trips(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        sleep(REST);
+        figures.first_query.time(|| self.hcnd.query_endpoint(&self.resident))?;
+        sleep(REST);
+        figures.floor_first_query.time(|| self.echo.exchange(&self.message))?;
+        for _ in 0..QUERIES {
+            figures.query.time(|| self.hcnd.query_endpoint(&self.resident))?;
+            figures.floor_query.time(|| self.echo.exchange(&self.message))?;
+        }
+        Ok(())
+    }
 }
 
 /// Links that are set aside are deleted later; until then they would disturb what is measured next.
@@ -133,21 +192,6 @@ fn wait_until_gone(before: usize) -> anyhow::Result<()> {
             bail!("after {DEADLINE:?} there are still links that should be gone");
         }
         sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-fn round_trips(
-    hcnd: &mut Containers,
-    echo: &mut Echo,
-    endpoint: &str,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    // The echo is as long as the query's answer, in both directions.
-    let message = json!({"parameters": hcnd.query_endpoint(endpoint)?});
-    for _ in 0..QUERIES {
-        figures.query.time(|| hcnd.query_endpoint(endpoint))?;
-        figures.floor_query.time(|| echo.exchange(&message))?;
     }
     Ok(())
 }
@@ -171,6 +215,7 @@ fn print(size: u32, figures: &Figures) {
     row("create namespace", &figures.create_namespace, made, Some(Goal::Ratio("P3", 1.3)));
     row("delete namespace", &figures.delete_namespace, Some(&figures.floor_delete_namespace), None);
     row("query endpoint / echo", &figures.query, Some(&figures.floor_query), Some(Goal::Ratio("P16", 1.5)));
+    row("  the first after a rest", &figures.first_query, Some(&figures.floor_first_query), None);
     println!();
 }
 

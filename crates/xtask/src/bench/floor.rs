@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::netlink::{Batch, ETH0, LOOPBACK, Route};
+use super::netlink::{Batch, ETH0, LOOPBACK, Port, Route};
 
 const NONE: Option<&str> = None;
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -55,7 +55,7 @@ impl Floor {
     pub(super) fn new() -> anyhow::Result<Self> {
         let mut host = Route::open().context("cannot open a route socket")?;
         let mut batch = Batch::new();
-        batch.new_bridge("floor", BRIDGE);
+        batch.new_bridge("floor", BRIDGE, LIVING);
         batch.address(BRIDGE, GATEWAY, PREFIX);
         host.send(&batch).context("cannot make the floor's bridge")?;
         Ok(Self { host, home: File::open(OWN)?, last: 0, residents: Vec::new() })
@@ -96,20 +96,22 @@ impl Floor {
 
     /// Two batches: one on the host, one in the namespace.
     pub(super) fn attach(&mut self, namespace: &mut Namespace, how: Attach) -> anyhow::Result<()> {
-        let name = port(namespace);
+        let name = format!("floor{}", namespace.number);
+        let index = port(namespace);
         let [_, a, b, c] = namespace.number.to_be_bytes();
         let mut batch = Batch::new();
-        batch.new_veth(&name, BRIDGE, LIVING, [2, 0, 0, a, b, c], namespace.file.as_raw_fd());
+        let host_end = Port { name: &name, index, bridge: BRIDGE, group: LIVING };
+        batch.new_veth(&host_end, [2, 0, 0, a, b, c], namespace.file.as_raw_fd());
         if how == Attach::Marked {
             let alias = "hcn endpoint 00000000-0000-4000-8000-000000000000 floor";
-            batch.describe(&name, Some(alias));
+            batch.describe(index, Some(alias));
         }
         self.host.send(&batch).context("the floor cannot make a veth pair")?;
 
         let mut batch = Batch::new();
         batch.up(LOOPBACK);
         if how == Attach::Marked {
-            batch.describe("eth0", None);
+            batch.describe(ETH0, None);
         }
         batch.up(ETH0);
         // Used again after 60,000, when those before are long gone.
@@ -122,7 +124,7 @@ impl Floor {
     /// Phase one; nobody hears of the endpoint any more.
     pub(super) fn detach(&mut self, namespace: &Namespace) -> anyhow::Result<()> {
         let mut batch = Batch::new();
-        batch.set_aside(&port(namespace), SET_ASIDE);
+        batch.set_aside(port(namespace), SET_ASIDE);
         self.host.send(&batch).context("the floor cannot set a link aside")
     }
 
@@ -137,7 +139,6 @@ impl Floor {
     pub(super) fn delete_all(&mut self) -> anyhow::Result<()> {
         let mut batch = Batch::new();
         batch.delete_group(LIVING);
-        batch.delete(BRIDGE);
         self.host.send(&batch).context("the floor cannot delete its links")
     }
 
@@ -146,6 +147,7 @@ impl Floor {
     }
 }
 
-fn port(namespace: &Namespace) -> String {
-    format!("floor{}", namespace.number)
+/// Index of the host end.
+fn port(namespace: &Namespace) -> u32 {
+    BRIDGE + namespace.number
 }

@@ -31,8 +31,17 @@ const HEADER: usize = 16;
 
 /// Index of the loopback.
 pub(super) const LOOPBACK: u32 = 1;
-/// The index that a container's eth0 asks for, in a namespace where nothing else has it: no question needed.
+/// The index that a container's eth0 asks for, in a namespace where nothing else has it: no question needed. A peer
+/// gets what it asks for only if the host end asks, too.
 pub(super) const ETH0: u32 = 4242;
+
+/// A host end to be.
+pub(super) struct Port<'a> {
+    pub(super) name: &'a str,
+    pub(super) index: u32,
+    pub(super) bridge: u32,
+    pub(super) group: u32,
+}
 
 /// Messages that go together.
 pub(super) struct Batch {
@@ -92,21 +101,22 @@ impl Batch {
         self.bytes[at..at + 2].copy_from_slice(&length.to_ne_bytes());
     }
 
-    pub(super) fn new_bridge(&mut self, name: &str, index: u32) {
+    pub(super) fn new_bridge(&mut self, name: &str, index: u32, group: u32) {
         self.begin(RTM_NEWLINK, NEW);
         self.ifinfomsg(index, Some(true));
         self.text(IFLA_IFNAME, name);
+        self.number(IFLA_GROUP, group);
         self.nest(IFLA_LINKINFO, |link| link.attribute(1, b"bridge"));
         self.end();
     }
 
     /// A pair: the host end up and a port of the bridge, the peer `eth0` in its namespace.
-    pub(super) fn new_veth(&mut self, name: &str, bridge: u32, group: u32, mac: [u8; 6], netns: RawFd) {
+    pub(super) fn new_veth(&mut self, port: &Port<'_>, mac: [u8; 6], netns: RawFd) {
         self.begin(RTM_NEWLINK, NEW);
-        self.ifinfomsg(0, Some(true));
-        self.text(IFLA_IFNAME, name);
-        self.number(IFLA_MASTER, bridge);
-        self.number(IFLA_GROUP, group);
+        self.ifinfomsg(port.index, Some(true));
+        self.text(IFLA_IFNAME, port.name);
+        self.number(IFLA_MASTER, port.bridge);
+        self.number(IFLA_GROUP, port.group);
         self.nest(IFLA_LINKINFO, |link| {
             link.attribute(1, b"veth");
             link.nest(2, |data| {
@@ -121,11 +131,10 @@ impl Batch {
         self.end();
     }
 
-    /// Alias and no IPv6 link-local address, of a link by name; these do not fit into the creating message.
-    pub(super) fn describe(&mut self, name: &str, alias: Option<&str>) {
+    /// Alias and no IPv6 link-local address; these do not fit into the creating message.
+    pub(super) fn describe(&mut self, index: u32, alias: Option<&str>) {
         self.begin(RTM_SETLINK, 0);
-        self.ifinfomsg(0, None);
-        self.text(IFLA_IFNAME, name);
+        self.ifinfomsg(index, None);
         if let Some(alias) = alias {
             self.attribute(IFLA_IFALIAS, alias.as_bytes());
         }
@@ -141,10 +150,9 @@ impl Batch {
     }
 
     /// Phase one of a detach: down, out of the bridge, into a group that is deleted later.
-    pub(super) fn set_aside(&mut self, name: &str, group: u32) {
+    pub(super) fn set_aside(&mut self, index: u32, group: u32) {
         self.begin(RTM_SETLINK, 0);
-        self.ifinfomsg(0, Some(false));
-        self.text(IFLA_IFNAME, name);
+        self.ifinfomsg(index, Some(false));
         self.number(IFLA_MASTER, 0);
         self.number(IFLA_GROUP, group);
         self.end();
@@ -154,12 +162,6 @@ impl Batch {
         self.begin(RTM_DELLINK, 0);
         self.ifinfomsg(0, None);
         self.number(IFLA_GROUP, group);
-        self.end();
-    }
-
-    pub(super) fn delete(&mut self, index: u32) {
-        self.begin(RTM_DELLINK, 0);
-        self.ifinfomsg(index, None);
         self.end();
     }
 

@@ -1,0 +1,73 @@
+//! Every command of the README does what it says there.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails must fail the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hcn_tests::{Sandbox, run, run_ok};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The commands of each shell block of the README.
+fn blocks() -> Vec<Vec<String>> {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = Vec::new();
+    let mut parts = readme.split("```sh\n");
+    parts.next();
+    for part in parts {
+        let (block, _) = part.split_once("```").unwrap();
+        blocks.push(block.lines().map(str::to_owned).collect());
+    }
+    blocks
+}
+
+#[test]
+fn the_first_block_holds_the_two_commands_that_do_everything() {
+    let first: Vec<String> =
+        blocks()[0].iter().map(|line| line.split('#').next().unwrap().trim().to_owned()).collect();
+    assert_eq!(first, ["./scripts/run", "./scripts/test"]);
+}
+
+#[test]
+fn continuous_integration_calls_exactly_the_test_command() {
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let commands: Vec<&str> = ci.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(commands, [r#"exec "$(dirname "$0")/../scripts/test""#]);
+}
+
+#[test]
+fn the_demonstration_runs() {
+    let script = root().join("scripts/run");
+    let printed = run_ok(&[script.to_str().unwrap()]);
+    for text in [
+        "This is the container web; your request came from 192.0.2.3",
+        "This is the container web; your request came from 2001:db8:1::3",
+        "This is the gateway; your request came from 192.0.2.3",
+        "This is outside; your request came from 203.0.113.10",
+        "This is outside; your request came from 2001:db8:ffff::10",
+        "namespace web",
+    ] {
+        assert!(printed.contains(text), "{text:?} is not in:\n{printed}");
+    }
+}
+
+#[test]
+fn the_demonstration_refuses_what_it_does_not_know() {
+    let script = root().join("scripts/run");
+    let ended = run(&[script.to_str().unwrap(), "--shelll"]);
+    assert_eq!(ended.code, Some(2), "{ended}");
+}
+
+#[test]
+fn the_commands_of_the_other_blocks_run_inside() {
+    let commands: Vec<String> = blocks().into_iter().skip(1).flatten().collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    let script = commands.join("\n");
+    let ended = Sandbox::new().run(&["bash", "-e", "-u", "-o", "pipefail", "-c", &script]);
+    assert_eq!(ended.code, Some(0), "{ended}");
+    for text in ["198.51.100.2/24", "2001:db8:2::2/64", r#""Name":"doc""#] {
+        assert!(ended.stdout.contains(text), "{text:?} is not in:\n{ended}");
+    }
+}

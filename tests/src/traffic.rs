@@ -1,0 +1,156 @@
+//! Packets between network namespaces: servers that say who asked, and clients that ask.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::thread;
+use std::time::Duration;
+
+use nix::cmsg_space;
+use nix::libc::in6_pktinfo;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::sockopt::Ipv6RecvPacketInfo;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt,
+};
+
+use crate::process::{Finished, eventually, netns_exec, run};
+
+/// Where every server listens.
+const PORT: u16 = 7777;
+/// Longer than any answer takes in one machine; short enough for a test of silence.
+const PATIENCE: Duration = Duration::from_millis(1000);
+
+/// The namespace of the sandbox's host.
+pub const HOST: &str = "";
+
+/// Runs `work` in a thread in a named network namespace.
+///
+/// # Panics
+/// There is no such namespace, or `work` panics.
+pub fn in_netns<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            if netns != HOST {
+                let file = File::open(format!("/run/netns/{netns}")).unwrap();
+                setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            }
+            work()
+        });
+        entered.join().unwrap()
+    })
+}
+
+/// Serves TCP and UDP of both families in a namespace until the test ends; the answer is the address of whom asked.
+pub fn serve(netns: &str) {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
+    let (tcp, udp) = in_netns(netns, || (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap()));
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            let peer = stream.peer_addr().unwrap().ip().to_canonical();
+            // The client may be gone.
+            let _ = stream.write_all(peer.to_string().as_bytes());
+        }
+    });
+    setsockopt(&udp, Ipv6RecvPacketInfo, &true).unwrap();
+    thread::spawn(move || while answer_udp(udp.as_raw_fd()).is_ok() {});
+}
+
+/// Answers from the address that was asked, whatever the routes back prefer.
+fn answer_udp(socket: RawFd) -> nix::Result<()> {
+    let mut question = [0; 16];
+    let mut control = cmsg_space!(in6_pktinfo);
+    let mut buffers = [IoSliceMut::new(&mut question)];
+    let asked = recvmsg::<SockaddrIn6>(socket, &mut buffers, Some(&mut control), MsgFlags::empty())?;
+    let peer = asked.address.unwrap();
+    let Some(ControlMessageOwned::Ipv6PacketInfo(mut at)) = asked.cmsgs()?.next() else { return Ok(()) };
+    at.ipi6_ifindex = 0;
+    let answer = peer.ip().to_canonical().to_string();
+    // The client may be gone.
+    let _ = sendmsg(
+        socket,
+        &[IoSlice::new(answer.as_bytes())],
+        &[ControlMessage::Ipv6PacketInfo(&at)],
+        MsgFlags::empty(),
+        Some(&peer),
+    );
+    Ok(())
+}
+
+/// As whom a server sees a client over TCP.
+///
+/// # Errors
+/// Nothing came back in time.
+pub fn ask_tcp(netns: &str, server: &str) -> io::Result<String> {
+    let server = SocketAddr::new(server.parse().unwrap(), PORT);
+    in_netns(netns, || {
+        let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
+/// As whom a server sees a client over UDP.
+///
+/// # Errors
+/// Nothing came back in time.
+pub fn ask_udp(netns: &str, server: &str) -> io::Result<String> {
+    let server: IpAddr = server.parse().unwrap();
+    in_netns(netns, || {
+        let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect((server, PORT))?;
+        socket.send(b"?")?;
+        let mut answer = [0; 64];
+        let length = socket.recv(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    })
+}
+
+/// As whom a server sees a client, which must be the same over TCP and UDP, and ping must pass too.
+#[must_use]
+pub fn seen_as(netns: &str, server: &str) -> String {
+    let place = if netns == HOST { "the host" } else { netns };
+    let seen = ask_tcp(netns, server).unwrap_or_else(|error| panic!("TCP from {place} to {server}: {error}"));
+    let by_udp =
+        ask_udp(netns, server).unwrap_or_else(|error| panic!("UDP from {place} to {server}: {error}"));
+    assert_eq!(seen, by_udp, "TCP and UDP from {place} to {server}");
+    let ping = ping(netns, server);
+    assert_eq!(ping.code, Some(0), "from {place}: {ping}");
+    seen
+}
+
+/// Sends one echo request and waits for its reply.
+#[must_use]
+pub fn ping(netns: &str, address: &str) -> Finished {
+    let argv = ["ping", "-n", "-c", "1", "-W", "1", address];
+    if netns == HOST { run(&argv) } else { netns_exec(netns, &argv) }
+}
+
+/// Whether an echo request stays without a reply; a hundred times longer than one takes is waited.
+#[must_use]
+pub fn is_silent(netns: &str, address: &str) -> bool {
+    netns_exec(netns, &["ping", "-n", "-c", "1", "-W", "0.3", address]).code != Some(0)
+}
+
+/// Waits until an address of the uplink is usable: the sandbox starts while the kernel still settles it.
+pub fn wait_for_outside() {
+    for address in ["203.0.113.1", "2001:db8:ffff::1"] {
+        eventually("the uplink carries packets", || ping(HOST, address).code == Some(0));
+    }
+}
+
+/// Writes a sysctl of the host's namespace; whether the kernel has it.
+#[must_use]
+pub fn set_sysctl(name: &str, value: &str) -> bool {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    match fs::write(&path, value) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
