@@ -199,7 +199,7 @@ impl Owner {
         match self.worker.apply(plan).await {
             Ok(Ok(applied)) => self.worker.settle(applied),
             Ok(Err(error)) => {
-                tracing::error!(%error, source = %error.source, "cannot take down what was made")
+                tracing::error!(%error, source = %error.source, "cannot take down what was made");
             }
             Err(error) => tracing::error!(%error, "cannot take down what was made"),
         }

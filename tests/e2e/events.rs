@@ -62,7 +62,8 @@ fn the_life_of_everything() {
     let mut settings = network_document(&DUAL);
     settings["Flags"] = json!(8);
     settings["Owner"] = json!("tester");
-    let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned();
+    let network =
+        client.ok("Network.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned();
     let namespace = client.namespace("Host");
     let endpoint = client.endpoint(&network, &json!({}));
     client.attach(&namespace, &endpoint);
@@ -128,15 +129,14 @@ fn two_subscribers_are_told_the_same() {
             })
         });
         clients.into_iter().for_each(|client| client.join().unwrap());
-        let mut told: Vec<Vec<Value>> = subscribers
-            .iter_mut()
-            .map(|subscriber| (0..80).map(|_| next(subscriber)).collect())
-            .collect();
+        let mut told: Vec<Vec<Value>> =
+            subscribers.iter_mut().map(|subscriber| (0..80).map(|_| next(subscriber)).collect()).collect();
         assert_eq!(told[0], told[1]);
         // Two clients at once, and still each network has its events in order.
         told[0].sort_by_key(|event| (event["id"].to_string(), event["seq"].as_u64()));
         for events in told[0].chunks(4) {
-            let numbers: Vec<_> = events.iter().map(|event| event["notification"].as_u64().unwrap()).collect();
+            let numbers: Vec<_> =
+                events.iter().map(|event| event["notification"].as_u64().unwrap()).collect();
             assert_eq!(numbers, [PRE_CREATE, CREATE, PRE_DELETE, DELETE]);
             assert!(events.iter().all(|event| event["id"] == events[0]["id"]));
         }
@@ -152,7 +152,13 @@ fn a_filter_of_kinds_leaves_the_others_out() {
         let namespace = client.namespace("Host");
         client.delete("Network", &network);
         client.delete("Namespace", &namespace);
-        assert_event(&next(&mut subscriber), 5, "Namespace", &namespace, &json!({"ID": namespace, "Flags": 0}));
+        assert_event(
+            &next(&mut subscriber),
+            5,
+            "Namespace",
+            &namespace,
+            &json!({"ID": namespace, "Flags": 0}),
+        );
         let event = next(&mut subscriber);
         assert_eq!((&event["notification"], &event["seq"]), (&json!(NAMESPACE_DELETE), &json!(6)));
     });
@@ -170,7 +176,8 @@ fn a_create_that_the_kernel_refuses_is_announced_and_never_told_as_done() {
         client.refused("Network.Create", &create);
         assert_eq!(next(&mut subscriber)["notification"], PRE_CREATE);
         // Refused before it is tried: not announced at all.
-        client.refused("Network.Create", &json!({"settings": {"Type": "Moon", "SchemaVersion": {"Major": 2}}}));
+        client
+            .refused("Network.Create", &json!({"settings": {"Type": "Moon", "SchemaVersion": {"Major": 2}}}));
         client.refused("Network.Open", &json!({"id": id}));
         hcn_tests::run_ok(&["ip", "link", "del", "hcn5f0b1190"]);
         client.ok("Network.Create", &create);

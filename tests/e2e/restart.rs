@@ -1,1 +1,258 @@
-//! To come.
+//! How does hcnd start and end? By hand inside a sandbox: signals, its socket, its configuration, a second one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hcn_tests::client::{Client, DUAL, v2};
+use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces};
+use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::traffic::{HOST, seen_as, serve};
+use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running, run_ok};
+use nix::sys::signal::{Signal, kill};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// Longer than a clean end takes.
+const END: Duration = Duration::from_secs(10);
+
+/// An hcnd that was started by hand.
+struct Hcnd {
+    process: Background,
+    socket: PathBuf,
+    folder: TempDir,
+}
+
+impl Hcnd {
+    /// Starts one, in this thread's namespaces, and waits until it listens.
+    fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("hcnd.sock");
+        let process = start(&["--socket", socket.to_str().unwrap()]);
+        wait_for(&socket);
+        Self { process, socket, folder }
+    }
+
+    /// Starts another one on the same socket.
+    fn start_again(&mut self) {
+        self.process = start(&["--socket", self.socket.to_str().unwrap()]);
+        eventually("the new one listens", || UnixStream::connect(&self.socket).is_ok());
+    }
+
+    fn end(&mut self, signal: Signal) -> Finished {
+        self.process.signal(signal);
+        self.process.wait(END)
+    }
+}
+
+fn start(arguments: &[&str]) -> Background {
+    // As in the sandbox, hcnd is on the path.
+    Background::start(Command::new("hcnd").args(arguments).env_remove("HCND_SOCKET"))
+}
+
+/// Runs one that must not get as far as listening.
+fn refused(arguments: &[&str]) -> Finished {
+    let ended = start(arguments).wait(END);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended}");
+    ended
+}
+
+fn wait_for(socket: &Path) {
+    eventually("hcnd listens", || UnixStream::connect(socket).is_ok());
+}
+
+/// A network with an attached endpoint and all that belongs to it.
+fn make_something(socket: &Path) {
+    let mut client = Client::of(socket);
+    let network = client.network(&DUAL);
+    client.container(&network, &json!({"Dns": {"ServerList": ["192.0.2.53"]}}));
+    let host = client.namespace("HostDefault");
+    let endpoint = client.endpoint(&network, &json!({}));
+    client.attach(&host, &endpoint);
+}
+
+#[test]
+fn the_hcnd_of_a_sandbox_takes_down_what_it_made() {
+    in_sandbox!(Sandbox::new(), { takes_down_what_it_made() });
+}
+
+#[test]
+fn the_hcnd_of_an_ordinary_user_takes_down_what_it_made() {
+    in_sandbox!(Sandbox::as_ordinary_user(), { takes_down_what_it_made() });
+}
+
+fn takes_down_what_it_made() {
+    let hcnd = sandbox_hcnd();
+    let before = dump();
+    make_something(&sandbox_socket());
+    let started = Instant::now();
+    kill(hcnd, Signal::SIGTERM).unwrap();
+    eventually("hcnd has ended", || !is_running(hcnd));
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    UnixStream::connect(sandbox_socket()).unwrap_err();
+    // The table goes or stays with nothing in it; everything else is as it was.
+    let mut after = dump();
+    if after["rules"].is_empty() {
+        after.insert("rules".to_owned(), before["rules"].clone());
+    }
+    assert_eq!(hcn_tests::kernel::differences(&before, &after), [""; 0]);
+    // Another one can be started by hand, on the same socket and on another.
+    let mut again = start(&["--socket", sandbox_socket().to_str().unwrap()]);
+    wait_for(&sandbox_socket());
+    make_something(&sandbox_socket());
+    again.signal(Signal::SIGINT);
+    assert_eq!(again.wait(END).code, Some(0));
+    assert_eq!(dump()["netns"], before["netns"]);
+}
+
+#[test]
+fn at_the_end_calls_are_answered_and_subscribers_told() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        let mut hcnd = Hcnd::start();
+        let (mut subscriber, mut client) = (Client::of(&hcnd.socket), Client::of(&hcnd.socket));
+        subscriber.wire.send("io.hcn.Events.Subscribe", &json!({}), true).unwrap();
+        assert_eq!(subscriber.wire.receive().unwrap().parameters["registered"], true);
+        for _ in 0..20 {
+            client.wire.send("io.hcn.Namespace.Create", &json!({"settings": v2()}), false).unwrap();
+        }
+        assert_eq!(client.wire.receive().unwrap().error, None);
+        let ended = hcnd.end(Signal::SIGTERM);
+        assert_eq!(ended.code, Some(0), "{ended}");
+        for _ in 1..20 {
+            let reply = client.wire.receive().unwrap();
+            assert!([None, Some(0x803b_0020)].contains(&reply.hresult()), "{}", reply.raw);
+        }
+        client.wire.receive().unwrap_err();
+        let last = loop {
+            let event = subscriber.wire.receive().unwrap().parameters;
+            if event["kind"].is_null() {
+                break event;
+            }
+        };
+        assert_eq!(last["notification"], 0x0100_0000, "{last}");
+        assert_eq!(fs::read_dir("/run/netns").unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn idle_and_half_spoken_clients_do_not_delay_the_end() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        let mut hcnd = Hcnd::start();
+        let idle = UnixStream::connect(&hcnd.socket).unwrap();
+        let mut half = UnixStream::connect(&hcnd.socket).unwrap();
+        half.write_all(b"{\"method\":").unwrap();
+        let started = Instant::now();
+        assert_eq!(hcnd.end(Signal::SIGTERM).code, Some(0));
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        drop(idle);
+    });
+}
+
+#[test]
+fn a_second_hcnd_is_refused_and_the_first_goes_on() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let before = dump();
+        let socket = sandbox_socket();
+        let same_socket = refused(&["--socket", socket.to_str().unwrap()]);
+        let folder = TempDir::new().unwrap();
+        let other_socket = refused(&["--socket", folder.path().join("s").to_str().unwrap()]);
+        for ended in [same_socket, other_socket] {
+            assert!(ended.stderr.contains("another hcnd"), "{ended}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{ended}");
+        }
+        assert_unchanged(&before, "the second one changed something");
+        let container = client.container(&network, &json!({}));
+        serve(HOST);
+        assert_eq!(seen_as(&container.namespace, "192.0.2.1"), container.addresses[0]);
+    });
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_refused_by_name() {
+    in_sandbox!(Sandbox::new(), {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("hcnd.toml");
+        let name = file.to_str().unwrap();
+        for (text, told) in [
+            ("sockett = \"/run/x\"", "sockett"),
+            ("[limits]\nhandels = 5", "handels"),
+            ("[limits]\nhandles = \"many\"", "handles"),
+            ("socket = ", "line 1"),
+            ("[log]\nformat = \"morse\"", "morse"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let ended = refused(&["--config", name]);
+            assert!(ended.stderr.contains(name) && ended.stderr.contains(told), "{text}: {ended}");
+        }
+        let missing = folder.path().join("missing.toml");
+        let ended = refused(&["--config", missing.to_str().unwrap()]);
+        assert!(ended.stderr.contains("missing.toml") && ended.stderr.contains("No such file"), "{ended}");
+        fs::write(&file, "[log]\nfilter = \"hcnd=loud\"").unwrap();
+        let ended = refused(&["--config", name]);
+        assert!(ended.stderr.contains("hcnd=loud"), "{ended}");
+    });
+}
+
+#[test]
+fn the_command_line_wins_over_the_configuration_and_that_over_the_default() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        let folder = TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("toml"), format!("socket = \"{}\"\n[limits]\nnesting = 8\n", at("a/sock").display()))
+            .unwrap();
+        let config = at("toml").to_str().unwrap().to_owned();
+        let mut by_file = start(&["--config", &config]);
+        wait_for(&at("a/sock"));
+        // What the file says of limits holds too.
+        let deep = json!({"settings": {"x": [[[[[[[[1]]]]]]]]}});
+        assert_eq!(Client::of(&at("a/sock")).refused("Network.Create", &deep), 0x803b_001b);
+        by_file.signal(Signal::SIGTERM);
+        assert_eq!(by_file.wait(END).code, Some(0));
+        let mut by_flag = start(&["--config", &config, "--socket", at("b").to_str().unwrap()]);
+        wait_for(&at("b"));
+        UnixStream::connect(at("a/sock")).unwrap_err();
+        by_flag.signal(Signal::SIGTERM);
+        assert_eq!(by_flag.wait(END).code, Some(0));
+    });
+}
+
+#[test]
+fn after_a_kill_a_new_one_starts_and_works() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        let mut hcnd = Hcnd::start();
+        let clean = dump();
+        make_something(&hcnd.socket);
+        hcnd.end(Signal::SIGKILL);
+        assert!(hcnd.socket.exists(), "what a killed one leaves");
+        hcnd.start_again();
+        let mut client = Client::of(&hcnd.socket);
+        assert_eq!(client.ids("Network"), [""; 0], "state is in memory");
+        // State is in memory, so nobody knows of what the killed one made: it stays for the administrator, and
+        // the rules are made anew.
+        let left = hcn_tests::kernel::differences(&clean, &dump());
+        assert!(left.iter().all(|line| line.starts_with('+')), "{left:#?}");
+        let other = client.network(&["198.51.100.0/24", "2001:db8:99:1::/64"]);
+        let container = client.container(&other, &json!({}));
+        serve(HOST);
+        assert_eq!(seen_as(&container.namespace, "198.51.100.1"), container.addresses[0]);
+        assert_eq!(seen_as(&container.namespace, "2001:db8:99:1::1"), container.addresses[1]);
+        client.delete("Network", &other);
+        client.delete("Namespace", &container.namespace);
+        eventually("nothing of the new one is left", || {
+            let bridges = run_ok(&["ip", "-br", "link", "show", "type", "bridge"]);
+            bridges.lines().count() == 1
+        });
+        assert_eq!(hcnd.end(Signal::SIGTERM).code, Some(0));
+        drop(hcnd.folder);
+    });
+}

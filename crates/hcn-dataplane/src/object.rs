@@ -106,6 +106,8 @@ pub struct Forwarding {
 pub struct NetnsFile {
     /// The file's name in the netns folder.
     pub name: String,
+    /// Link alias of its loopback, at most 255 bytes, by which it is recognised.
+    pub alias: String,
 }
 
 /// A bridge in the host's namespace, administratively up.

@@ -1,5 +1,6 @@
 //! Any state can become any other, and back, through the plan that `diff` makes; the fake kernel refuses
 //! every operation that comes too early or too late.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use hcn_dataplane::{
     Address, Bridge, Chaos, Dataplane, Fake, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile,
@@ -22,7 +23,7 @@ fn object() -> impl Strategy<Value = Object> {
     prop_oneof![
         (prop_oneof![Just(Family::V4), Just(Family::V6)], 0u8..3)
             .prop_map(|(family, n)| Object::Forwarding(Forwarding { family, bridge: format!("hcn{n}") })),
-        (1u8..4).prop_map(|n| Object::Netns(NetnsFile { name: netns_name(n) })),
+        (1u8..4).prop_map(|n| Object::Netns(NetnsFile { name: netns_name(n), alias: String::new() })),
         (0u8..3, 0u8..2, any::<bool>()).prop_map(|(n, mtu, ipv6)| {
             Object::Bridge(Bridge {
                 name: format!("hcn{n}"),

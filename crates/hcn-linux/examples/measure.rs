@@ -252,7 +252,7 @@ fn main() {
         ipv6: false,
     };
     timed(&mut linux, &create(vec![Object::Bridge(bridge)]));
-    let netns = |n: usize| Object::Netns(NetnsFile { name: format!("M{n}") });
+    let netns = |n: usize| Object::Netns(NetnsFile { name: format!("M{n}"), alias: String::new() });
     let mut namespaces = Vec::new();
     for n in 2..endpoints + 2 {
         namespaces.push(timed(&mut linux, &create(vec![netns(n)])));

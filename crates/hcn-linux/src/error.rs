@@ -9,8 +9,8 @@ use crate::socket::Refusal;
 /// The data plane could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The table `inet hcnd` is owned by a living process.
-    #[error("the nftables table inet hcnd belongs to another running hcnd; stop that one first")]
+    /// Another one lives in this network namespace, or owns the table `inet hcnd`.
+    #[error("another hcnd runs in this network namespace; stop that one first")]
     AnotherRuns,
     /// CAP_NET_ADMIN is missing.
     #[error("managing networks needs CAP_NET_ADMIN: run hcnd as root or grant the capability")]

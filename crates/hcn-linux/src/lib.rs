@@ -10,6 +10,7 @@ mod attributes;
 mod error;
 mod executor;
 mod facts;
+mod leftovers;
 mod link;
 mod netns;
 mod nft;
@@ -22,6 +23,8 @@ mod sysctl;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
 use hcn_dataplane::{
@@ -57,6 +60,8 @@ impl Default for Config {
 ///
 /// Dropping it deletes what was settled and leaves everything else as it is.
 pub struct Linux {
+    /// Held as long as this data plane lives.
+    _only: UnixListener,
     wire: Wire,
     host: Socket,
     nft: Socket,
@@ -77,6 +82,17 @@ pub struct Linux {
     /// Makes the names of retired links.
     sequence: u64,
     reaper: Reaper,
+}
+
+/// Keeps a second hcnd out of this network namespace, since it would take this one's links for leftovers. Names of
+/// abstract sockets belong to the network namespace and go with the process, so nothing can be left behind.
+fn claim_namespace() -> Result<UnixListener, StartError> {
+    let bound =
+        SocketAddr::from_abstract_name("hcnd/dataplane").and_then(|name| UnixListener::bind_addr(&name));
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::AnotherRuns,
+        _ => StartError::System { step: "claim the network namespace".to_owned(), source: error },
+    })
 }
 
 /// Something that is removed but could still be brought back.
@@ -104,8 +120,8 @@ struct Limbo {
 }
 
 impl Linux {
-    /// Opens the sockets, makes the namespace folder and builds the table `inet hcnd`, in the namespaces that
-    /// the calling thread is in. All later calls must come from one thread; that thread visits other network
+    /// Opens the sockets, makes the namespace folder, removes what an earlier hcnd left behind and builds the
+    /// table `inet hcnd`, in the namespaces that the calling thread is in. All later calls must come from one thread; that thread visits other network
     /// namespaces and always returns.
     ///
     /// # Errors
@@ -121,15 +137,19 @@ impl Linux {
         {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
+        let only = claim_namespace()?;
         let open = || Socket::open(NETLINK_ROUTE);
         let mut wire = Wire::new();
         let host = open().map_err(system("open a route socket"))?;
         let nft = nft::start(&mut wire)?;
         let folder = netns::Folder::open(&config.netns_dir)
             .map_err(system(&format!("make {} a shared mount", config.netns_dir.display())))?;
+        leftovers::remove(&mut wire, &host, &folder, &config.netns_etc)
+            .map_err(system("remove what an earlier hcnd left"))?;
         let reaper =
             open().and_then(Reaper::start).map_err(system("start the thread that deletes released links"))?;
         Ok(Self {
+            _only: only,
             wire,
             host,
             nft,

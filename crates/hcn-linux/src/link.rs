@@ -15,6 +15,9 @@ use crate::attributes;
 /// `IFLA_GROUP` of every link that is hcnd's own ("hcnd").
 pub(crate) const GROUP: u32 = 0x6863_6e64;
 
+/// Index of the loopback of every namespace.
+pub(crate) const LOOPBACK: u32 = 1;
+
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
@@ -30,6 +33,7 @@ pub(crate) struct LinkFacts {
     pub(crate) name: String,
     pub(crate) mtu: u32,
     pub(crate) group: u32,
+    pub(crate) alias: String,
     /// Of a veth: the peer's index, in the peer's namespace.
     pub(crate) peer: Option<u32>,
 }
@@ -44,6 +48,7 @@ impl LinkFacts {
             name: attributes::text(attributes::find(attributes, IFLA_IFNAME)?),
             mtu: number(IFLA_MTU).unwrap_or(0),
             group: number(IFLA_GROUP).unwrap_or(0),
+            alias: attributes::find(attributes, IFLA_IFALIAS).map(attributes::text).unwrap_or_default(),
             peer: number(IFLA_LINK),
         })
     }
@@ -126,6 +131,11 @@ pub(crate) fn get(name: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(0, vec![LinkAttribute::IfName(name.to_owned()), skip_stats()]))
 }
 
+/// RTM_GETLINK of every link, as a dump.
+pub(crate) fn get_all() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(message(0, vec![skip_stats()]))
+}
+
 /// RTM_GETLINK by index.
 pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(index, vec![skip_stats()]))
@@ -180,6 +190,13 @@ pub(crate) fn describe_up(index: u32, traits: IpTraits) -> RouteNetlinkMessage {
 pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
     let mut message = message(index, Vec::new());
     up_or_down(&mut message, up);
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// RTM_SETLINK: up, with the alias by which it is recognised.
+pub(crate) fn mark_up(index: u32, link_alias: &str) -> RouteNetlinkMessage {
+    let mut message = message(index, vec![alias(link_alias)]);
+    up_or_down(&mut message, true);
     RouteNetlinkMessage::SetLink(message)
 }
 

@@ -104,6 +104,11 @@ fn run(socket: &Socket, receiver: &Receiver<Released>, done: &Sender<u32>) {
     }
 }
 
+/// Deletes links without waiting for others to be released.
+pub(crate) fn delete_all(wire: &mut Wire, socket: &Socket, links: &[u32]) -> io::Result<()> {
+    links.chunks(AT_MOST).try_for_each(|links| delete(wire, socket, links))
+}
+
 /// Deletes exactly these links, by way of a group that nothing else can be a member of.
 fn delete(wire: &mut Wire, socket: &Socket, links: &[u32]) -> io::Result<()> {
     if links.is_empty() {

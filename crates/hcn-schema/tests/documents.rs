@@ -1,4 +1,5 @@
 //! The encoding rules of the contract, section 2.1, on whole documents.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use hcn_schema::endpoint::HostComputeEndpoint;
 use hcn_schema::enums::{EndpointPolicyType, NetworkMode, NetworkResourceType, OneOf};

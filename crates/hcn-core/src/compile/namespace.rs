@@ -1,17 +1,21 @@
 //! The kernel objects of a namespace of type Host: a named network namespace and its resolver configuration.
 
 use hcn_dataplane::{NetnsFile, Object, Resolver};
+use hcn_schema::call::Kind;
 use hcn_schema::dns::Dns;
 use hcn_schema::enums::NamespaceType;
 
 use crate::entity::Namespace;
+use crate::names;
 use crate::registry::Registry;
 
 pub(super) fn objects(registry: &Registry, namespace: &Namespace) -> Vec<Object> {
     if namespace.kind != NamespaceType::Host {
         return Vec::new();
     }
-    let mut objects = vec![Object::Netns(NetnsFile { name: namespace.file() })];
+    let name = namespace.document.name.as_deref().unwrap_or_default();
+    let alias = names::alias(Kind::Namespace, namespace.meta.id, name);
+    let mut objects = vec![Object::Netns(NetnsFile { name: namespace.file(), alias })];
     let settings = namespace.endpoints().filter_map(|id| registry.endpoints.get(id)?.document.dns.as_ref());
     let contents = resolv_conf(settings);
     if !contents.is_empty() {

@@ -7,14 +7,12 @@ use hcn_dataplane::{Bridge, Forwarding, LinkId, Masquerade, Netns, Object, Op, O
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
-use crate::link::{self, GROUP, IpTraits};
+use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::reaper::Released;
 use crate::{address, nft, resolver, route};
 
 /// Make it, and refuse if it is there.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
-/// Index of the loopback of every namespace.
-const LOOPBACK: u32 = 1;
 
 impl Run<'_> {
     /// Creates anything but a link.
@@ -28,7 +26,7 @@ impl Run<'_> {
                 };
                 self.linux.namespaces.insert(netns.name.clone(), handle);
                 self.touched[op] = true;
-                self.write(&Place::Named(netns.name.clone()), op, 0, link::set_up(LOOPBACK, true));
+                self.write(&Place::Named(netns.name.clone()), op, 0, link::mark_up(LOOPBACK, &netns.alias));
                 Ok(())
             }
             Object::Masquerade(masquerade) => {

@@ -109,7 +109,7 @@ pub fn network() -> Vec<Object> {
 }
 
 pub fn netns(name: &str) -> Object {
-    Object::Netns(NetnsFile { name: name.into() })
+    Object::Netns(NetnsFile { name: name.into(), alias: format!("hcn namespace {name}") })
 }
 
 pub fn eth0(netns: &str) -> LinkId {
