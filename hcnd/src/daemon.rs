@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use hcn_dataplane::Dataplane;
 use hcn_ipc::{Hub, serve};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LogFormat};
@@ -20,6 +20,8 @@ use crate::worker::Worker;
 /// What kept it from starting: the socket, the kernel, the runtime.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     start_log(config)?;
+    // Before the kernel is touched: where nftables tables have no owner, its rules would be made anew.
+    refuse_a_second(&config.socket)?;
     let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
         netns_dir: config.paths.netns.clone(),
         netns_etc: config.paths.netns_etc.clone(),
@@ -28,7 +30,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = bind(&config.socket).await?;
+        let listener = bind(&config.socket)?;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -81,16 +83,21 @@ fn limits(config: &Config) -> hcn_ipc::Limits {
     }
 }
 
+fn refuse_a_second(socket: &Path) -> anyhow::Result<()> {
+    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        anyhow::bail!("another hcnd listens on {}", socket.display());
+    }
+    Ok(())
+}
+
 /// Binds the socket. A socket that nobody listens on is what an earlier daemon left; it is replaced.
-async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     if path.exists() {
-        if UnixStream::connect(path).await.is_ok() {
-            anyhow::bail!("another hcnd listens on {}", path.display());
-        }
+        refuse_a_second(path)?;
         std::fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
     }
     let listener =

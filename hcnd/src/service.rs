@@ -220,7 +220,9 @@ async fn carry_out(worker: &Worker, job: Job) -> std::result::Result<(), Failure
     tracing::debug!(ticket = job.ticket, plan = %job.plan, "apply");
     match worker.apply(job.plan).await {
         Ok(Ok(applied)) => {
-            worker.settle(applied);
+            if applied.holds_removals() {
+                worker.settle(applied);
+            }
             Ok(())
         }
         Ok(Err(error)) => {

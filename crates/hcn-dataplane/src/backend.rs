@@ -17,7 +17,8 @@ pub trait Dataplane: Send {
     /// The operation that failed and why.
     fn apply(&mut self, plan: &Plan) -> Result<Applied, ApplyError>;
 
-    /// The change is durable: what it removed may now be destroyed.
+    /// The change is durable: what it removed may now be destroyed. Need not be called for what
+    /// [holds no removals](Applied::holds_removals).
     fn settle(&mut self, applied: Applied);
 
     /// Takes an applied plan back, the last operation first. Goes on after an error.
@@ -39,6 +40,13 @@ pub trait Dataplane: Send {
 pub struct Applied {
     /// What was done.
     pub plan: Plan,
+}
+
+impl Applied {
+    /// Whether something was set aside that settling destroys. What was only made can be forgotten.
+    pub fn holds_removals(&self) -> bool {
+        self.plan.ops.iter().any(|op| matches!(op, Op::Remove { .. }))
+    }
 }
 
 /// What decisions need to know of the host.

@@ -1,7 +1,7 @@
 //! Messages about addresses.
 
-use hcn_dataplane::Address;
-use ipnet::IpNet;
+use hcn_dataplane::{Address, Mac};
+use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -19,6 +19,15 @@ pub(crate) fn create(index: u32, address: &Address) -> RouteNetlinkMessage {
     if !flags.is_empty() {
         message.attributes.push(AddressAttribute::Flags(flags));
     }
+    RouteNetlinkMessage::NewAddress(message)
+}
+
+/// RTM_NEWADDR of the link-local address that belongs to a MAC address (RFC 4291, appendix A), usable at once.
+pub(crate) fn create_link_local(index: u32, mac: Mac) -> RouteNetlinkMessage {
+    let [a, b, c, d, e, f] = mac.0;
+    let address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+    let mut message = body(index, Ipv6Net::new_assert(address.into(), 64).into());
+    message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     RouteNetlinkMessage::NewAddress(message)
 }
 

@@ -6,6 +6,7 @@
 //! then `reaper` deletes them, since deleting takes the kernel 15-30 ms.
 
 mod address;
+mod announce;
 mod attributes;
 mod error;
 mod executor;
@@ -65,6 +66,8 @@ pub struct Linux {
     wire: Wire,
     host: Socket,
     nft: Socket,
+    /// For announcements of endpoints in the host's own namespace.
+    packets: announce::PacketSocket,
     folder: netns::Folder,
     netns_etc: PathBuf,
     ipv6: bool,
@@ -142,6 +145,8 @@ impl Linux {
         let mut wire = Wire::new();
         let host = open().map_err(system("open a route socket"))?;
         let nft = nft::start(&mut wire)?;
+        let packets =
+            announce::PacketSocket::open().map_err(system("open a packet socket (CONFIG_PACKET)"))?;
         let folder = netns::Folder::open(&config.netns_dir)
             .map_err(system(&format!("make {} a shared mount", config.netns_dir.display())))?;
         leftovers::remove(&mut wire, &host, &folder, &config.netns_etc)
@@ -153,6 +158,7 @@ impl Linux {
             wire,
             host,
             nft,
+            packets,
             folder,
             netns_etc: config.netns_etc,
             ipv6: sysctl::has_ipv6(),
@@ -205,7 +211,10 @@ impl Linux {
 impl Dataplane for Linux {
     fn apply(&mut self, plan: &Plan) -> Result<Applied, ApplyError> {
         let (touched, failure) = executor::forward(self, &plan.ops);
-        let Some((index, source)) = failure else { return Ok(Applied { plan: plan.clone() }) };
+        let Some((index, source)) = failure else {
+            announce::announce(self, &plan.ops);
+            return Ok(Applied { plan: plan.clone() });
+        };
         // Operations that were not reached are not in `touched`.
         let undo = executor::take_back(self, &plan.ops[..touched.len()], &touched).err();
         Err(ApplyError { index, op: plan.ops[index].to_string(), source, undo })

@@ -21,6 +21,8 @@ pub(crate) const LOOPBACK: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 /// Length of `struct ifinfomsg`.
@@ -34,6 +36,8 @@ pub(crate) struct LinkFacts {
     pub(crate) mtu: u32,
     pub(crate) group: u32,
     pub(crate) alias: String,
+    /// It carries packets (RFC 2863 state "up").
+    pub(crate) operational: bool,
     /// Of a veth: the peer's index, in the peer's namespace.
     pub(crate) peer: Option<u32>,
 }
@@ -49,6 +53,7 @@ impl LinkFacts {
             mtu: number(IFLA_MTU).unwrap_or(0),
             group: number(IFLA_GROUP).unwrap_or(0),
             alias: attributes::find(attributes, IFLA_IFALIAS).map(attributes::text).unwrap_or_default(),
+            operational: attributes::find(attributes, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             peer: number(IFLA_LINK),
         })
     }
@@ -197,13 +202,6 @@ pub(crate) fn set_up(index: u32, up: bool) -> RouteNetlinkMessage {
 pub(crate) fn mark_up(index: u32, link_alias: &str) -> RouteNetlinkMessage {
     let mut message = message(index, vec![alias(link_alias)]);
     up_or_down(&mut message, true);
-    RouteNetlinkMessage::SetLink(message)
-}
-
-/// RTM_SETLINK: down and a port of no bridge.
-pub(crate) fn unplug(index: u32) -> RouteNetlinkMessage {
-    let mut message = message(index, vec![LinkAttribute::Controller(0)]);
-    up_or_down(&mut message, false);
     RouteNetlinkMessage::SetLink(message)
 }
 

@@ -10,6 +10,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::announce::PacketSocket;
 use crate::socket::Socket;
 
 const NONE: Option<&str> = None;
@@ -21,6 +22,8 @@ pub(crate) struct Handle {
     file: File,
     /// A route socket inside it.
     pub(crate) socket: Socket,
+    /// For announcements inside it. Closing one takes the kernel a while, so it lives as long as the rest.
+    pub(crate) packets: PacketSocket,
 }
 
 impl Handle {
@@ -64,7 +67,7 @@ impl Folder {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let file = File::open(OWN)?;
             mount(Some(OWN), &path, NONE, MsFlags::MS_BIND, NONE)?;
-            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)? })
+            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)?, packets: PacketSocket::open()? })
         });
         if made.is_err() {
             // After an error there is nothing more to lose; EINVAL = was not mounted.
@@ -79,9 +82,9 @@ impl Folder {
         let file = File::open(self.file(name)?)?;
         self.within(|| {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
-            Socket::open(NETLINK_ROUTE)
+            Ok((Socket::open(NETLINK_ROUTE)?, PacketSocket::open()?))
         })
-        .map(|socket| Handle { file, socket })
+        .map(|(socket, packets)| Handle { file, socket, packets })
     }
 
     /// Takes the name away; the namespace lives on as long as something holds it.

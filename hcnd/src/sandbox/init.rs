@@ -211,6 +211,11 @@ impl Children {
         let deadline = Instant::now() + STOP_DEADLINE;
         let mut killed = false;
         loop {
+            // Signals before the children: one who ends in between is told of by a signal that is still unread.
+            let mut give_up = false;
+            while let Some(received) = self.signals.next()? {
+                give_up |= ends_a_program(received).is_some();
+            }
             if let Some(status) = self.reap()? {
                 if !killed && !matches!(status, WaitStatus::Exited(_, 0)) {
                     say(&format!("hcnd did not stop cleanly: {}{}", describe(status), self.log.tail()));
@@ -218,10 +223,7 @@ impl Children {
                 return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut give_up = left.is_zero();
-            while let Some(received) = self.signals.next()? {
-                give_up |= ends_a_program(received).is_some();
-            }
+            give_up |= left.is_zero();
             if give_up && !killed {
                 killed = true;
                 say(&format!("hcnd was asked to stop and did not; killed{}", self.log.tail()));

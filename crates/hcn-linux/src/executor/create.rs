@@ -157,13 +157,18 @@ impl Run<'_> {
         sent?;
         for (op, bridge) in &bridges {
             let index = self.index(*op, &LinkId::host(&bridge.name))?;
+            // The kernel would check its own link-local address for duplicates for up to 2.4 s, and until then not ask
+            // for neighbours that it forwards to.
             let traits = IpTraits {
-                no_ipv6_link_local: !bridge.ipv6 && self.linux.ipv6,
+                no_ipv6_link_local: self.linux.ipv6,
                 promote_secondaries: true,
                 loose_reverse_path: false,
             };
             self.write(&Place::Host, *op, 0, link::describe(index, Some(&bridge.alias), traits));
             self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));
+            if bridge.ipv6 {
+                self.write(&Place::Host, *op, NEW, address::create_link_local(index, bridge.mac));
+            }
         }
         Ok(())
     }

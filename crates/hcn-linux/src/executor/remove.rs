@@ -1,6 +1,6 @@
 //! Removing objects so that they can be brought back, and bringing them back.
 //!
-//! A link that is removed is set aside: down, out of its bridge, its peer likewise. Its addresses and routes are
+//! A link that is removed is set aside: down, its peer likewise. Its addresses and routes are
 //! free at once, and so are its names: whoever wants one renames what holds it. Deleting it is the reaper's work,
 //! after the removal is settled.
 
@@ -191,7 +191,9 @@ impl Run<'_> {
 
     pub(super) fn set_veth_aside(&mut self, op: usize, veth: &Veth, pair: &Pair) {
         let tag = || Tag { op, writes: true, tolerate: GONE };
-        self.push(&Place::Host, tag(), 0, link::unplug(pair.host));
+        // It stays a port of its bridge, down, until the reaper deletes it: unplugging alone would take as long
+        // again as the rest, and a port that is down carries nothing.
+        self.push(&Place::Host, tag(), 0, link::set_up(pair.host, false));
         let mut held = vec![(LinkId::host(&veth.name), pair.host)];
         if let Some((place, peer)) = &pair.peer {
             self.push(place, tag(), 0, link::set_up(*peer, false));

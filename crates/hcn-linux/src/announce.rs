@@ -1,0 +1,219 @@
+//! After attaching: waiting until new pairs carry packets, and telling neighbours who has their addresses now.
+//!
+//! The kernel tells a bridge by a worker of its own that a port has a carrier; a packet that is sent before is
+//! lost, and with it a second. And whoever knew the last owner of an address would go on sending to its MAC
+//! address, for up to a minute. So a gratuitous ARP (RFC 5944, 4.6) and an unsolicited neighbour advertisement
+//! (RFC 4861, 7.2.6) leave by the peer of each new pair; on their way the bridge learns the port, too.
+
+use std::io;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hcn_dataplane::{LinkId, Mac, Netns, Object, Op, Veth};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use crate::Linux;
+use crate::link::{self, LinkFacts};
+use crate::socket::Batch;
+
+/// How long pairs are waited for: the kernel handles carriers at most once a second unless they are urgent.
+const DEADLINE: Duration = Duration::from_millis(1500);
+const PAUSE: Duration = Duration::from_micros(200);
+
+const BROADCAST: Mac = Mac([0xff; 6]);
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// All nodes of the link.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES_MAC: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
+const ICMPV6: u8 = 58;
+
+/// A packet socket that only sends; of the network namespace that it was opened in.
+pub(crate) struct PacketSocket(OwnedFd);
+
+impl PacketSocket {
+    /// Opens a socket in the namespace that the calling thread is in.
+    pub(crate) fn open() -> io::Result<Self> {
+        // Protocol 0: it receives nothing.
+        Ok(Self(socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?))
+    }
+
+    fn send(&self, link: u32, frame: &[u8]) -> io::Result<()> {
+        let protocol = u16::from_ne_bytes([frame[12], frame[13]]);
+        let mut address = [0; 8];
+        address[..6].copy_from_slice(&frame[..6]);
+        let to = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: protocol,
+            sll_ifindex: link.cast_signed(),
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 6,
+            sll_addr: address,
+        };
+        #[allow(unsafe_code, reason = "no safe wrapper builds a link-layer address from an interface index")]
+        // SAFETY: the descriptor is open; `frame` and `to` are valid for reads of the lengths that are given with
+        // them, and sendto keeps neither pointer.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const to).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Waits for the pairs that a plan made, and announces their addresses. What fails here costs time, nothing else.
+pub(crate) fn announce(linux: &mut Linux, ops: &[Op]) {
+    let veths: Vec<&Veth> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::Create(Object::Veth(veth)) => Some(veth),
+            _ => None,
+        })
+        .collect();
+    if veths.is_empty() {
+        return;
+    }
+    // Tests that make messages fail mean those of the plan; here a failure would change nothing.
+    let fault = linux.wire.fault.take();
+    if let Err(error) = wait(linux, &veths) {
+        tracing::warn!(%error, "new links do not carry packets yet");
+    }
+    linux.wire.fault = fault;
+    for op in ops {
+        let Op::Create(Object::Address(address)) = op else { continue };
+        let Some(veth) = veths.iter().find(|veth| veth.peer == address.link) else { continue };
+        let Some(index) = linux.links.get(&veth.peer).copied() else { continue };
+        let socket = match &veth.peer.netns {
+            Netns::Host => Some(&linux.packets),
+            Netns::Named(name) => linux.namespaces.get(name).map(|handle| &handle.packets),
+        };
+        let frame = match address.address.addr() {
+            IpAddr::V4(address) => gratuitous_arp(veth.mac, address),
+            IpAddr::V6(address) => neighbour_advertisement(veth.mac, address),
+        };
+        if let Some(Err(error)) = socket.map(|socket| socket.send(index, &frame)) {
+            tracing::debug!(%error, address = %address.address, "cannot announce");
+        }
+    }
+}
+
+/// Waits until the host ends, and the bridges that got their first ports, are operational.
+fn wait(linux: &mut Linux, veths: &[&Veth]) -> io::Result<()> {
+    let mut names: Vec<&str> = veths.iter().map(|veth| veth.name.as_str()).collect();
+    for veth in veths {
+        if !names.contains(&veth.bridge.as_str()) {
+            names.push(&veth.bridge);
+        }
+    }
+    let mut waiting: Vec<u32> =
+        names.iter().filter_map(|name| linux.links.get(&LinkId::host(name)).copied()).collect();
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        // Asking makes newer kernels do what is pending for the link; older ones need the time.
+        let mut batch = Batch::new();
+        for index in &waiting {
+            batch.push((), 0, link::get_index(*index));
+        }
+        let fates = linux.wire.exchange(&linux.host, &mut batch)?;
+        let answers = fates.into_iter().map(|fate| fate.ok().flatten());
+        let operational = |answer: Option<Vec<u8>>| {
+            answer.as_deref().and_then(LinkFacts::read).is_none_or(|facts| facts.operational)
+        };
+        let ready: Vec<bool> = answers.map(operational).collect();
+        let mut ready = ready.into_iter();
+        waiting.retain(|_| !ready.next().unwrap_or(true));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        sleep(PAUSE);
+    }
+}
+
+fn ethernet(to: Mac, from: Mac, ethertype: u16) -> Vec<u8> {
+    [&to.0[..], &from.0, &ethertype.to_be_bytes()].concat()
+}
+
+/// An ARP request (RFC 826) for the sender's own address.
+fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
+    let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
+    // Ethernet, IPv4, lengths 6 and 4, request.
+    frame.extend([0, 1, 0x08, 0, 6, 4, 0, 1]);
+    frame.extend(mac.0);
+    frame.extend(address.octets());
+    frame.extend([0; 6]);
+    frame.extend(address.octets());
+    frame
+}
+
+/// An unsolicited neighbour advertisement (RFC 4861, 4.4) that overrides what is known.
+fn neighbour_advertisement(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
+    const OVERRIDE: u8 = 0x20;
+    const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
+    let mut message = vec![136, 0, 0, 0, OVERRIDE, 0, 0, 0];
+    message.extend(address.octets());
+    message.extend([TARGET_LINK_LAYER_ADDRESS, 1]);
+    message.extend(mac.0);
+    let length = message.len() as u16;
+    let pseudo_header =
+        [&address.octets()[..], &ALL_NODES.octets(), &u32::from(length).to_be_bytes(), &[0, 0, 0, ICMPV6]]
+            .concat();
+    let sum = checksum(pseudo_header.iter().chain(&message).copied());
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = ethernet(ALL_NODES_MAC, mac, ETHERTYPE_IPV6);
+    frame.extend([0x60, 0, 0, 0]);
+    frame.extend(length.to_be_bytes());
+    // Only a hop limit of 255 shows that nobody forwarded it.
+    frame.extend([ICMPV6, 255]);
+    frame.extend(address.octets());
+    frame.extend(ALL_NODES.octets());
+    frame.extend(message);
+    frame
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: impl Iterator<Item = u8>) -> u16 {
+    let mut sum = 0_u32;
+    for (place, byte) in bytes.enumerate() {
+        sum += u32::from(byte) << if place % 2 == 0 { 8 } else { 0 };
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([0, 0x15, 0x5d, 1, 2, 3]);
+
+    #[test]
+    fn an_advertisement_has_a_checksum_that_receivers_accept() {
+        let frame = neighbour_advertisement(MAC, "2001:db8::5".parse().unwrap());
+        assert_eq!(frame.len(), 14 + 40 + 32);
+        let (header, message) = (&frame[14..54], &frame[54..]);
+        let pseudo = [&header[8..40], &[0, 0, 0, 32, 0, 0, 0, 58]].concat();
+        assert_eq!(checksum(pseudo.iter().chain(message).copied()), 0);
+    }
+
+    #[test]
+    fn an_announcement_asks_for_its_own_address() {
+        let frame = gratuitous_arp(MAC, Ipv4Addr::new(192, 0, 2, 5));
+        assert_eq!(frame.len(), 42);
+        assert_eq!(frame[28..32], frame[38..42]);
+    }
+}
