@@ -52,6 +52,8 @@ pub fn table() -> Nftables<'static> {
             ..Chain::default()
         }));
     }
+    let output = || Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::Oifname }));
+    batch.add_obj(rule(output(), "lo", Statement::Accept(None)));
     for (protocol, own, masqueraded) in [("ip", OWN_V4, MASQUERADED_V4), ("ip6", OWN_V6, MASQUERADED_V6)] {
         let source = || {
             Expression::Named(NamedExpression::Payload(Payload::PayloadField(PayloadField {
@@ -59,18 +61,17 @@ pub fn table() -> Nftables<'static> {
                 field: "saddr".into(),
             })))
         };
-        let output = Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::Oifname }));
-        let both = Expression::Named(NamedExpression::Concat(vec![source(), output]));
-        batch.add_obj(rule(both, own, Statement::Accept(None)));
-        batch.add_obj(rule(source(), masqueraded, Statement::Masquerade(None)));
+        let both = Expression::Named(NamedExpression::Concat(vec![source(), output()]));
+        batch.add_obj(rule(both, &format!("@{own}"), Statement::Accept(None)));
+        batch.add_obj(rule(source(), &format!("@{masqueraded}"), Statement::Masquerade(None)));
     }
     batch.to_nftables()
 }
 
-fn rule(left: Expression<'static>, set: &str, verdict: Statement<'static>) -> NfListObject<'static> {
+fn rule(left: Expression<'static>, right: &str, verdict: Statement<'static>) -> NfListObject<'static> {
     let matched = Statement::Match(Match {
         left,
-        right: Expression::String(format!("@{set}").into()),
+        right: Expression::String(right.to_owned().into()),
         op: Operator::EQ,
     });
     NfListObject::Rule(Rule {

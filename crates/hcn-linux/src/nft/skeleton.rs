@@ -75,6 +75,7 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
         messages.push(own_set(id * 2, family));
         messages.push(masqueraded_set(id * 2 + 1, family));
     }
+    messages.push(local());
     for family in &FAMILIES {
         messages.push(stays(family));
         messages.push(leaves(family));
@@ -146,19 +147,34 @@ fn emitted(attribute: &DefaultNla) -> Vec<u8> {
     bytes
 }
 
+/// `oifname "lo" accept`: the host talks to itself, with the address of an endpoint that it holds.
+fn local() -> (u16, NfTablesMessage) {
+    let mut loopback = b"lo".to_vec();
+    loopback.resize(IFNAME as usize, 0);
+    rule(vec![
+        Expressions::Meta(vec![Meta::Key(MetaKey::Oifname), Meta::DestinationRegister(Register::Reg1)]),
+        is(loopback),
+        accept(),
+    ])
+}
+
 /// `ip saddr . oifname @own4 accept`: what stays on its own bridge keeps its source. That includes frames that
 /// are only bridged, where br_netfilter shows them to this hook: there the output is the bridge too.
 fn stays(family: &Family) -> (u16, NfTablesMessage) {
     rule(vec![
         protocol(),
-        is(family.protocol),
+        is(vec![family.protocol]),
         source(family, Register::Reg1),
         Expressions::Meta(vec![Meta::Key(MetaKey::Oifname), Meta::DestinationRegister(family.second)]),
         lookup(family.own),
-        Expressions::Immediate(vec![
-            Immediate::DestinationRegister(Register::Verdict),
-            Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(Verdict::Other(NF_ACCEPT))])),
-        ]),
+        accept(),
+    ])
+}
+
+fn accept() -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(Register::Verdict),
+        Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(Verdict::Other(NF_ACCEPT))])),
     ])
 }
 
@@ -166,7 +182,7 @@ fn stays(family: &Family) -> (u16, NfTablesMessage) {
 fn leaves(family: &Family) -> (u16, NfTablesMessage) {
     rule(vec![
         protocol(),
-        is(family.protocol),
+        is(vec![family.protocol]),
         source(family, Register::Reg1),
         lookup(family.masqueraded),
         Expressions::Other { expression_type: "masq".to_owned(), attributes: Vec::new() },
@@ -177,11 +193,11 @@ fn protocol() -> Expressions {
     Expressions::Meta(vec![Meta::Key(MetaKey::Nfproto), Meta::DestinationRegister(Register::Reg1)])
 }
 
-fn is(value: u8) -> Expressions {
+fn is(value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(Register::Reg1),
         Cmp::Op(Operator::Equal),
-        Cmp::Data(DataAttribute::Value(vec![value])),
+        Cmp::Data(DataAttribute::Value(value)),
     ])
 }
 
