@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::process::{eventually, run_ok};
 
 /// Everything that is destroyed in the background must be gone by then.
-const REAPED: Duration = Duration::from_secs(2);
+const REAPED: Duration = Duration::from_secs(10);
 
 /// Moves this thread, and what it starts from now on, into a network and a mount namespace of its own (inside
 /// a sandbox): a second data plane can run there beside the sandbox's hcnd.

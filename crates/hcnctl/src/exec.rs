@@ -33,8 +33,17 @@ pub(crate) fn run(namespace: Guid, kind: &str, command: &[OsString]) -> Result<(
         return Err(Failure::usage("no command given"));
     };
     let error = Command::new(program).args(arguments).exec();
-    let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE };
+    // The kernel answers EACCES also for a folder of the path that the caller may not enter.
+    let nowhere = error.kind() == io::ErrorKind::NotFound || !is_anywhere(Path::new(program));
+    let exit_code = if nowhere { NOT_FOUND } else { NOT_RUNNABLE };
     Err(Failure::Own { exit_code, message: format!("cannot run {}: {error}", program.display()) })
+}
+
+/// Whether there is such a file at all.
+fn is_anywhere(program: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    program.components().count() > 1
+        || std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 fn enter(namespace: Guid) -> Result<()> {
