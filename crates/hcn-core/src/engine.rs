@@ -1,34 +1,30 @@
 //! The state machine: calls and completions in, actions out.
 //!
 //! A changing call is decided at once against the *working* records, which hold the reservations of all calls
-//! under way: what is being made is there already, what is being deleted is there still. Its entities are busy until the data plane is done; a call that needs a busy entity waits in
-//! that entity's queue, until its deadline, and has its turn at all entities that it needs before any call
-//! that came later. A call thus waits only for running jobs and for earlier calls, so none wait in a circle.
-//! Success publishes the change, failure takes it back.
+//! under way: what is being made is there already, what is being deleted is there still. Its entities are busy
+//! until the data plane is done; a call that needs one of them waits for its turn, until its deadline. Success
+//! publishes the change, failure takes it back.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use hcn_dataplane::{Plan, diff};
-use hcn_schema::call::{Answer, Call, Kind};
+use hcn_schema::call::{Answer, Call};
 use hcn_schema::notification::Event;
 use hcn_schema::{Error, HResult, Result};
-use ipnet::IpNet;
 
 use crate::compile;
 use crate::decide::{Context, Cursors, Decision, Refusal, View, decide};
-use crate::entity::{Change, Entity, EntityKey, Step};
+use crate::entity::{Change, EntityKey, Step};
 use crate::registry::Registry;
+use crate::turns::{CallId, Turns};
 
 /// How long a call waits for entities that others are changing.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long after a failed repair the next one is tried.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A call, as its caller knows it. Grows in the order of arrival.
-pub type CallId = u64;
 
 /// A job, as the engine knows it.
 pub type Ticket = u64;
@@ -68,7 +64,7 @@ pub struct Failure {
 
 /// A job under way.
 #[derive(Debug)]
-pub(crate) struct Pending {
+struct Pending {
     /// Who waits for it; a repair has no one.
     call: Option<(CallId, Answer)>,
     /// The code if the data plane or the store fails.
@@ -79,21 +75,6 @@ pub(crate) struct Pending {
     after: Vec<Event>,
     /// The repair that this job is.
     repair: bool,
-}
-
-impl Pending {
-    /// The prefixes that a network is losing, which it gets back if the job fails.
-    pub(crate) fn leaving(&self) -> impl Iterator<Item = (EntityKey, IpNet)> {
-        self.change.steps.iter().flat_map(|step| {
-            let (Some(Entity::Network(before)), Some(Entity::Network(after))) = (&step.before, &step.after)
-            else {
-                return Vec::new();
-            };
-            let key = EntityKey { kind: Kind::Network, id: before.meta.id };
-            let left = before.subnets.iter().filter(|subnet| !after.subnets.contains(subnet));
-            left.map(|subnet| (key, subnet.prefix)).collect()
-        })
-    }
 }
 
 #[derive(Debug)]
@@ -119,12 +100,10 @@ struct Repair {
 #[derive(Debug, Default)]
 pub struct Engine {
     working: Registry,
-    busy: HashSet<EntityKey>,
+    turns: Turns,
     pending: HashMap<Ticket, Pending>,
     /// Waiting calls, by the entity that each waits for, in the order of arrival.
     parked: HashMap<EntityKey, VecDeque<Parked>>,
-    /// Which waiting calls need an entity.
-    claims: HashMap<EntityKey, BTreeSet<CallId>>,
     repairs: VecDeque<Repair>,
     cursors: Cursors,
     last_incarnation: u64,
@@ -159,26 +138,22 @@ impl Engine {
     fn decide(&mut self, mut parked: Parked, actions: &mut Vec<Action>) -> Vec<EntityKey> {
         let view = View {
             registry: &self.working,
-            busy: &self.busy,
-            claims: &self.claims,
+            turns: &self.turns,
             call: parked.id,
             needed: RefCell::default(),
             cursors: &self.cursors,
             context: &parked.context,
             next_incarnation: self.last_incarnation + 1,
-            pending: &self.pending,
         };
         let decision = decide(&view, &parked.call);
         let needed = view.needed.into_inner();
-        self.unclaim(&parked);
+        self.turns.unclaim(parked.id, &parked.needed);
         let mut released = std::mem::take(&mut parked.needed);
         match decision {
             Ok(decision) => self.begin(parked.id, decision, actions),
             Err(Refusal::Error(error)) => actions.push(Action::Reply(parked.id, Err(error))),
             Err(Refusal::Wait(key)) => {
-                for key in &needed {
-                    self.claims.entry(*key).or_default().insert(parked.id);
-                }
+                self.turns.claim(parked.id, &needed);
                 released.retain(|key| !needed.contains(key));
                 parked.needed = needed;
                 let queue = self.parked.entry(key).or_default();
@@ -187,17 +162,6 @@ impl Engine {
             }
         }
         released
-    }
-
-    fn unclaim(&mut self, parked: &Parked) {
-        for key in &parked.needed {
-            if let Some(calls) = self.claims.get_mut(key) {
-                calls.remove(&parked.id);
-                if calls.is_empty() {
-                    self.claims.remove(key);
-                }
-            }
-        }
     }
 
     /// Decides again the calls that wait for these entities, and those that wait for what these calls release.
@@ -235,7 +199,7 @@ impl Engine {
 
     fn start(&mut self, plan: Plan, pending: Pending, actions: &mut Vec<Action>) {
         self.last_ticket += 1;
-        self.busy.extend(pending.change.keys());
+        self.turns.begin(&pending.change);
         actions.push(Action::Start(Job { ticket: self.last_ticket, plan, change: pending.change.clone() }));
         self.pending.insert(self.last_ticket, pending);
     }
@@ -250,9 +214,7 @@ impl Engine {
         let mut actions = Vec::new();
         let Some(pending) = self.pending.remove(&ticket) else { return actions };
         let keys: Vec<EntityKey> = pending.change.keys().collect();
-        for key in &keys {
-            self.busy.remove(key);
-        }
+        self.turns.end(&keys);
         match result {
             Ok(()) => self.succeed(pending, &mut actions),
             Err(failure) => self.fail(pending, failure, now, &mut actions),
@@ -309,7 +271,7 @@ impl Engine {
         }
         self.parked.retain(|_, queue| !queue.is_empty());
         for parked in late {
-            self.unclaim(&parked);
+            self.turns.unclaim(parked.id, &parked.needed);
             let message = "the call waited too long for an entity that others are changing";
             actions.push(Action::Reply(parked.id, Err(Error::new(HResult::TIMEOUT, message))));
             self.wake(parked.needed, &mut actions);

@@ -287,6 +287,19 @@ impl Change {
         (Self { steps: kept }, Self { steps: deleted })
     }
 
+    /// The prefixes that networks lose by it without being deleted.
+    pub fn lost_prefixes(&self) -> impl Iterator<Item = (EntityKey, IpNet)> {
+        self.steps.iter().flat_map(|step| {
+            let (Some(Entity::Network(before)), Some(Entity::Network(after))) = (&step.before, &step.after)
+            else {
+                return Vec::new();
+            };
+            let key = EntityKey { kind: Kind::Network, id: before.meta.id };
+            let lost = before.subnets.iter().filter(|subnet| !after.subnets.contains(subnet));
+            lost.map(|subnet| (key, subnet.prefix)).collect()
+        })
+    }
+
     /// The entities that it touches.
     pub fn keys(&self) -> impl Iterator<Item = EntityKey> {
         self.steps.iter().filter_map(|step| step.after.as_ref().or(step.before.as_ref()).map(Entity::key))

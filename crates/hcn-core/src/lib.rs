@@ -20,8 +20,10 @@ pub mod pools;
 pub mod read;
 mod registry;
 mod text;
+mod turns;
 
 pub use decide::Context;
-pub use engine::{Action, CallId, Engine, Failure, Job, Ticket};
+pub use engine::{Action, Engine, Failure, Job, Ticket};
 pub use entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Route, Subnet};
 pub use registry::{Registry, Table};
+pub use turns::CallId;

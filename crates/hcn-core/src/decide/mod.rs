@@ -7,7 +7,7 @@ mod network;
 mod policies;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::notification::{Event, NotificationType};
 use hcn_schema::{Error, Guid, HResult, Raw};
 
-use crate::engine::{CallId, Pending, Ticket};
 use crate::entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network};
 use crate::registry::Registry;
+use crate::turns::{CallId, Turns};
 
 /// What a decision needs besides the call and the records: everything that is not pure.
 #[derive(Clone, Debug)]
@@ -104,10 +104,8 @@ pub(crate) struct Cursors {
 pub(crate) struct View<'a> {
     /// Records, reservations of pending calls included.
     pub registry: &'a Registry,
-    /// Entities that are being changed.
-    pub busy: &'a HashSet<EntityKey>,
-    /// Entities that waiting calls need, by the order of arrival of those calls.
-    pub claims: &'a HashMap<EntityKey, BTreeSet<CallId>>,
+    /// Whose turn it is at an entity.
+    pub turns: &'a Turns,
     /// The call that is being decided.
     pub call: CallId,
     /// The entities that it has turned out to need.
@@ -118,8 +116,6 @@ pub(crate) struct View<'a> {
     pub context: &'a Context,
     /// The incarnation of an entity that this call makes.
     pub next_incarnation: u64,
-    /// Jobs under way.
-    pub pending: &'a HashMap<Ticket, Pending>,
 }
 
 /// Decides a changing call.
@@ -162,10 +158,7 @@ impl View<'_> {
     fn all_settled(&self, entities: &[(Kind, Guid)]) -> Outcome<()> {
         let keys = entities.iter().map(|(kind, id)| EntityKey { kind: *kind, id: *id });
         self.needed.borrow_mut().extend(keys.clone());
-        let is_claimed = |key: &EntityKey| {
-            self.claims.get(key).and_then(BTreeSet::first).is_some_and(|earliest| *earliest < self.call)
-        };
-        match keys.into_iter().find(|key| self.busy.contains(key) || is_claimed(key)) {
+        match keys.into_iter().find(|key| !self.turns.is_turn_of(self.call, key)) {
             Some(key) => Err(Refusal::Wait(key)),
             None => Ok(()),
         }

@@ -18,7 +18,6 @@ use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{Decision, Outcome, Refusal, View, document, event, policies, request};
-use crate::engine::Pending;
 use crate::entity::{Change, Entity, Meta, Network, Subnet};
 use crate::{names, pools, text};
 
@@ -283,9 +282,7 @@ fn check_overlap<'a>(
                 .expected("a prefix that nothing on this host uses"),
         ))
     };
-    if let Some((key, _)) =
-        view.pending.values().flat_map(Pending::leaving).find(|(_, prefix)| overlaps(prefix))
-    {
+    if let Some((key, _)) = view.turns.leaving().iter().find(|(_, prefix)| overlaps(prefix)) {
         view.settled(key.kind, key.id)?;
     }
     for sibling in siblings {

@@ -1,0 +1,68 @@
+//! Whose turn it is at an entity: the call that is changing it, then the calls that wait for it, in the order of
+//! arrival. A call waits only for running jobs and for earlier calls, so none wait in a circle.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use ipnet::IpNet;
+
+use crate::entity::{Change, EntityKey};
+
+/// A call, as its caller knows it. Grows in the order of arrival.
+pub type CallId = u64;
+
+/// Who is at which entity.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Entities that are being changed.
+    busy: HashSet<EntityKey>,
+    /// Which waiting calls need an entity.
+    claims: HashMap<EntityKey, BTreeSet<CallId>>,
+    /// Prefixes that networks are losing, and get back if their jobs fail.
+    leaving: Vec<(EntityKey, IpNet)>,
+}
+
+impl Turns {
+    /// Whether a call has its turn at an entity.
+    pub(crate) fn is_turn_of(&self, call: CallId, key: &EntityKey) -> bool {
+        let earliest = self.claims.get(key).and_then(BTreeSet::first);
+        !self.busy.contains(key) && earliest.is_none_or(|earliest| *earliest >= call)
+    }
+
+    /// The networks that are losing prefixes, and these.
+    pub(crate) fn leaving(&self) -> &[(EntityKey, IpNet)] {
+        &self.leaving
+    }
+
+    /// A job makes this change from now on.
+    pub(crate) fn begin(&mut self, change: &Change) {
+        self.busy.extend(change.keys());
+        self.leaving.extend(change.lost_prefixes());
+    }
+
+    /// The job is over.
+    pub(crate) fn end(&mut self, keys: &[EntityKey]) {
+        for key in keys {
+            self.busy.remove(key);
+        }
+        self.leaving.retain(|(key, _)| !keys.contains(key));
+    }
+
+    /// A call waits for its turn at these entities.
+    pub(crate) fn claim(&mut self, call: CallId, keys: &[EntityKey]) {
+        for key in keys {
+            self.claims.entry(*key).or_default().insert(call);
+        }
+    }
+
+    /// It does not wait any longer.
+    pub(crate) fn unclaim(&mut self, call: CallId, keys: &[EntityKey]) {
+        for key in keys {
+            if let Some(calls) = self.claims.get_mut(key) {
+                calls.remove(&call);
+                if calls.is_empty() {
+                    self.claims.remove(key);
+                }
+            }
+        }
+    }
+}
