@@ -68,6 +68,7 @@ pub struct Linux {
     nft: Socket,
     /// For announcements of endpoints in the host's own namespace.
     packets: announce::PacketSocket,
+    owners: announce::Owners,
     folder: netns::Folder,
     netns_etc: PathBuf,
     ipv6: bool,
@@ -159,6 +160,7 @@ impl Linux {
             host,
             nft,
             packets,
+            owners: announce::Owners::default(),
             folder,
             netns_etc: config.netns_etc,
             ipv6: sysctl::has_ipv6(),
