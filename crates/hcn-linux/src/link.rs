@@ -154,7 +154,7 @@ fn skip_stats() -> LinkAttribute {
 /// How a link takes part in IP, beyond its addresses.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct IpTraits {
-    /// No link-local address: without IPv6 its multicast would only cost (performance.md, F).
+    /// No link-local address: without IPv6 its multicast would only cost.
     pub(crate) no_ipv6_link_local: bool,
     /// Taking one address away leaves the others of its prefix.
     pub(crate) promote_secondaries: bool,

@@ -84,7 +84,7 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
 }
 
 /// A nat chain. All three are there from the start and for good: where one is, every connection gets a binding,
-/// so that translated and direct flows with equal ports do not collide (performance.md, F).
+/// so that translated and direct flows with equal ports do not collide.
 fn chain(name: &str, hook: InetHookNumber, priority: i32) -> (u16, NfTablesMessage) {
     let attributes = vec![
         ChainAttribute::Table(TABLE.to_owned()),

@@ -17,7 +17,7 @@ pub(super) fn check(path: &str, content: &str) -> Vec<Violation> {
         let mut add = |message: String| violations.push(Violation::new(path, index + 1, message));
         for mark in MARKS {
             if contains_word(line, mark) {
-                add(format!("{mark}: finish it, or open an issue"));
+                add(format!("{mark}: finish it"));
             }
         }
         for machine in MACHINE_PATHS {
