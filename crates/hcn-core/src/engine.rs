@@ -73,8 +73,8 @@ struct Pending {
     cursors: Cursors,
     change: Change,
     after: Vec<Event>,
-    /// The repair that this job is.
-    repair: bool,
+    /// What is still to be done if this job is a repair and fails.
+    repair: Option<Plan>,
 }
 
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl Engine {
             cursors: decision.cursors,
             change: decision.change,
             after: decision.after,
-            repair: false,
+            repair: None,
         };
         self.start(plan, pending, actions);
     }
@@ -224,7 +224,7 @@ impl Engine {
     }
 
     fn succeed(&mut self, pending: Pending, actions: &mut Vec<Action>) {
-        if pending.repair {
+        if pending.repair.is_some() {
             self.working.apply(&pending.change);
         } else {
             let (_, deleted) = pending.change.split();
@@ -241,8 +241,10 @@ impl Engine {
 
     fn fail(&mut self, pending: Pending, failure: Failure, now: Duration, actions: &mut Vec<Action>) {
         let due = now + REPAIR_INTERVAL;
-        if pending.repair {
-            let plan = failure.left.unwrap_or_default();
+        if let Some(repair) = pending.repair {
+            // A failed repair has undone itself; what it could not undo comes before the rest.
+            let mut plan = failure.left.unwrap_or_default();
+            plan.ops.extend(repair.ops);
             self.repairs.push_back(Repair { plan, change: pending.change, due });
             return;
         }
@@ -285,7 +287,7 @@ impl Engine {
                     cursors: Cursors::default(),
                     change: repair.change,
                     after: Vec::new(),
-                    repair: true,
+                    repair: Some(repair.plan.clone()),
                 };
                 self.start(repair.plan, pending, &mut actions);
             } else {

@@ -219,9 +219,17 @@ fn what_cannot_be_undone_stays_visible_as_degraded_until_it_is_repaired() {
     let refused = world.delete(Kind::Network, 1);
     assert_eq!(world.code(refused), Some(HResult::DEGRADED_OPERATION));
 
+    // A repair that fails is tried again, with all that is still to be done.
     world.now = world.engine.next_tick().unwrap();
     let actions = world.engine.tick(world.now);
     world.perform(actions);
+    let repair = world.jobs[0].plan.clone();
+    world.finish(true);
+    assert_eq!(world.enumerate(Kind::Network), 1, "it is not forgotten");
+    world.now = world.engine.next_tick().unwrap();
+    let actions = world.engine.tick(world.now);
+    world.perform(actions);
+    assert_eq!(world.jobs[0].plan, repair);
     let waiting = world.create_network(1, "a");
     assert!(world.reply(waiting).is_none(), "the ID is being repaired");
     world.finish_all();
