@@ -305,14 +305,15 @@ fn a_signal_during_the_start_ends_the_sandbox() {
 
 #[test]
 fn ctrl_c_reaches_the_command_once_and_not_hcnd() {
-    // `script` gives the sandbox a terminal, and Ctrl-C is typed into it when the command waits.
+    // `script` gives the sandbox a terminal, and Ctrl-C is typed into it when the command waits. It runs a shell,
+    // whichever $SHELL names: that must not stay in between, where Ctrl-C reaches it, too.
     let dir = tempfile::tempdir().unwrap();
     let (go, done, inside) = (dir.path().join("go"), dir.path().join("done"), dir.path().join("inside"));
     let command = "trap 'echo interrupted' INT; echo started; sleep 1000; sleep 0.3; kill -0 $(pid_of_hcnd) && \
                    echo hcnd lives";
     fs::write(&inside, format!("{PID_OF_HCND}\n{command}\n")).unwrap();
     let terminal = r#"(while ! test -e "$1"; do sleep 0.01; done; printf '\003'
-        while ! test -e "$2"; do sleep 0.01; done) | script -qec "$3 sandbox -- sh $4" /dev/null"#;
+        while ! test -e "$2"; do sleep 0.01; done) | script -qec "exec $3 sandbox -- sh $4" /dev/null"#;
     let mut sandbox =
         Background::start(std::process::Command::new("sh").args(["-c", terminal, "sh"]).args([
             &go,
