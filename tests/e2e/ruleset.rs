@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use hcn_dataplane::{Masquerade, Object, Op, Plan};
+use hcn_dataplane::{Home, Masquerade, Object, Op, Plan};
 use hcn_linux::render;
 use hcn_tests::client::{Client, DUAL, network_document};
 use hcn_tests::kernel::ruleset;
@@ -48,9 +48,10 @@ fn assert_listed(masquerades: &[(&str, &str)]) {
     let listed: Nftables<'_> = serde_json::from_str(&text).unwrap();
     let create = |&(network, prefix): &(&str, &str)| {
         let bridge = format!("hcn{}", network[..8].to_lowercase());
-        Op::Create(Object::Masquerade(Masquerade { prefix: prefix.parse().unwrap(), bridge }))
+        let prefix = prefix.parse().unwrap();
+        [Object::Home(Home { prefix, bridge }), Object::Masquerade(Masquerade { prefix })].map(Op::Create)
     };
-    let ops = masquerades.iter().map(create).collect();
+    let ops = masquerades.iter().flat_map(create).collect();
     let (table, _) = objects(&render::table());
     let (_, elements) = objects(&render::elements(&Plan { ops }));
     assert_eq!(elements.len(), 2 * masquerades.len());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, UndoError,
+    Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, State, UndoError,
 };
 use hcnd::config::Config;
 use hcnd::daemon::{runtime, serve_on};
@@ -47,6 +47,9 @@ impl<D: Dataplane> Dataplane for Shared<D> {
     }
     fn undo(&mut self, applied: Applied) -> Result<(), UndoError> {
         self.lock().undo(applied)
+    }
+    fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
+        self.lock().adopt(wanted)
     }
     fn host(&mut self) -> Result<HostFacts, OpError> {
         self.lock().host()

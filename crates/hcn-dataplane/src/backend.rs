@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use crate::object::State;
 use crate::plan::{Op, Plan};
 
 /// Carries plans out. Calls come from one thread, one at a time.
@@ -26,6 +27,14 @@ pub trait Dataplane: Send {
     /// # Errors
     /// The operations that are still to be taken back.
     fn undo(&mut self, applied: Applied) -> Result<(), UndoError>;
+
+    /// Takes over what an earlier run left: called once, before anything else. Leaves what is wanted as it is, takes
+    /// away what is recognisably hcnd's own and not wanted, and says which of the wanted objects are there, as they
+    /// are. Running traffic does not notice.
+    ///
+    /// # Errors
+    /// The kernel could not be read or changed.
+    fn adopt(&mut self, wanted: &State) -> Result<State, OpError>;
 
     /// What the host looks like besides the objects that are hcnd's own.
     ///

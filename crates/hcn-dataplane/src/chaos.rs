@@ -1,6 +1,7 @@
 //! Failure on demand, for any backend.
 
 use crate::backend::{Applied, ApplyError, Dataplane, HostFacts, OpError, UndoError};
+use crate::object::State;
 use crate::plan::Plan;
 
 /// Wraps a backend and fails one operation of the next plan: the operations before it are really done, and
@@ -41,6 +42,10 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
 
     fn undo(&mut self, applied: Applied) -> Result<(), UndoError> {
         self.inner.undo(applied)
+    }
+
+    fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
+        self.inner.adopt(wanted)
     }
 
     fn host(&mut self) -> Result<HostFacts, OpError> {

@@ -94,6 +94,19 @@ impl Dataplane for Fake {
         if errors.is_empty() { Ok(()) } else { Err(UndoError { left, errors }) }
     }
 
+    fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
+        let kept = self.state.iter().filter(|(key, _)| wanted.get(key).is_some());
+        let mut state = State::new();
+        for (_, object) in kept {
+            // What stood on something that goes is gone with it.
+            if state.parents(object).iter().all(Option::is_some) {
+                state.insert(object.clone());
+            }
+        }
+        self.state = state.clone();
+        Ok(state)
+    }
+
     fn host(&mut self) -> Result<HostFacts, OpError> {
         Ok(self.facts.clone())
     }

@@ -17,7 +17,7 @@ pub use backend::{Applied, ApplyError, Dataplane, HostAddress, HostFacts, OpErro
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
-    Address, Bridge, Family, Forwarding, Key, LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Resolver,
-    Route, State, Veth,
+    Address, Barrier, Bridge, Claim, Family, Forwarding, Frontend, HeldPort, Home, Key, LinkId, Mac,
+    Masquerade, Netns, NetnsFile, Object, Protocol, Resolver, Route, Service, Source, State, Veth,
 };
 pub use plan::{Op, Plan, diff};

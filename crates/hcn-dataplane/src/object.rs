@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -66,6 +66,28 @@ impl Family {
     }
 }
 
+/// A transport protocol whose ports can be translated. The discriminants are IANA's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp = 6,
+    /// RFC 768.
+    Udp = 17,
+    /// RFC 9260.
+    Sctp = 132,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
+}
+
 /// A network namespace, seen from the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Netns {
@@ -123,6 +145,28 @@ pub struct Bridge {
     pub mtu: u32,
     /// Whether the bridge takes part in IPv6 (otherwise it gets no link-local address).
     pub ipv6: bool,
+    /// Whether the host asks and answers for IPv4 neighbours on it.
+    pub arp: bool,
+}
+
+/// Keeps what is on a bridge from elsewhere: packets are forwarded neither from it nor to it, except back onto it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// The bridge.
+    pub bridge: String,
+    /// Whether the host itself is elsewhere, too: it then neither receives from the bridge nor sends to it.
+    pub host: bool,
+}
+
+/// A claim that the host answers for an address on a bridge. Several claims of one address are one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The bridge that carries the address, as a single host's, without a route.
+    pub bridge: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Tells claims of the same address apart.
+    pub claimant: String,
 }
 
 /// A veth pair: the host end is a port of a bridge, the peer is an interface of a container.
@@ -168,14 +212,81 @@ pub struct Route {
     pub metric: u32,
 }
 
-/// Source translation for a prefix: its packets that leave by any other link than its bridge take the address
-/// of that link.
+/// Where a prefix lives. Packets from the prefix that leave by its own bridge keep their source, except those that
+/// a [`Service`] has sent back: these take the bridge's address, so that their replies come back to be translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The bridge that the prefix lives on.
+    pub bridge: String,
+}
+
+/// Source translation for a prefix: its packets that leave by any other link than its [`Home`] take the address of
+/// that link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Masquerade {
     /// Source prefix.
     pub prefix: IpNet,
-    /// The bridge that the prefix lives on.
-    pub bridge: String,
+}
+
+/// A port of the host that no program may listen on, since packets to it are translated.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeldPort {
+    /// Of the host's addresses that are meant.
+    pub family: Family,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// What a service is reached by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// Of the address.
+    pub family: Family,
+    /// The virtual address; none = every address of the host but loopback's.
+    pub address: Option<IpAddr>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// The source of packets that a service sends to its back ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The client's own.
+    #[default]
+    Client,
+    /// This address.
+    Address(IpAddr),
+    /// The address of the link that they leave by.
+    Masquerade,
+}
+
+/// Destination translation: new connections to the front end go to one of the back ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What it is reached by.
+    pub frontend: Frontend,
+    /// Where connections go, each with the same probability, at most [`Service::MOST_BACKENDS`]; none = they are
+    /// dropped. Repeating one gives it a larger share.
+    pub backends: Vec<SocketAddr>,
+    /// Whether connections of one client address go to the same back end.
+    pub affinity: bool,
+    /// Only packets that come in by this link are meant; the front end has an address then.
+    pub only_from: Option<String>,
+    /// Whether the host's own programs can use it, too.
+    pub from_host: bool,
+    /// What back ends see as the client.
+    pub source: Source,
+}
+
+impl Service {
+    /// How many back ends there can be.
+    pub const MOST_BACKENDS: usize = 1024;
 }
 
 /// The resolver configuration of a named namespace (`/etc/netns/NAME/resolv.conf`).
@@ -195,18 +306,28 @@ pub enum Object {
     Forwarding(Forwarding),
     /// A named network namespace.
     Netns(NetnsFile),
+    /// What keeps packets on a bridge.
+    Barrier(Barrier),
     /// A bridge.
     Bridge(Bridge),
+    /// Where a prefix lives.
+    Home(Home),
     /// Source translation of a prefix.
     Masquerade(Masquerade),
     /// A veth pair.
     Veth(Veth),
     /// An address.
     Address(Address),
+    /// An address of the host on a bridge that several may claim.
+    Claim(Claim),
     /// A route.
     Route(Route),
     /// A resolver configuration.
     Resolver(Resolver),
+    /// A port that is kept from others.
+    HeldPort(HeldPort),
+    /// Destination translation.
+    Service(Service),
 }
 
 /// What identifies an object. The order of the variants is the order in which objects are built; they are
@@ -217,18 +338,28 @@ pub enum Key {
     Forwarding(Family, String),
     /// File name.
     Netns(String),
+    /// The bridge.
+    Barrier(String),
     /// Interface name.
     Bridge(String),
+    /// The prefix.
+    Home(IpNet),
     /// Source prefix.
     Masquerade(IpNet),
     /// Name of the host end.
     Veth(String),
     /// Link and address.
     Address(LinkId, IpAddr),
+    /// Bridge, address and claimant.
+    Claim(String, IpAddr, String),
     /// Link, destination and metric.
     Route(LinkId, IpNet, u32),
     /// The namespace's file name.
     Resolver(String),
+    /// The port itself.
+    HeldPort(HeldPort),
+    /// The front end.
+    Service(Frontend),
 }
 
 impl Object {
@@ -237,21 +368,26 @@ impl Object {
         match self {
             Self::Forwarding(claim) => Key::Forwarding(claim.family, claim.bridge.clone()),
             Self::Netns(netns) => Key::Netns(netns.name.clone()),
+            Self::Barrier(barrier) => Key::Barrier(barrier.bridge.clone()),
             Self::Bridge(bridge) => Key::Bridge(bridge.name.clone()),
+            Self::Home(home) => Key::Home(home.prefix),
             Self::Masquerade(masquerade) => Key::Masquerade(masquerade.prefix),
             Self::Veth(veth) => Key::Veth(veth.name.clone()),
             Self::Address(address) => Key::Address(address.link.clone(), address.address.addr()),
+            Self::Claim(claim) => Key::Claim(claim.bridge.clone(), claim.address, claim.claimant.clone()),
             Self::Route(route) => Key::Route(route.link.clone(), route.destination, route.metric),
             Self::Resolver(resolver) => Key::Resolver(resolver.netns.clone()),
+            Self::HeldPort(port) => Key::HeldPort(port.clone()),
+            Self::Service(service) => Key::Service(service.frontend),
         }
     }
 
     /// Whether the object can become `to` (same key) in place, without being taken down.
     pub fn changes_in_place(&self, to: &Self) -> bool {
         match (self, to) {
-            (Self::Bridge(a), Self::Bridge(b)) => a.ipv6 == b.ipv6,
+            (Self::Bridge(a), Self::Bridge(b)) => a.ipv6 == b.ipv6 && a.arp == b.arp,
             (Self::Veth(a), Self::Veth(b)) => a.bridge == b.bridge && a.peer == b.peer && a.ipv6 == b.ipv6,
-            (Self::Resolver(_), Self::Resolver(_)) => true,
+            (Self::Resolver(_), Self::Resolver(_)) | (Self::Service(_), Self::Service(_)) => true,
             _ => false,
         }
     }
@@ -332,9 +468,15 @@ impl State {
             Object::Address(address) => vec![self.link_owner(&address.link)],
             Object::Route(route) => vec![self.link_owner(&route.link)],
             Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
-            Object::Forwarding(_) | Object::Netns(_) | Object::Bridge(_) | Object::Masquerade(_) => {
-                Vec::new()
-            }
+            Object::Claim(claim) => vec![present(Key::Bridge(claim.bridge.clone()))],
+            Object::Forwarding(_)
+            | Object::Netns(_)
+            | Object::Barrier(_)
+            | Object::Bridge(_)
+            | Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::HeldPort(_)
+            | Object::Service(_) => Vec::new(),
         }
     }
 }
@@ -365,12 +507,28 @@ impl fmt::Display for Key {
             Self::Forwarding(Family::V6, bridge) => write!(f, "IPv6 forwarding for {bridge}"),
             Self::Netns(name) => write!(f, "netns {name}"),
             Self::Bridge(name) => write!(f, "bridge {name}"),
+            Self::Barrier(bridge) => write!(f, "barrier around {bridge}"),
+            Self::Home(prefix) => write!(f, "home of {prefix}"),
             Self::Masquerade(prefix) => write!(f, "masquerade of {prefix}"),
             Self::Veth(name) => write!(f, "veth {name}"),
             Self::Address(link, address) => write!(f, "address {address} on {link}"),
+            Self::Claim(bridge, address, claimant) => write!(f, "{address} on {bridge} for {claimant}"),
             Self::Route(link, destination, _) => write!(f, "route to {destination} by {link}"),
             Self::Resolver(netns) => write!(f, "resolv.conf of netns {netns}"),
+            Self::HeldPort(held) => write!(f, "{} port {}", held.protocol, held.port),
+            Self::Service(frontend) => write!(f, "service {frontend}"),
         }
+    }
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.address, self.family) {
+            (Some(address), _) => SocketAddr::new(address, self.port).fmt(f)?,
+            (None, Family::V4) => write!(f, "IPv4 port {}", self.port)?,
+            (None, Family::V6) => write!(f, "IPv6 port {}", self.port)?,
+        }
+        write!(f, " {}", self.protocol)
     }
 }
 

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use hcn_dataplane::{
-    Address, Bridge, Chaos, Dataplane, Fake, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile,
-    Object, Resolver, Route, State, Veth, diff,
+    Address, Barrier, Bridge, Chaos, Claim, Dataplane, Fake, Family, Forwarding, Frontend, HeldPort, Home,
+    LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Protocol, Resolver, Route, Service, Source, State,
+    Veth, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -31,11 +32,43 @@ fn object() -> impl Strategy<Value = Object> {
                 mac: Mac([2, 0, 0, 0, 0, n]),
                 mtu: 1400 + u32::from(mtu),
                 ipv6,
+                arp: true,
             })
         }),
-        (0u8..3, 0u8..3).prop_map(move |(n, bridge)| {
-            Object::Masquerade(Masquerade { prefix: prefix(n), bridge: format!("hcn{bridge}") })
+        (0u8..3, any::<bool>())
+            .prop_map(|(n, host)| Object::Barrier(Barrier { bridge: format!("hcn{n}"), host })),
+        (0u8..3, 0u8..3).prop_map(move |(n, bridge)| Object::Home(Home {
+            prefix: prefix(n),
+            bridge: format!("hcn{bridge}")
+        })),
+        (0u8..3).prop_map(move |n| Object::Masquerade(Masquerade { prefix: prefix(n) })),
+        (0u8..3, 0u8..2, 0u8..2).prop_map(|(bridge, host, claimant)| {
+            Object::Claim(Claim {
+                bridge: format!("hcn{bridge}"),
+                address: format!("192.0.2.{host}").parse().unwrap(),
+                claimant: format!("claimant {claimant}"),
+            })
         }),
+        (0u16..3).prop_map(|port| {
+            Object::HeldPort(HeldPort { family: Family::V4, protocol: Protocol::Tcp, port: 8080 + port })
+        }),
+        (any::<bool>(), 0u16..3, 0u8..4, any::<bool>()).prop_map(
+            |(any_address, port, backends, from_host)| {
+                Object::Service(Service {
+                    frontend: Frontend {
+                        family: Family::V4,
+                        address: (!any_address).then(|| "198.51.100.1".parse().unwrap()),
+                        protocol: Protocol::Tcp,
+                        port: 8080 + port,
+                    },
+                    backends: (0..backends).map(|n| format!("192.0.2.{n}:80").parse().unwrap()).collect(),
+                    affinity: false,
+                    only_from: None,
+                    from_host,
+                    source: Source::Client,
+                })
+            }
+        ),
         (0u8..5, 0u8..3, 0u8..4, 0u8..2).prop_map(move |(n, bridge, ns, mtu)| {
             Object::Veth(Veth {
                 name: format!("hve{n}"),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hcn_dataplane::{Key, Object, Op, OpError};
+use hcn_dataplane::{Home, Key, Masquerade, Object, Op, OpError};
 
 use crate::socket::Refusal;
 
@@ -80,8 +80,8 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EEXIST, Object::Bridge(bridge)) => {
             format!("a link {} exists and is not ours to touch; rename or delete it", bridge.name)
         }
-        (libc::EEXIST, Object::Masquerade(masquerade)) => {
-            format!("{} overlaps a prefix that is masqueraded already", masquerade.prefix)
+        (libc::EEXIST, Object::Home(Home { prefix, .. }) | Object::Masquerade(Masquerade { prefix })) => {
+            format!("{prefix} overlaps a prefix that is in the table inet hcnd already")
         }
         (libc::EEXIST, Object::Netns(netns)) => {
             format!("a file {} exists in the netns folder and is not ours; remove it", netns.name)
@@ -91,7 +91,7 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         }
         (libc::EOPNOTSUPP, Object::Bridge(_)) => "the kernel lacks bridges (CONFIG_BRIDGE)".to_owned(),
         (libc::EOPNOTSUPP, Object::Veth(_)) => "the kernel lacks veth pairs (CONFIG_VETH)".to_owned(),
-        (libc::EOPNOTSUPP | libc::ENOENT, Object::Masquerade(_)) => {
+        (libc::EOPNOTSUPP | libc::ENOENT, Object::Home(_) | Object::Masquerade(_)) => {
             "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned()
         }
         (libc::EMFILE | libc::ENFILE, _) => {

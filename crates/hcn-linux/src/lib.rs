@@ -29,7 +29,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Dataplane, HostFacts, Key, LinkId, Object, Op, OpError, Plan, UndoError,
+    Applied, ApplyError, Dataplane, HostFacts, Key, LinkId, Object, Op, OpError, Plan, State, UndoError,
 };
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -230,6 +230,10 @@ impl Dataplane for Linux {
 
     fn undo(&mut self, applied: Applied) -> Result<(), UndoError> {
         executor::take_back(self, &applied.plan.ops, &vec![true; applied.plan.ops.len()])
+    }
+
+    fn adopt(&mut self, _wanted: &State) -> Result<State, OpError> {
+        Ok(State::new())
     }
 
     fn host(&mut self) -> Result<HostFacts, OpError> {

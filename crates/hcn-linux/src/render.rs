@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use hcn_dataplane::{Masquerade, Object, Op, Plan};
+use hcn_dataplane::{Object, Op, Plan};
+use ipnet::IpNet;
 use nftables::batch::Batch;
 use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix};
 use nftables::schema::{
@@ -90,39 +91,45 @@ pub fn elements(plan: &Plan) -> Nftables<'static> {
     let mut batch = Batch::new();
     for op in &plan.ops {
         match op {
-            Op::Create(Object::Masquerade(masquerade)) => {
-                pair(masquerade).into_iter().for_each(|element| batch.add(element));
+            Op::Create(object) => element(object).into_iter().for_each(|element| batch.add(element)),
+            Op::Remove { object, .. } => {
+                element(object).into_iter().for_each(|element| batch.delete(element));
             }
-            Op::Remove { object: Object::Masquerade(masquerade), .. } => {
-                pair(masquerade).into_iter().for_each(|element| batch.delete(element));
-            }
-            _ => {}
+            Op::Change { .. } => {}
         }
     }
     batch.to_nftables()
 }
 
-/// The elements of a masquerade.
-fn pair(masquerade: &Masquerade) -> [NfListObject<'static>; 2] {
-    let prefix = masquerade.prefix.trunc();
-    let (own, masqueraded) =
-        if prefix.addr().is_ipv4() { (OWN_V4, MASQUERADED_V4) } else { (OWN_V6, MASQUERADED_V6) };
-    let address = || Expression::String(prefix.addr().to_string().into());
-    let range = || {
-        if prefix.prefix_len() == prefix.max_prefix_len() {
-            return address();
+/// The set element of an object.
+fn element(object: &Object) -> Option<NfListObject<'static>> {
+    let (set, element) = match object {
+        Object::Home(home) => {
+            let link = Expression::String(home.bridge.clone().into());
+            let both = vec![prefix(home.prefix), link];
+            let set = if home.prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
+            (set, Expression::Named(NamedExpression::Concat(both)))
         }
-        let length = u32::from(prefix.prefix_len());
-        Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(address()), len: length }))
+        Object::Masquerade(masquerade) => {
+            let set = if masquerade.prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
+            (set, prefix(masquerade.prefix))
+        }
+        _ => return None,
     };
-    let link = Expression::String(masquerade.bridge.clone().into());
-    let both = Expression::Named(NamedExpression::Concat(vec![range(), link]));
-    [(own, both), (masqueraded, range())].map(|(set, element)| {
-        NfListObject::Element(Element {
-            family: NfFamily::INet,
-            table: TABLE.into(),
-            name: set.into(),
-            elem: Cow::Owned(vec![element]),
-        })
-    })
+    Some(NfListObject::Element(Element {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: set.into(),
+        elem: Cow::Owned(vec![element]),
+    }))
+}
+
+fn prefix(prefix: IpNet) -> Expression<'static> {
+    let prefix = prefix.trunc();
+    let address = Expression::String(prefix.addr().to_string().into());
+    if prefix.prefix_len() == prefix.max_prefix_len() {
+        return address;
+    }
+    let length = u32::from(prefix.prefix_len());
+    Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(address), len: length }))
 }

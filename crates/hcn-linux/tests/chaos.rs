@@ -19,9 +19,7 @@ fn cases() -> Vec<Case> {
     let mut both = vec![netns("A"), netns("B"), veth(2, "A"), veth(3, "B")];
     both.extend(endpoint(2, "A").into_iter().skip(1));
     both.extend(endpoint(3, "B").into_iter().skip(1));
-    let masquerade = |prefix: &str| {
-        Object::Masquerade(Masquerade { prefix: prefix.parse().unwrap(), bridge: BRIDGE.into() })
-    };
+    let masquerade = |prefix: &str| Object::Masquerade(Masquerade { prefix: prefix.parse().unwrap() });
     let remasquerade = vec![
         Op::Remove { object: masquerade("10.7.0.0/16"), implied: false },
         Op::Remove { object: masquerade("fd07::/64"), implied: false },

@@ -71,7 +71,7 @@ fn nft_accepts_what_is_rendered() {
         check(&serde_json::to_value(render::elements(&create(network()))).unwrap());
         let masquerades: Vec<Op> = network()
             .into_iter()
-            .filter(|object| matches!(object, Object::Masquerade(_)))
+            .filter(|object| matches!(object, Object::Home(_) | Object::Masquerade(_)))
             .map(|object| Op::Remove { object, implied: false })
             .collect();
         check(&serde_json::to_value(render::elements(&Plan { ops: masquerades })).unwrap());

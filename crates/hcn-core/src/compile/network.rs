@@ -1,6 +1,6 @@
 //! The kernel objects of a NAT network: a bridge with the gateways' addresses, forwarding and source translation.
 
-use hcn_dataplane::{Address, Bridge, Family, Forwarding, LinkId, Masquerade, Object};
+use hcn_dataplane::{Address, Bridge, Family, Forwarding, Home, LinkId, Masquerade, Object};
 use hcn_schema::call::Kind;
 use ipnet::IpNet;
 
@@ -14,6 +14,7 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         mac: network.bridge_mac,
         mtu: network.mtu,
         ipv6: network.has_ipv6(),
+        arp: true,
     })];
     for family in [Family::V4, Family::V6] {
         if network.subnets.iter().any(|subnet| Family::of(subnet.prefix.addr()) == family) {
@@ -21,8 +22,8 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         }
     }
     for subnet in &network.subnets {
-        objects
-            .push(Object::Masquerade(Masquerade { prefix: subnet.prefix, bridge: network.bridge.clone() }));
+        objects.push(Object::Home(Home { prefix: subnet.prefix, bridge: network.bridge.clone() }));
+        objects.push(Object::Masquerade(Masquerade { prefix: subnet.prefix }));
         // The gateway is inside the prefix, so its prefix length is valid.
         if let Some(Ok(address)) =
             subnet.gateway.map(|gateway| IpNet::new(gateway, subnet.prefix.prefix_len()))

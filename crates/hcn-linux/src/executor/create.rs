@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use hcn_dataplane::{Bridge, Forwarding, LinkId, Masquerade, Netns, Object, Op, OpError, Route, Veth};
+use hcn_dataplane::{Bridge, Forwarding, LinkId, Netns, Object, Op, OpError, Route, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
@@ -29,8 +29,8 @@ impl Run<'_> {
                 self.write(&Place::Named(netns.name.clone()), op, 0, link::mark_up(LOOPBACK, &netns.alias));
                 Ok(())
             }
-            Object::Masquerade(masquerade) => {
-                self.masquerade(op, masquerade, false);
+            Object::Home(_) | Object::Masquerade(_) => {
+                self.elements(op, object, false);
                 Ok(())
             }
             Object::Address(address) => {
@@ -49,6 +49,9 @@ impl Run<'_> {
             Object::Resolver(resolver) => {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
+            }
+            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
+                self.unsupported(op)
             }
             // `step` gathers these.
             Object::Bridge(_) => self.create_bridges(op..op + 1),
@@ -82,8 +85,8 @@ impl Run<'_> {
                 self.doomed.push(pair.host);
                 Ok(())
             }
-            Object::Masquerade(masquerade) => {
-                self.masquerade(op, masquerade, true);
+            Object::Home(_) | Object::Masquerade(_) => {
+                self.elements(op, object, true);
                 Ok(())
             }
             Object::Address(address) => {
@@ -101,6 +104,9 @@ impl Run<'_> {
             }
             Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
                 .map_err(|error| self.stop(op, &error)),
+            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
+                self.unsupported(op)
+            }
         }
     }
 
@@ -252,11 +258,19 @@ impl Run<'_> {
         self.push(&Place::Host, tag, 0, link::get(name));
     }
 
-    pub(super) fn masquerade(&mut self, op: usize, masquerade: &Masquerade, delete: bool) {
-        let flags = if delete { 0 } else { NEW };
-        for message in nft::masquerade(masquerade, delete) {
-            self.write(&Place::Nft, op, flags, message);
-        }
+    /// Adds or takes away the set elements of an object that is nothing else.
+    pub(super) fn elements(&mut self, op: usize, object: &Object, delete: bool) {
+        let message = match object {
+            Object::Home(home) => nft::home(home, delete),
+            Object::Masquerade(masquerade) => nft::masquerade(masquerade, delete),
+            _ => return,
+        };
+        self.write(&Place::Nft, op, if delete { 0 } else { NEW }, message);
+    }
+
+    /// For what cannot be done yet.
+    pub(super) fn unsupported(&mut self, op: usize) -> Result<(), Stop> {
+        Err(self.stop(op, &std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)))
     }
 
     pub(super) fn forward(&mut self, op: usize, claim: &Forwarding) -> Result<(), Stop> {

@@ -49,8 +49,8 @@ impl Run<'_> {
                 self.retire(Key::Veth(veth.name.clone()), retired);
                 Ok(())
             }
-            Object::Masquerade(masquerade) => {
-                self.masquerade(op, masquerade, true);
+            Object::Home(_) | Object::Masquerade(_) => {
+                self.elements(op, object, true);
                 Ok(())
             }
             Object::Address(address) => {
@@ -85,6 +85,9 @@ impl Run<'_> {
                 resolver::remove(&self.linux.netns_etc, &resolver.netns)
                     .map_err(|error| self.stop(op, &error))
             }
+            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
+                self.unsupported(op)
+            }
         }
     }
 
@@ -113,8 +116,8 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Veth(veth) => self.restore_veth(op, veth),
-            Object::Masquerade(masquerade) => {
-                self.masquerade(op, masquerade, false);
+            Object::Home(_) | Object::Masquerade(_) => {
+                self.elements(op, object, false);
                 Ok(())
             }
             Object::Address(address) => {
@@ -134,6 +137,9 @@ impl Run<'_> {
             }
             Object::Resolver(resolver) => {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
+            }
+            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
+                self.unsupported(op)
             }
         }
     }

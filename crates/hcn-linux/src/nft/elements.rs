@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hcn_dataplane::Masquerade;
+use hcn_dataplane::{Home, Masquerade};
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::NetfilterMessage;
@@ -16,24 +16,32 @@ use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, inet};
 
 const NFTA_DATA_VALUE: u16 = 1;
 
-/// The elements that mean a masquerade, each as the message that adds it (or, with `delete`, takes it away).
-pub(crate) fn masquerade(masquerade: &Masquerade, delete: bool) -> [NetfilterMessage; 2] {
+/// The message that adds the elements of a home (or, with `delete`, takes them away).
+pub(crate) fn home(home: &Home, delete: bool) -> NetfilterMessage {
+    let prefix = home.prefix.trunc();
+    let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
+    change(set, ranged(prefix, &home.bridge), delete)
+}
+
+/// The same for a masquerade.
+pub(crate) fn masquerade(masquerade: &Masquerade, delete: bool) -> NetfilterMessage {
     let prefix = masquerade.prefix.trunc();
-    let (own, masqueraded) =
-        if prefix.addr().is_ipv4() { (OWN_V4, MASQUERADED_V4) } else { (OWN_V6, MASQUERADED_V6) };
-    [(own, ranged(prefix, &masquerade.bridge)), (masqueraded, interval(prefix))].map(|(set, elements)| {
-        let message = SetElementMessage {
-            attributes: vec![
-                SetElementList::Table(TABLE.to_owned()),
-                SetElementList::Set(set.to_owned()),
-                SetElementList::Elements(elements),
-            ],
-        };
-        inet(if delete {
-            NfTablesMessage::DeleteSetElement(message)
-        } else {
-            NfTablesMessage::NewSetElement(message)
-        })
+    let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
+    change(set, interval(prefix), delete)
+}
+
+fn change(set: &str, elements: Vec<Element>, delete: bool) -> NetfilterMessage {
+    let message = SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(set.to_owned()),
+            SetElementList::Elements(elements),
+        ],
+    };
+    inet(if delete {
+        NfTablesMessage::DeleteSetElement(message)
+    } else {
+        NfTablesMessage::NewSetElement(message)
     })
 }
 

@@ -10,7 +10,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-pub(crate) use elements::masquerade;
+pub(crate) use elements::{home, masquerade};
 
 use crate::error::StartError;
 use crate::socket::{Batch, Refusal, Socket, Wire};

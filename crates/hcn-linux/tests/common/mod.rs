@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
-    Address, Applied, Bridge, Dataplane, Family, Forwarding, LinkId, Mac, Masquerade, Netns, NetnsFile,
+    Address, Applied, Bridge, Dataplane, Family, Forwarding, Home, LinkId, Mac, Masquerade, Netns, NetnsFile,
     Object, Op, Plan, Resolver, Route, Veth,
 };
 use hcn_linux::{Config, Linux};
@@ -85,6 +85,7 @@ pub fn bridge() -> Object {
         mac: Mac([2, 0, 0, 0, 1, 1]),
         mtu: 1500,
         ipv6: true,
+        arp: true,
     })
 }
 
@@ -101,8 +102,10 @@ pub fn network() -> Vec<Object> {
         Object::Forwarding(Forwarding { family: Family::V4, bridge: BRIDGE.into() }),
         Object::Forwarding(Forwarding { family: Family::V6, bridge: BRIDGE.into() }),
         bridge(),
-        Object::Masquerade(Masquerade { prefix: "10.7.0.0/16".parse().unwrap(), bridge: BRIDGE.into() }),
-        Object::Masquerade(Masquerade { prefix: "fd07::/64".parse().unwrap(), bridge: BRIDGE.into() }),
+        Object::Home(Home { prefix: "10.7.0.0/16".parse().unwrap(), bridge: BRIDGE.into() }),
+        Object::Masquerade(Masquerade { prefix: "10.7.0.0/16".parse().unwrap() }),
+        Object::Home(Home { prefix: "fd07::/64".parse().unwrap(), bridge: BRIDGE.into() }),
+        Object::Masquerade(Masquerade { prefix: "fd07::/64".parse().unwrap() }),
         gateway("10.7.0.1/16"),
         gateway("fd07::1/64"),
     ]
