@@ -232,8 +232,17 @@ async fn carry_out(worker: &Worker, job: Job) -> std::result::Result<(), Failure
             } else {
                 tracing::warn!(ticket = job.ticket, error = %message, "a change failed and was undone");
             }
-            Err(Failure { message, left: error.undo.map(|undo| undo.left) })
+            Err(Failure { message, left: error.undo.map(|undo| undo.left), code: code_of(error.source.errno) })
         }
-        Err(Stopped) => Err(Failure { message: Stopped.to_string(), left: None }),
+        Err(Stopped) => Err(Failure { message: Stopped.to_string(), left: None, code: None }),
+    }
+}
+
+/// The code of a refusal by the kernel that says more than what was being done.
+fn code_of(errno: Option<i32>) -> Option<HResult> {
+    match nix::errno::Errno::from_raw(errno?) {
+        nix::errno::Errno::EADDRINUSE => Some(HResult::PORT_ALREADY_EXISTS),
+        nix::errno::Errno::EPROTONOSUPPORT => Some(HResult::REQUEST_UNSUPPORTED),
+        _ => None,
     }
 }

@@ -56,10 +56,12 @@ pub struct Job {
 /// Why a job failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// What the client is told; the code comes from what was being done.
+    /// What the client is told.
     pub message: String,
     /// What of the plan could not be taken back.
     pub left: Option<Plan>,
+    /// The code, where it is not the one that comes from what was being done.
+    pub code: Option<HResult>,
 }
 
 /// A job under way.
@@ -75,6 +77,8 @@ struct Pending {
     after: Vec<Event>,
     /// What is still to be done if this job is a repair and fails.
     repair: Option<Plan>,
+    /// The call again, if it left the choice of a port to the service: another one may be free.
+    chooses: Option<Parked>,
 }
 
 #[derive(Debug)]
@@ -150,7 +154,7 @@ impl Engine {
         self.turns.unclaim(parked.id, &parked.needed);
         let mut released = std::mem::take(&mut parked.needed);
         match decision {
-            Ok(decision) => self.begin(parked.id, decision, actions),
+            Ok(decision) => self.begin(parked, decision, actions),
             Err(Refusal::Error(error)) => actions.push(Action::Reply(parked.id, Err(error))),
             Err(Refusal::Wait(key)) => {
                 self.turns.claim(parked.id, &needed);
@@ -174,7 +178,8 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, id: CallId, decision: Decision, actions: &mut Vec<Action>) {
+    fn begin(&mut self, parked: Parked, decision: Decision, actions: &mut Vec<Action>) {
+        let id = parked.id;
         self.last_incarnation += 1;
         if decision.change.steps.is_empty() {
             return actions.push(Action::Reply(id, Ok(decision.answer)));
@@ -189,6 +194,7 @@ impl Engine {
         let pending = Pending {
             call: Some((id, decision.answer)),
             failure_code: decision.failure_code,
+            chooses: decision.cursors.port.map(|_| parked),
             cursors: decision.cursors,
             change: decision.change,
             after: decision.after,
@@ -230,8 +236,7 @@ impl Engine {
             let (_, deleted) = pending.change.split();
             self.working.apply(&deleted);
         }
-        self.cursors.addresses.extend(pending.cursors.addresses);
-        self.cursors.macs.extend(pending.cursors.macs);
+        self.cursors.advance(pending.cursors);
         actions.push(Action::Publish(pending.change));
         if let Some((id, answer)) = pending.call {
             actions.push(Action::Reply(id, Ok(answer)));
@@ -250,6 +255,17 @@ impl Engine {
         }
         let (made, _) = pending.change.split();
         self.working.apply(&made.inverse());
+        // A program of the host has the port that was chosen.
+        if failure.code == Some(HResult::PORT_ALREADY_EXISTS)
+            && failure.left.is_none()
+            && let Some(parked) = pending.chooses.filter(|parked| now < parked.deadline)
+        {
+            self.cursors.port = pending.cursors.port;
+            // The call held no claims while it was under way.
+            self.decide(parked, actions);
+            return;
+        }
+        let code = failure.code.unwrap_or(pending.failure_code);
         if let Some(plan) = failure.left {
             let (marked, repaired) = degrade(&pending.change, pending.failure_code);
             self.working.apply(&marked);
@@ -257,7 +273,7 @@ impl Engine {
             self.repairs.push_back(Repair { plan, change: repaired, due });
         }
         if let Some((id, _)) = pending.call {
-            actions.push(Action::Reply(id, Err(Error::new(pending.failure_code, failure.message))));
+            actions.push(Action::Reply(id, Err(Error::new(code, failure.message))));
         }
     }
 
@@ -288,6 +304,7 @@ impl Engine {
                     change: repair.change,
                     after: Vec::new(),
                     repair: Some(repair.plan.clone()),
+                    chooses: None,
                 };
                 self.start(repair.plan, pending, &mut actions);
             } else {

@@ -1,13 +1,14 @@
 //! The records: what the service knows of each entity. Addresses, MAC addresses and references live here and
 //! nowhere else; everything else is derived from them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hcn_dataplane::Mac;
+use hcn_dataplane::{Family, Frontend, Mac, Protocol};
 use hcn_schema::call::Kind;
 use hcn_schema::endpoint::HostComputeEndpoint;
 use hcn_schema::enums::{NamespaceResourceType, NamespaceType, NetworkMode};
+use hcn_schema::load_balancer::HostComputeLoadBalancer;
 use hcn_schema::namespace::HostComputeNamespace;
 use hcn_schema::network::HostComputeNetwork;
 use hcn_schema::{Guid, HResult};
@@ -43,8 +44,10 @@ pub struct Subnet {
     pub id: Guid,
     /// Prefix, host bits zero.
     pub prefix: IpNet,
-    /// Next hop of its first default route.
+    /// Next hop of its first default route, else the address that the host has in it, if any.
     pub gateway: Option<IpAddr>,
+    /// Whether endpoints take over a default route to the gateway.
+    pub default_route: bool,
     /// Whether the gateway's address is kept from endpoints.
     pub reserve_gateway: bool,
     /// Parts of the prefix that endpoints can ask for by identifier.
@@ -83,6 +86,11 @@ impl Network {
         self.subnets.iter().find(|subnet| subnet.prefix.contains(&address))
     }
 
+    /// Whether the host has an address on the network, by which endpoints reach it.
+    pub fn has_host(&self) -> bool {
+        self.mode != NetworkMode::Private
+    }
+
     /// Whether the network has a subnet of this family.
     pub fn has_ipv6(&self) -> bool {
         self.subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6())
@@ -117,12 +125,84 @@ pub struct Endpoint {
     pub addresses: Vec<IpNet>,
     /// MAC address.
     pub mac: Mac,
+    /// Parsed port mappings.
+    pub ports: Vec<PortMapping>,
     /// Parsed routes; those that cannot be routes of Linux (default without a next hop) are left out.
     pub routes: Vec<Route>,
     /// Interface name of the host end while attached.
     pub veth: String,
     /// Interface name in the namespace while attached.
     pub interface: Option<String>,
+}
+
+/// A port mapping of an endpoint, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortMapping {
+    /// What packets are sent to.
+    pub frontend: Frontend,
+    /// The endpoint's address and port that they get to.
+    pub target: SocketAddr,
+    /// Whether the host's own programs can use it, too.
+    pub from_host: bool,
+    /// Whether hcnd keeps the port from the host's programs; else the client does, or it need not be kept.
+    pub held: bool,
+}
+
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Common part.
+    pub meta: Meta,
+    /// The document as it is returned, without the fields that are filled on query.
+    pub document: HostComputeLoadBalancer,
+    /// The network of its endpoints.
+    pub network: Option<Guid>,
+    /// The back ends, in the order of the document, each once.
+    pub endpoints: Vec<Guid>,
+    /// Virtual addresses; none = every address of the host.
+    pub addresses: Vec<IpAddr>,
+    /// Whether IPv6 is meant where there is no virtual address.
+    pub ipv6: bool,
+    /// What back ends see as the client.
+    pub source: Option<IpAddr>,
+    /// Ports.
+    pub ports: Vec<BalancedPort>,
+}
+
+/// A port mapping of a load balancer, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancedPort {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Of the front ends.
+    pub external: u16,
+    /// Of the back ends.
+    pub internal: u16,
+    /// Whether connections of one client address go to the same back end.
+    pub affinity: bool,
+    /// Whether only the network's own endpoints can use it.
+    pub only_inside: bool,
+    /// Whether the host's own programs can use it.
+    pub from_host: bool,
+}
+
+impl LoadBalancer {
+    /// What it is reached by, with the port that each belongs to.
+    pub fn frontends(&self) -> impl Iterator<Item = (Frontend, &BalancedPort)> {
+        let family = if self.ipv6 { Family::V6 } else { Family::V4 };
+        let everywhere = self.addresses.is_empty().then_some((family, None));
+        let virtual_ones = self.addresses.iter().map(|address| (Family::of(*address), Some(*address)));
+        let places: Vec<_> = virtual_ones.chain(everywhere).collect();
+        self.ports.iter().flat_map(move |port| {
+            let at = |(family, address)| Frontend {
+                family,
+                address,
+                protocol: port.protocol,
+                port: port.external,
+            };
+            places.clone().into_iter().map(move |place| (at(place), port))
+        })
+    }
 }
 
 /// A namespace.
@@ -192,6 +272,8 @@ pub enum Entity {
     Endpoint(Arc<Endpoint>),
     /// A namespace.
     Namespace(Arc<Namespace>),
+    /// A load balancer.
+    LoadBalancer(Arc<LoadBalancer>),
 }
 
 impl Entity {
@@ -201,6 +283,7 @@ impl Entity {
             Self::Network(network) => &network.meta,
             Self::Endpoint(endpoint) => &endpoint.meta,
             Self::Namespace(namespace) => &namespace.meta,
+            Self::LoadBalancer(balancer) => &balancer.meta,
         }
     }
 
@@ -210,6 +293,7 @@ impl Entity {
             Self::Network(_) => Kind::Network,
             Self::Endpoint(_) => Kind::Endpoint,
             Self::Namespace(_) => Kind::Namespace,
+            Self::LoadBalancer(_) => Kind::LoadBalancer,
         }
     }
 
@@ -224,6 +308,7 @@ impl Entity {
             Self::Network(network) => &network.document.owner,
             Self::Endpoint(endpoint) => &endpoint.document.owner,
             Self::Namespace(namespace) => &namespace.document.owner,
+            Self::LoadBalancer(balancer) => &balancer.document.owner,
         };
         owner.as_deref().unwrap_or_default()
     }
@@ -236,6 +321,7 @@ impl Entity {
             Self::Network(network) => Arc::make_mut(network).meta.degraded = degraded,
             Self::Endpoint(endpoint) => Arc::make_mut(endpoint).meta.degraded = degraded,
             Self::Namespace(namespace) => Arc::make_mut(namespace).meta.degraded = degraded,
+            Self::LoadBalancer(balancer) => Arc::make_mut(balancer).meta.degraded = degraded,
         }
         entity
     }

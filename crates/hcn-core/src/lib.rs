@@ -24,6 +24,9 @@ mod turns;
 
 pub use decide::Context;
 pub use engine::{Action, Engine, Failure, Job, Ticket};
-pub use entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Route, Subnet};
+pub use entity::{
+    BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Namespace, Network, PortMapping,
+    Resource, Route, Step, Subnet,
+};
 pub use registry::{Registry, Table};
 pub use turns::CallId;

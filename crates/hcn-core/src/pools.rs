@@ -116,6 +116,17 @@ pub fn next_mac(
     next_fit(&ranges, after.map(number), taken, |value| free(mac(value))).map(mac)
 }
 
+/// The ports that the service chooses from: those that nobody can be registered for (RFC 6335, 6).
+const DYNAMIC_PORTS: Range = Range { first: 49_152, last: 65_535 };
+
+/// The next free dynamic port behind `after`.
+pub fn next_port(after: Option<u16>, free: impl Fn(u16) -> bool) -> Option<u16> {
+    // 16-bit numbers, so the conversion back always fits.
+    let port = |value: u128| u16::try_from(value).unwrap_or_default();
+    let all = usize::from(u16::MAX);
+    next_fit(&[DYNAMIC_PORTS], after.map(u128::from), all, |value| free(port(value))).map(port)
+}
+
 /// The default MAC pool number `index` of 4096: `00-15-5D-xx-x0-00` to `00-15-5D-xx-xF-FF` (B8).
 pub fn default_mac_range(index: u16) -> (Mac, Mac) {
     let [high, low] = (index & 0xfff).to_be_bytes();

@@ -10,7 +10,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde_json::{Map, Value, json};
 
 use crate::decide::{check_incarnation, missing};
-use crate::entity::{Endpoint, Entity, Meta, Namespace, Network, Resource};
+use crate::entity::{Endpoint, Entity, EntityKey, LoadBalancer, Meta, Namespace, Network, Resource};
 use crate::registry::Registry;
 
 /// Answers a reading call.
@@ -44,11 +44,7 @@ pub fn read(registry: &Registry, call: &Call) -> Result<Answer> {
 }
 
 fn find(registry: &Registry, kind: Kind, target: Reference) -> Result<Entity> {
-    let entity = match kind {
-        Kind::Network => registry.networks.get(target.id).cloned().map(Entity::Network),
-        Kind::Endpoint => registry.endpoints.get(target.id).cloned().map(Entity::Endpoint),
-        Kind::Namespace => registry.namespaces.get(target.id).cloned().map(Entity::Namespace),
-    };
+    let entity = registry.get(EntityKey { kind, id: target.id });
     let entity = entity.ok_or_else(|| match (kind, target.incarnation) {
         // A read through a handle: the object is torn down, whatever its kind (1.2).
         (Kind::Endpoint, Some(_)) => {
@@ -82,6 +78,7 @@ fn enumerate(registry: &Registry, kind: Kind, query: Option<&str>) -> Result<Vec
         Kind::Network => ids(&mut registry.networks.iter().cloned().map(Entity::Network)),
         Kind::Endpoint => ids(&mut registry.endpoints.iter().cloned().map(Entity::Endpoint)),
         Kind::Namespace => ids(&mut registry.namespaces.iter().cloned().map(Entity::Namespace)),
+        Kind::LoadBalancer => ids(&mut registry.load_balancers.iter().cloned().map(Entity::LoadBalancer)),
     })
 }
 
@@ -113,6 +110,12 @@ fn property(registry: &Registry, entity: &Entity, name: &str) -> Option<Property
         ("Name", Entity::Endpoint(endpoint)) => json!(endpoint.document.name.as_deref().unwrap_or_default()),
         ("Name", Entity::Namespace(namespace)) => {
             json!(namespace.document.name.as_deref().unwrap_or_default())
+        }
+        ("Name", Entity::LoadBalancer(balancer)) => {
+            json!(balancer.document.name.as_deref().unwrap_or_default())
+        }
+        ("VirtualNetwork" | "HostComputeNetwork", Entity::LoadBalancer(balancer)) => {
+            return balancer.network.map(Property::Id);
         }
         ("Type", Entity::Network(network)) => json!(network.mode.name()),
         ("Type", Entity::Namespace(namespace)) => json!(namespace.kind.name()),
@@ -157,6 +160,7 @@ fn document(registry: &Registry, entity: &Entity) -> Raw {
         Entity::Network(network) => network_document(network),
         Entity::Endpoint(endpoint) => endpoint_document(registry, endpoint),
         Entity::Namespace(namespace) => namespace_document(namespace),
+        Entity::LoadBalancer(balancer) => load_balancer_document(balancer),
     }
 }
 
@@ -207,6 +211,15 @@ fn namespace_document(namespace: &Namespace) -> Raw {
         })
         .collect();
     document.health = health(&namespace.meta);
+    document.schema_version = Some(Version::V2);
+    Raw::of(&document)
+}
+
+fn load_balancer_document(balancer: &LoadBalancer) -> Raw {
+    let mut document = balancer.document.clone();
+    document.id = Some(balancer.meta.id.to_string());
+    document.version = Some(balancer.meta.revision);
+    document.health = health(&balancer.meta);
     document.schema_version = Some(Version::V2);
     Raw::of(&document)
 }

@@ -1,14 +1,15 @@
 //! All records, with indexes that are derived from them: an index changes only when a record does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hcn_dataplane::Mac;
+use hcn_dataplane::{Frontend, Mac};
 use hcn_schema::Guid;
+use hcn_schema::call::Kind;
 
-use crate::entity::{Change, Endpoint, Entity, Namespace, Network};
+use crate::entity::{Change, Endpoint, Entity, EntityKey, LoadBalancer, Namespace, Network};
 
 /// The records of one kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,8 @@ pub struct Uses {
     pub local: u32,
     /// By endpoints of other hosts.
     pub remote: u32,
+    /// By load balancers, as virtual or source address.
+    pub balancers: u32,
 }
 
 /// All records.
@@ -74,12 +77,17 @@ pub struct Registry {
     pub endpoints: Table<Endpoint>,
     /// Namespaces.
     pub namespaces: Table<Namespace>,
+    /// Load balancers.
+    pub load_balancers: Table<LoadBalancer>,
     network_names: HashMap<String, Guid>,
     endpoints_of: HashMap<Guid, BTreeMap<u64, Guid>>,
     addresses: HashMap<(Guid, IpAddr), Uses>,
     macs: Counts<(Guid, Mac)>,
     links: Counts<String>,
     numbers: Counts<u32>,
+    frontends: HashMap<Frontend, EntityKey>,
+    balancers_of: HashMap<Guid, BTreeSet<Guid>>,
+    virtual_addresses: Counts<Guid>,
 }
 
 /// How often something occurs; what does not occur is not held.
@@ -104,6 +112,10 @@ impl<K: Hash + Eq> Counts<K> {
                 self.0.remove(key);
             }
         }
+    }
+
+    fn get(&self, key: &K) -> usize {
+        self.0.get(key).map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX))
     }
 
     fn contains(&self, key: &K) -> bool {
@@ -150,6 +162,11 @@ impl Registry {
         self.addresses.get(&(network, address)).copied().unwrap_or_default()
     }
 
+    /// At most how many addresses are used in a network.
+    pub fn addresses_in(&self, network: Guid) -> usize {
+        2 * self.endpoint_count(network) + self.virtual_addresses.get(&network)
+    }
+
     /// Whether an endpoint of the network has this MAC address.
     pub fn mac_is_used(&self, network: Guid, mac: Mac) -> bool {
         self.macs.contains(&(network, mac))
@@ -165,6 +182,36 @@ impl Registry {
         self.numbers.contains(&number)
     }
 
+    /// What has published this.
+    pub fn publisher_of(&self, frontend: &Frontend) -> Option<EntityKey> {
+        self.frontends.get(frontend).copied()
+    }
+
+    /// The load balancers that an endpoint is a back end of.
+    pub fn balancers_of(&self, endpoint: Guid) -> impl Iterator<Item = &Arc<LoadBalancer>> {
+        let ids = self.balancers_of.get(&endpoint);
+        ids.into_iter().flatten().filter_map(|id| self.load_balancers.get(*id))
+    }
+
+    /// The entity that a key names.
+    pub fn get(&self, key: EntityKey) -> Option<Entity> {
+        match key.kind {
+            Kind::Network => self.networks.get(key.id).cloned().map(Entity::Network),
+            Kind::Endpoint => self.endpoints.get(key.id).cloned().map(Entity::Endpoint),
+            Kind::Namespace => self.namespaces.get(key.id).cloned().map(Entity::Namespace),
+            Kind::LoadBalancer => self.load_balancers.get(key.id).cloned().map(Entity::LoadBalancer),
+        }
+    }
+
+    /// Notes how an address is used in a network, or, with `change` going down, that it is not any more.
+    fn count(&mut self, network: Guid, address: IpAddr, change: impl Fn(&mut Uses)) {
+        let uses = self.addresses.entry((network, address)).or_default();
+        change(uses);
+        if *uses == Uses::default() {
+            self.addresses.remove(&(network, address));
+        }
+    }
+
     fn insert(&mut self, entity: &Entity) {
         let (id, incarnation) = (entity.meta().id, entity.meta().incarnation);
         match entity {
@@ -178,8 +225,12 @@ impl Registry {
             Entity::Endpoint(endpoint) => {
                 self.endpoints_of.entry(endpoint.network).or_default().insert(incarnation, id);
                 for address in &endpoint.addresses {
-                    let uses = self.addresses.entry((endpoint.network, address.addr())).or_default();
-                    *if endpoint.remote { &mut uses.remote } else { &mut uses.local } += 1;
+                    self.count(endpoint.network, address.addr(), |uses| {
+                        *if endpoint.remote { &mut uses.remote } else { &mut uses.local } += 1;
+                    });
+                }
+                for port in &endpoint.ports {
+                    self.frontends.insert(port.frontend, entity.key());
                 }
                 self.macs.add((endpoint.network, endpoint.mac));
                 self.links.add(endpoint.veth.clone());
@@ -188,6 +239,21 @@ impl Registry {
             Entity::Namespace(namespace) => {
                 self.numbers.add(namespace.number);
                 self.namespaces.insert(id, incarnation, Arc::clone(namespace));
+            }
+            Entity::LoadBalancer(balancer) => {
+                for (frontend, _) in balancer.frontends() {
+                    self.frontends.insert(frontend, entity.key());
+                }
+                for endpoint in &balancer.endpoints {
+                    self.balancers_of.entry(*endpoint).or_default().insert(id);
+                }
+                for address in balancer.addresses.iter().chain(&balancer.source) {
+                    if let Some(network) = balancer.network {
+                        self.count(network, *address, |uses| uses.balancers += 1);
+                        self.virtual_addresses.add(network);
+                    }
+                }
+                self.load_balancers.insert(id, incarnation, Arc::clone(balancer));
             }
         }
     }
@@ -208,13 +274,12 @@ impl Registry {
                     }
                 }
                 for address in &endpoint.addresses {
-                    let key = (endpoint.network, address.addr());
-                    if let Some(uses) = self.addresses.get_mut(&key) {
+                    self.count(endpoint.network, address.addr(), |uses| {
                         *if endpoint.remote { &mut uses.remote } else { &mut uses.local } -= 1;
-                        if *uses == Uses::default() {
-                            self.addresses.remove(&key);
-                        }
-                    }
+                    });
+                }
+                for port in &endpoint.ports {
+                    self.withdraw(&port.frontend, entity);
                 }
                 self.macs.take(&(endpoint.network, endpoint.mac));
                 self.links.take(&endpoint.veth);
@@ -224,6 +289,32 @@ impl Registry {
                 self.numbers.take(&namespace.number);
                 self.namespaces.remove(id);
             }
+            Entity::LoadBalancer(balancer) => {
+                for (frontend, _) in balancer.frontends() {
+                    self.withdraw(&frontend, entity);
+                }
+                for endpoint in &balancer.endpoints {
+                    if let Some(ids) = self.balancers_of.get_mut(endpoint) {
+                        ids.remove(&id);
+                        if ids.is_empty() {
+                            self.balancers_of.remove(endpoint);
+                        }
+                    }
+                }
+                for address in balancer.addresses.iter().chain(&balancer.source) {
+                    if let Some(network) = balancer.network {
+                        self.count(network, *address, |uses| uses.balancers -= 1);
+                        self.virtual_addresses.take(&network);
+                    }
+                }
+                self.load_balancers.remove(id);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, frontend: &Frontend, entity: &Entity) {
+        if self.frontends.get(frontend) == Some(&entity.key()) {
+            self.frontends.remove(frontend);
         }
     }
 }

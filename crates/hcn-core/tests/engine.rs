@@ -56,7 +56,7 @@ impl World {
     fn finish(&mut self, fail: bool) {
         let job = self.jobs.remove(0);
         let result = if fail {
-            Err(Failure { message: "refused".to_owned(), left: None })
+            Err(Failure { message: "refused".to_owned(), left: None, code: None })
         } else {
             let applied = self.kernel.apply(&job.plan).expect("a plan that the kernel takes");
             self.kernel.settle(applied);
@@ -97,6 +97,33 @@ impl World {
     fn create_namespace(&mut self, id: u64) -> u64 {
         let document = Some(r#"{"SchemaVersion":{"Major":2}}"#.to_owned());
         self.submit(Kind::Namespace, Verb::Create { id: Some(Self::guid(id)), parent: None, document })
+    }
+
+    /// Gives an endpoint a port mapping instead of those that it has; port 0 = any.
+    fn publish(&mut self, endpoint: u64, port: u16) -> u64 {
+        let document = format!(
+            r#"{{"ResourceType":"Policy","RequestType":"Update","Settings":{{"Policies":[{{"Type":"PortMapping",
+                "Settings":{{"InternalPort":80,"ExternalPort":{port}}}}}]}}}}"#
+        );
+        let target = Reference { id: Self::guid(endpoint), incarnation: None };
+        self.submit(Kind::Endpoint, Verb::Modify { target, document: Some(document) })
+    }
+
+    /// Makes or modifies a load balancer on a port of the host.
+    fn balance(&mut self, id: u64, endpoints: &[u64], port: u16, again: bool) -> u64 {
+        let endpoints: Vec<String> = endpoints.iter().map(|id| format!("\"{}\"", Self::guid(*id))).collect();
+        let document = Some(format!(
+            r#"{{"HostComputeEndpoints":[{}],"PortMappings":[{{"Protocol":6,"InternalPort":80,"ExternalPort":{port}}}],
+                "SchemaVersion":{{"Major":2}}}}"#,
+            endpoints.join(",")
+        ));
+        let id = Self::guid(id);
+        if again {
+            let target = Reference { id, incarnation: None };
+            self.submit(Kind::LoadBalancer, Verb::Modify { target, document })
+        } else {
+            self.submit(Kind::LoadBalancer, Verb::Create { id: Some(id), parent: None, document })
+        }
     }
 
     fn members(&mut self, namespace: u64, request: &str, endpoint: u64) -> u64 {
@@ -201,7 +228,7 @@ fn what_cannot_be_undone_stays_visible_as_degraded_until_it_is_repaired() {
     let left = Plan { ops: made.inverse().ops };
     let applied = world.kernel.apply(&made).unwrap();
     world.kernel.settle(applied);
-    let failure = Failure { message: "stuck".to_owned(), left: Some(left) };
+    let failure = Failure { message: "stuck".to_owned(), left: Some(left), code: None };
     let actions = world.engine.finish(job.ticket, Err(failure), world.now);
     world.perform(actions);
     assert_eq!(world.code(created), Some(HResult::GENERAL_FAILURE));
@@ -237,28 +264,86 @@ fn what_cannot_be_undone_stays_visible_as_degraded_until_it_is_repaired() {
     assert_eq!(world.kernel.state, compile::all(&world.published));
 }
 
+#[test]
+fn a_chosen_port_that_a_program_has_is_passed_over() {
+    let mut world = World::default();
+    world.create_network(1, "a");
+    world.finish_all();
+    world.create_endpoint(10, 1);
+    world.finish_all();
+    let call = world.publish(10, 0);
+    let refused = || Failure {
+        message: "in use".to_owned(),
+        left: None,
+        code: Some(HResult::PORT_ALREADY_EXISTS),
+    };
+    for _ in 0..2 {
+        let job = world.jobs.remove(0);
+        let actions = world.engine.finish(job.ticket, Err(refused()), world.now);
+        world.perform(actions);
+        assert!(world.reply(call).is_none(), "another port is tried");
+    }
+    world.finish_all();
+    assert!(world.reply(call).unwrap().is_ok());
+    let ports: Vec<u16> =
+        world.published.endpoints.iter().flat_map(|e| e.ports.iter().map(|port| port.frontend.port)).collect();
+    assert_eq!(ports, [49_154]);
+
+    // A port that the client chose is not passed over.
+    let call = world.publish(10, 8080);
+    let job = world.jobs.remove(0);
+    let actions = world.engine.finish(job.ticket, Err(refused()), world.now);
+    world.perform(actions);
+    assert_eq!(world.code(call), Some(HResult::PORT_ALREADY_EXISTS));
+}
+
+#[test]
+fn of_two_that_want_a_port_one_gets_it_whatever_becomes_of_the_first() {
+    for first_fails in [false, true] {
+        let mut world = World::default();
+        world.create_network(1, "a");
+        world.finish_all();
+        world.create_endpoint(10, 1);
+        world.finish_all();
+        let first = world.balance(30, &[10], 8080, false);
+        let second = world.balance(31, &[10], 8080, false);
+        assert!(world.reply(second).is_none(), "it waits to see what becomes of the first");
+        world.finish(first_fails);
+        world.finish_all();
+        assert_eq!(world.reply(first).unwrap().is_err(), first_fails);
+        assert_eq!(world.code(second), (!first_fails).then_some(HResult::PORT_ALREADY_EXISTS));
+        assert_eq!(world.enumerate(Kind::LoadBalancer), 1);
+    }
+}
+
 /// What clients and the kernel may do, in any order.
 #[derive(Clone, Debug)]
 enum Step {
     CreateNetwork(u64),
     CreateEndpoint(u64, u64),
     CreateNamespace(u64),
+    Publish(u64, u16),
+    Balance { id: u64, endpoints: Vec<u64>, port: u16, again: bool },
     Members(u64, bool, u64),
     Delete(Kind, u64),
     Finish(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (network, endpoint, namespace) = (0u64..3, 10u64..16, 20u64..22);
+    let (network, endpoint, namespace, balancer) = (0u64..3, 10u64..16, 20u64..22, 30u64..33);
     prop_oneof![
         network.clone().prop_map(Step::CreateNetwork),
         (endpoint.clone(), network.clone()).prop_map(|(e, n)| Step::CreateEndpoint(e, n)),
         namespace.clone().prop_map(Step::CreateNamespace),
+        (endpoint.clone(), 0u16..4).prop_map(|(e, port)| Step::Publish(e, port)),
+        (balancer.clone(), prop::collection::vec(endpoint.clone(), 0..3), 1u16..4, any::<bool>())
+            .prop_map(|(id, endpoints, port, again)| Step::Balance { id, endpoints, port, again }),
         (namespace.clone(), any::<bool>(), endpoint.clone()).prop_map(|(s, add, e)| Step::Members(s, add, e)),
         prop_oneof![
             network.prop_map(|id| (Kind::Network, id)),
             endpoint.prop_map(|id| (Kind::Endpoint, id)),
             namespace.prop_map(|id| (Kind::Namespace, id)),
+            balancer.prop_map(|id| (Kind::LoadBalancer, id)),
         ]
         .prop_map(|(kind, id)| Step::Delete(kind, id)),
         prop::bool::weighted(0.2).prop_map(Step::Finish),
@@ -273,6 +358,7 @@ fn rebuilt(registry: &Registry) -> Registry {
     registry.networks.iter().cloned().for_each(|n| change.create(Entity::Network(n)));
     registry.endpoints.iter().cloned().for_each(|e| change.create(Entity::Endpoint(e)));
     registry.namespaces.iter().cloned().for_each(|s| change.create(Entity::Namespace(s)));
+    registry.load_balancers.iter().cloned().for_each(|b| change.create(Entity::LoadBalancer(b)));
     let mut fresh = Registry::new();
     fresh.apply(&change);
     fresh
@@ -289,6 +375,8 @@ proptest! {
                 Step::CreateNetwork(id) => { world.create_network(id, &format!("n{}", id % 2)); }
                 Step::CreateEndpoint(id, network) => { world.create_endpoint(id, network); }
                 Step::CreateNamespace(id) => { world.create_namespace(id); }
+                Step::Publish(id, port) => { world.publish(id, port); }
+                Step::Balance { id, endpoints, port, again } => { world.balance(id, &endpoints, port, again); }
                 Step::Members(id, add, endpoint) => {
                     world.members(id, if add { "Add" } else { "Remove" }, endpoint);
                 }

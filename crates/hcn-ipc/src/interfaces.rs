@@ -5,9 +5,10 @@ use hcn_schema::call::Kind;
 use crate::message::shorten;
 
 /// Every interface with its description.
-pub const ALL: [(&str, &str); 6] = [
+pub const ALL: [(&str, &str); 7] = [
     ("io.hcn.Endpoint", include_str!("../interfaces/io.hcn.Endpoint.varlink")),
     ("io.hcn.Events", include_str!("../interfaces/io.hcn.Events.varlink")),
+    ("io.hcn.LoadBalancer", include_str!("../interfaces/io.hcn.LoadBalancer.varlink")),
     ("io.hcn.Namespace", include_str!("../interfaces/io.hcn.Namespace.varlink")),
     ("io.hcn.Network", include_str!("../interfaces/io.hcn.Network.varlink")),
     ("io.hcn.Service", include_str!("../interfaces/io.hcn.Service.varlink")),

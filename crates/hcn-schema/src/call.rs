@@ -13,11 +13,13 @@ pub enum Kind {
     Endpoint,
     /// HostComputeNamespace.
     Namespace,
+    /// HostComputeLoadBalancer.
+    LoadBalancer,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Network, Self::Endpoint, Self::Namespace];
+    pub const ALL: [Self; 4] = [Self::Network, Self::Endpoint, Self::Namespace, Self::LoadBalancer];
 
     /// The name, as in interface names and events.
     pub fn name(self) -> &'static str {
@@ -25,13 +27,19 @@ impl Kind {
             Self::Network => "Network",
             Self::Endpoint => "Endpoint",
             Self::Namespace => "Namespace",
+            Self::LoadBalancer => "LoadBalancer",
         }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name().to_lowercase())
+        f.write_str(match self {
+            Self::Network => "network",
+            Self::Endpoint => "endpoint",
+            Self::Namespace => "namespace",
+            Self::LoadBalancer => "load balancer",
+        })
     }
 }
 

@@ -207,6 +207,44 @@ enumeration! {
 }
 
 enumeration! {
+    /// ProtocolType (2.14): IANA's protocol numbers. Written as a number ([`as_number`]).
+    ProtocolType {
+        Unknown = 0 "Unknown",
+        IcmpV4 = 1 "ICMPv4",
+        Igmp = 2 "IGMP",
+        Tcp = 6 "TCP",
+        Udp = 17 "UDP",
+        IcmpV6 = 58 "ICMPv6",
+        Sctp = 132 "SCTP",
+    }
+}
+
+enumeration! {
+    /// DistributionType (2.8): what keeps connections of a client at one back end. Written as a number.
+    DistributionType {
+        None = 0 "None",
+        SourceIpProtocol = 1 "SourceIPProtocol",
+        SourceIp = 2 "SourceIP",
+    }
+}
+
+/// Writes a value of an enumeration as its number, as Go clients want it where they declare an integer (2.1).
+pub(crate) fn as_number<T: Enumeration + PartialEq, S: Serializer>(
+    value: &Option<OneOf<T>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(OneOf::Known(known)) => {
+            let number =
+                T::VALUES.iter().find(|(value, ..)| value == known).map_or(0, |(.., number)| *number);
+            serializer.serialize_u64(number)
+        }
+        Some(OneOf::Unknown(text)) => serializer.serialize_str(text),
+        None => serializer.serialize_none(),
+    }
+}
+
+enumeration! {
     /// ModifyRequestType (2.12).
     ModifyRequestType {
         Add = 0 "Add",
@@ -371,6 +409,34 @@ flag_set! {
         ENABLE_LOW_INTERFACE_METRIC = 8 "EnableLowInterfaceMetric",
         OVERRIDE_DNS_SERVER_ORDER = 16 "OverrideDNSServerOrder",
         ENABLE_DHCP = 32 "EnableDhcp",
+    }
+}
+
+flag_set! {
+    /// NatFlags of a port mapping (2.14).
+    NatFlags {
+        LOCAL_ROUTED_VIP = 1 "LocalRoutedVip",
+        IPV6 = 2 "IPv6",
+        EXTERNAL_PORT_RESERVED = 4 "ExternalPortReserved",
+    }
+}
+
+flag_set! {
+    /// LoadBalancerFlags (2.8).
+    LoadBalancerFlags {
+        ENABLE_DIRECT_SERVER_RETURN = 1 "EnableDirectServerReturn",
+        IPV6 = 2 "IPv6",
+    }
+}
+
+flag_set! {
+    /// Flags of a load balancer's port mapping (2.8).
+    PortMappingFlags {
+        ENABLE_INTERNAL_LOAD_BALANCER = 1 "EnableInternalLoadBalancer",
+        LOCAL_ROUTED_VIP = 2 "LocalRoutedVip",
+        USE_MUX = 4 "NotUsed",
+        ENABLE_PRESERVE_DIP = 8 "EnablePreserveDip",
+        VIP_EXTERNAL_IP = 16 "VipExternalIP",
     }
 }
 

@@ -17,6 +17,7 @@ mod error;
 mod given;
 mod guid;
 mod hresult;
+pub mod load_balancer;
 pub mod modify;
 pub mod namespace;
 pub mod network;

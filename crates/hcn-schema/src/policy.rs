@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::enums::{EndpointPolicyType, NetworkPolicyType, OneOf, SubnetPolicyType};
+use crate::enums::{EndpointPolicyType, NatFlags, NetworkPolicyType, OneOf, ProtocolType, SubnetPolicyType};
 use crate::{Raw, given};
 
 /// A policy whose type comes from the enumeration `T`.
@@ -80,4 +80,24 @@ pub struct SubnetPolicy {
         skip_serializing_if = "Option::is_none"
     )]
     pub isolation_id: Option<u32>,
+}
+
+/// Settings of the endpoint policy PortMapping (2.14).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct PortMappingSettings {
+    /// Transport protocol; absent = TCP (contract 10, question 7).
+    #[serde(rename = "Protocol", default, deserialize_with = "given::choice")]
+    pub protocol: Option<OneOf<ProtocolType>>,
+    /// Of the endpoint.
+    #[serde(rename = "InternalPort", default, deserialize_with = "given::number")]
+    pub internal_port: Option<u16>,
+    /// Of the host; absent or 0 = the service chooses one.
+    #[serde(rename = "ExternalPort", default, deserialize_with = "given::number")]
+    pub external_port: Option<u16>,
+    /// The address of the host that is meant; absent = all of them.
+    #[serde(rename = "VIP", default, deserialize_with = "given::text")]
+    pub vip: Option<String>,
+    /// Flags.
+    #[serde(rename = "Flags", default)]
+    pub flags: NatFlags,
 }

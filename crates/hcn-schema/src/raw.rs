@@ -27,6 +27,21 @@ impl Raw {
         self.0.get()
     }
 
+    /// The same object with one member set to an integer: in its place when it is there, else at the end. Everything
+    /// else keeps its bytes. A value that is no object stays as it is.
+    #[must_use]
+    pub fn with_number(&self, member: &str, number: u64) -> Self {
+        let Ok(mut members) = serde_json::from_str::<Members<'_>>(self.get()) else { return self.clone() };
+        let text = number.to_string();
+        match members.0.iter_mut().find(|(name, _)| name == member) {
+            Some((_, value)) => *value = &text,
+            None => members.0.push((member.to_owned(), &text)),
+        }
+        let pairs: Vec<String> =
+            members.0.iter().map(|(name, value)| format!("{}:{value}", crate::to_text(name))).collect();
+        Self::new(format!("{{{}}}", pairs.join(","))).unwrap_or_else(|_| self.clone())
+    }
+
     /// Whether the value counts as "not given" (contract 2.1).
     pub fn is_blank(&self) -> bool {
         let bare: String = self.get().chars().filter(|c| !c.is_ascii_whitespace()).collect();
@@ -58,5 +73,42 @@ impl<'de> Deserialize<'de> for Raw {
 impl Serialize for Raw {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
+    }
+}
+
+/// The members of an object, in order, each with the bytes of its value.
+struct Members<'a>(Vec<(String, &'a str)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    members.push((name, value.get()));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_set_in_its_place_and_all_else_keeps_its_bytes() {
+        let set = |json: &str| Raw::new(json.to_owned()).unwrap().with_number("B", 7).get().to_owned();
+        assert_eq!(set(r#"{"A": 1.50,"B":0,"C":{"x" : [1, 2]}}"#), r#"{"A":1.50,"B":7,"C":{"x" : [1, 2]}}"#);
+        assert_eq!(set(r#"{"A":"ü\u0041"}"#), r#"{"A":"ü\u0041","B":7}"#);
+        assert_eq!(set("{}"), r#"{"B":7}"#);
+        assert_eq!(set("[1]"), "[1]");
     }
 }

@@ -1,7 +1,7 @@
-//! The kernel objects of an endpoint: none while it is not attached; then a veth pair with its addresses and
+//! The kernel objects of an endpoint: its port mappings; and while it is attached a veth pair with its addresses and
 //! routes.
 
-use hcn_dataplane::{Address, LinkId, Netns, Object, Route, Veth};
+use hcn_dataplane::{Address, Frontend, HeldPort, LinkId, Netns, Object, Route, Service, Source, Veth};
 use hcn_schema::call::Kind;
 use hcn_schema::enums::NamespaceType;
 use ipnet::IpNet;
@@ -14,6 +14,25 @@ use crate::registry::Registry;
 const IPV6_METRIC: u32 = 1024;
 
 pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
+    let mut objects = attachment(registry, endpoint);
+    for port in &endpoint.ports {
+        if port.held {
+            let Frontend { family, protocol, port, .. } = port.frontend;
+            objects.push(Object::HeldPort(HeldPort { family, protocol, port }));
+        }
+        objects.push(Object::Service(Service {
+            frontend: port.frontend,
+            backends: vec![port.target],
+            affinity: false,
+            only_from: None,
+            from_host: port.from_host,
+            source: Source::Client,
+        }));
+    }
+    objects
+}
+
+fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     let namespace = endpoint.namespace.and_then(|id| registry.namespaces.get(id));
     let network = registry.networks.get(endpoint.network);
     let (Some(namespace), Some(network), Some(interface)) = (namespace, network, &endpoint.interface) else {

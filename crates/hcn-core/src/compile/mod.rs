@@ -2,11 +2,11 @@
 //! that one entity, standing on those of the entities that it refers to.
 
 mod endpoint;
+mod load_balancer;
 mod namespace;
 mod network;
 
 use hcn_dataplane::{Object, State};
-use hcn_schema::call::Kind;
 
 use crate::entity::{Change, Entity};
 use crate::registry::Registry;
@@ -17,6 +17,7 @@ fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
         Entity::Network(network) => network::objects(network),
         Entity::Endpoint(endpoint) => endpoint::objects(registry, endpoint),
         Entity::Namespace(namespace) => namespace::objects(registry, namespace),
+        Entity::LoadBalancer(balancer) => load_balancer::objects(registry, balancer),
     }
 }
 
@@ -25,7 +26,8 @@ pub fn all(registry: &Registry) -> State {
     let networks = registry.networks.iter().cloned().map(Entity::Network);
     let namespaces = registry.namespaces.iter().cloned().map(Entity::Namespace);
     let endpoints = registry.endpoints.iter().cloned().map(Entity::Endpoint);
-    let entities = networks.chain(namespaces).chain(endpoints);
+    let balancers = registry.load_balancers.iter().cloned().map(Entity::LoadBalancer);
+    let entities = networks.chain(namespaces).chain(endpoints).chain(balancers);
     entities.flat_map(|entity| objects_of(registry, &entity)).collect()
 }
 
@@ -33,11 +35,7 @@ pub fn all(registry: &Registry) -> State {
 pub(crate) fn touched(registry: &Registry, change: &Change) -> State {
     let mut state = State::new();
     for key in change.keys() {
-        let entity = match key.kind {
-            Kind::Network => registry.networks.get(key.id).cloned().map(Entity::Network),
-            Kind::Endpoint => registry.endpoints.get(key.id).cloned().map(Entity::Endpoint),
-            Kind::Namespace => registry.namespaces.get(key.id).cloned().map(Entity::Namespace),
-        };
+        let entity = registry.get(key);
         for object in entity.iter().flat_map(|entity| objects_of(registry, entity)) {
             state.insert(object);
         }

@@ -1,29 +1,41 @@
-//! The kernel objects of a NAT network: a bridge with the gateways' addresses, forwarding and source translation.
+//! The kernel objects of a network: a bridge with the host's addresses; what lets its packets out, or keeps them in.
 
-use hcn_dataplane::{Address, Bridge, Family, Forwarding, Home, LinkId, Masquerade, Object};
+use hcn_dataplane::{Address, Barrier, Bridge, Family, Forwarding, Home, LinkId, Masquerade, Object};
 use hcn_schema::call::Kind;
+use hcn_schema::enums::NetworkMode;
 use ipnet::IpNet;
 
 use crate::entity::Network;
 use crate::names;
 
 pub(super) fn objects(network: &Network) -> Vec<Object> {
+    let name = || network.bridge.clone();
+    let host = network.has_host();
     let mut objects = vec![Object::Bridge(Bridge {
-        name: network.bridge.clone(),
+        name: name(),
         alias: names::alias(Kind::Network, network.meta.id, network.name()),
         mac: network.bridge_mac,
         mtu: network.mtu,
-        ipv6: network.has_ipv6(),
-        arp: true,
+        ipv6: host && network.has_ipv6(),
+        arp: host,
     })];
+    if network.mode != NetworkMode::Nat {
+        objects.push(Object::Barrier(Barrier { bridge: name(), host: !host }));
+    }
+    if !host {
+        return objects;
+    }
+    // On an Internal network, too: what a load balancer sends back onto the bridge is forwarded.
     for family in [Family::V4, Family::V6] {
         if network.subnets.iter().any(|subnet| Family::of(subnet.prefix.addr()) == family) {
-            objects.push(Object::Forwarding(Forwarding { family, bridge: network.bridge.clone() }));
+            objects.push(Object::Forwarding(Forwarding { family, bridge: name() }));
         }
     }
     for subnet in &network.subnets {
-        objects.push(Object::Home(Home { prefix: subnet.prefix, bridge: network.bridge.clone() }));
-        objects.push(Object::Masquerade(Masquerade { prefix: subnet.prefix }));
+        objects.push(Object::Home(Home { prefix: subnet.prefix, bridge: name() }));
+        if network.mode == NetworkMode::Nat {
+            objects.push(Object::Masquerade(Masquerade { prefix: subnet.prefix }));
+        }
         // The gateway is inside the prefix, so its prefix length is valid.
         if let Some(Ok(address)) =
             subnet.gateway.map(|gateway| IpNet::new(gateway, subnet.prefix.prefix_len()))

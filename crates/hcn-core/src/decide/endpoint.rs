@@ -12,8 +12,12 @@ use hcn_schema::route::Route as RouteDocument;
 use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
-use super::{Cursors, Decision, Outcome, Refusal, View, document, event, missing, policies, request};
-use crate::entity::{Change, Endpoint, Entity, Meta, Namespace, Network, Resource, Route, Subnet};
+use super::{
+    Cursors, Decision, Outcome, Refusal, View, document, event, load_balancer, missing, policies, ports,
+    request,
+};
+use crate::entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Resource, Route, Subnet};
+use crate::registry::Uses;
 use crate::{names, pools, text};
 
 pub(super) fn create(
@@ -42,6 +46,9 @@ pub(super) fn create(
     } else {
         local_addresses(view, network, &mut document, &mut cursors)?
     };
+    let key = EntityKey { kind: Kind::Endpoint, id };
+    let owner = ports::Owner { key, network, addresses: &addresses, remote };
+    let ports = ports::mappings(view, &owner, &mut document.policies, "Policies", &mut cursors)?;
     let mac = match &document.mac_address {
         // Not checked for uniqueness: kube-proxy gives the host's address to several endpoints (B16).
         Some(given) => text::mac(given, HResult::INVALID_ENDPOINT, "MacAddress")?,
@@ -75,6 +82,7 @@ pub(super) fn create(
         remote,
         addresses,
         mac,
+        ports,
         routes,
         veth: names::link(view.registry, "hve", id),
         interface: None,
@@ -263,15 +271,14 @@ fn allocate(
         .at("IpAddress"));
     };
     // Every endpoint of the network may hold addresses of each family; the gateway is one more.
-    let in_use = 2 * view.registry.endpoint_count(network.meta.id) + taken.len() + 1;
+    let in_use = view.registry.addresses_in(network.meta.id) + taken.len() + 1;
     for subnet in subnets {
         let after =
             cursors.addresses.get(&subnet.id).or_else(|| view.cursors.addresses.get(&subnet.id)).copied();
         let after = after.filter(|address| subnet.prefix.contains(address));
         let is_free = |address: IpAddr| {
             let uses = view.registry.uses_of(network.meta.id, address);
-            uses.local == 0
-                && uses.remote == 0
+            uses == Uses::default()
                 && !(subnet.reserve_gateway && subnet.gateway == Some(address))
                 && !taken.iter().any(|other| other.addr() == address)
         };
@@ -289,7 +296,8 @@ fn allocate(
 fn default_routes(network: &Network, addresses: &[IpNet]) -> Vec<RouteDocument> {
     let mut routes: Vec<RouteDocument> = Vec::new();
     for address in addresses {
-        let Some(gateway) = network.subnet_of(address.addr()).and_then(|subnet| subnet.gateway) else {
+        let subnet = network.subnet_of(address.addr()).filter(|subnet| subnet.default_route);
+        let Some(gateway) = subnet.and_then(|subnet| subnet.gateway) else {
             continue;
         };
         let destination = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
@@ -339,7 +347,7 @@ fn routes(documents: &[RouteDocument]) -> Result<Vec<Route>> {
 }
 
 pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) -> Outcome<Decision> {
-    let endpoint = view.endpoint(target)?;
+    let endpoint = Arc::clone(view.endpoint(target)?);
     let request: ModifyRequest<EndpointResourceType> = hcn_schema::parse(request(given)?)?;
     let (resource, kind) = request.target()?;
     if resource == EndpointResourceType::Port {
@@ -347,13 +355,19 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("ResourceType")));
     }
     let settings: PolicyRequest<EndpointPolicyType> = request.settings()?;
-    let mut new = Endpoint::clone(endpoint);
+    let mut new = Endpoint::clone(&endpoint);
     new.document.policies = policies::modify_endpoint(&endpoint.document.policies, kind, &settings.policies)?;
+    let key = EntityKey { kind: Kind::Endpoint, id: endpoint.meta.id };
+    let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
+    let owner = ports::Owner { key, network, addresses: &endpoint.addresses, remote: endpoint.remote };
+    let mut cursors = Cursors::default();
+    new.ports = ports::mappings(view, &owner, &mut new.document.policies, "Settings.Policies", &mut cursors)?;
     new.meta = Meta::next(&endpoint.meta, view.context.filetime);
     let after = Entity::Endpoint(Arc::new(new));
     let mut change = Change::default();
-    change.replace(Entity::Endpoint(Arc::clone(endpoint)), after.clone());
+    change.replace(Entity::Endpoint(endpoint), after.clone());
     let mut decision = Decision::new(change, Answer::Done);
+    decision.cursors = cursors;
     decision.after.push(event("modify", None, &after));
     Ok(decision)
 }
@@ -384,6 +398,7 @@ pub(super) fn remove_all(
             left[index].1.resources.retain(|resource| *resource != Resource::Endpoint(endpoint.meta.id));
         }
     }
+    load_balancer::forget(view, endpoints, decision)?;
     for endpoint in endpoints {
         let before = Entity::Endpoint(Arc::clone(endpoint));
         if endpoint.namespace.is_some() {

@@ -2,9 +2,11 @@
 //! before anything is touched.
 
 mod endpoint;
+mod load_balancer;
 mod namespace;
 mod network;
 mod policies;
+mod ports;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +19,7 @@ use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::notification::{Event, NotificationType};
 use hcn_schema::{Error, Guid, HResult, Raw};
 
-use crate::entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network};
+use crate::entity::{Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Namespace, Network};
 use crate::registry::Registry;
 use crate::turns::{CallId, Turns};
 
@@ -98,6 +100,17 @@ pub(crate) struct Cursors {
     pub addresses: HashMap<Guid, IpAddr>,
     /// By network.
     pub macs: HashMap<Guid, Mac>,
+    /// The port that was chosen last.
+    pub port: Option<u16>,
+}
+
+impl Cursors {
+    /// Goes on where these searches ended.
+    pub(crate) fn advance(&mut self, by: Self) {
+        self.addresses.extend(by.addresses);
+        self.macs.extend(by.macs);
+        self.port = by.port.or(self.port);
+    }
 }
 
 /// What a decision looks at.
@@ -127,6 +140,7 @@ pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
                 Kind::Network => network::create(view, *id, document),
                 Kind::Endpoint => endpoint::create(view, *id, *parent, document),
                 Kind::Namespace => namespace::create(view, *id, document),
+                Kind::LoadBalancer => load_balancer::create(view, *id, document),
             }
         }
         (kind, Verb::Modify { target, document }) => {
@@ -135,12 +149,14 @@ pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
                 Kind::Network => network::modify(view, *target, document),
                 Kind::Endpoint => endpoint::modify(view, *target, document),
                 Kind::Namespace => namespace::modify(view, *target, document),
+                Kind::LoadBalancer => load_balancer::modify(view, *target, document),
             }
         }
         (kind, Verb::Delete { id }) => match kind {
             Kind::Network => network::delete(view, *id),
             Kind::Endpoint => endpoint::delete(view, *id),
             Kind::Namespace => namespace::delete(view, *id),
+            Kind::LoadBalancer => load_balancer::delete(view, *id),
         },
         (_, Verb::Enumerate { .. } | Verb::Open { .. } | Verb::Query { .. }) => Err(Refusal::Error(
             Error::new(HResult::INVALID_ARGUMENT, "reading calls are answered from the published records"),
@@ -186,6 +202,14 @@ impl View<'_> {
         let namespace = namespace.ok_or_else(|| missing(Kind::Namespace, target))?;
         check_target(Kind::Namespace, target, &namespace.meta)?;
         Ok(namespace)
+    }
+
+    fn load_balancer(&self, target: Reference) -> Outcome<&Arc<LoadBalancer>> {
+        self.settled(Kind::LoadBalancer, target.id)?;
+        let balancer = self.registry.load_balancers.get(target.id);
+        let balancer = balancer.ok_or_else(|| missing(Kind::LoadBalancer, target))?;
+        check_target(Kind::LoadBalancer, target, &balancer.meta)?;
+        Ok(balancer)
     }
 
     /// The ID of a new entity: the call's wins over the document's (B3), else a fresh one.
@@ -245,14 +269,14 @@ pub(crate) fn missing(kind: Kind, target: Reference) -> Error {
         // A client that modifies an endpoint whose network was deleted expects to hear of the endpoint.
         let code = match kind {
             Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
-            Kind::Network | Kind::Namespace => HResult::OBJECT_USED_AFTER_UNLOAD,
+            Kind::Network | Kind::Namespace | Kind::LoadBalancer => HResult::OBJECT_USED_AFTER_UNLOAD,
         };
         return Error::new(code, format!("the {kind} {} of this handle was deleted", target.id));
     }
     let code = match kind {
         Kind::Network => HResult::NETWORK_NOT_FOUND,
         Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
-        Kind::Namespace => HResult::NOT_FOUND,
+        Kind::Namespace | Kind::LoadBalancer => HResult::NOT_FOUND,
     };
     Error::new(code, format!("there is no {kind} {}", target.id))
 }
@@ -285,7 +309,7 @@ fn event(action: &'static str, notification: Option<NotificationType>, entity: &
     let meta = entity.meta();
     let flags = match entity {
         Entity::Network(network) => network.document.flags.0,
-        Entity::Endpoint(_) | Entity::Namespace(_) => 0,
+        Entity::Endpoint(_) | Entity::Namespace(_) | Entity::LoadBalancer(_) => 0,
     };
     let data = match (notification, entity) {
         (

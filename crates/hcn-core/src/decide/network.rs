@@ -48,7 +48,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     }
     policies::check(&document.policies, "Policies")?;
     let mac_ranges = mac_ranges(view, &mut document, id)?;
-    let subnets = subnets(view, &mut document.ipams, id, &[])?;
+    let subnets = subnets(view, &mut document.ipams, mode, id, &[])?;
     document.kind = Some(OneOf::Known(mode));
     clear_generated(&mut document);
     let network = Network {
@@ -93,13 +93,13 @@ fn mode(document: &HostComputeNetwork) -> Result<NetworkMode> {
         }
     };
     let code = match mode {
-        NetworkMode::Nat => return Ok(mode),
+        NetworkMode::Nat | NetworkMode::Internal | NetworkMode::Private => return Ok(mode),
         NetworkMode::Mirrored | NetworkMode::Infiniband => HResult::INVALID_NETWORK_TYPE,
         _ => HResult::REQUEST_UNSUPPORTED,
     };
     Err(Error::new(code, format!("networks of type {} are not offered", mode.name()))
         .at("Type")
-        .expected("NAT"))
+        .expected("NAT, Internal or Private"))
 }
 
 /// The MAC pool: the given one, or a default range that no other network has.
@@ -141,20 +141,29 @@ fn mac_range(range: &MacRange, index: usize) -> Result<(Mac, Mac)> {
 
 /// Parses the subnets, fills their generated fields, and checks them against each other, the other networks
 /// and the host. `present` are the subnets that the network has already.
-fn subnets(view: &View<'_>, ipams: &mut [Ipam], network: Guid, present: &[Subnet]) -> Outcome<Vec<Subnet>> {
+fn subnets(
+    view: &View<'_>,
+    ipams: &mut [Ipam],
+    mode: NetworkMode,
+    network: Guid,
+    present: &[Subnet],
+) -> Outcome<Vec<Subnet>> {
     let mut parsed: Vec<Subnet> = Vec::new();
     for (i, ipam) in ipams.iter_mut().enumerate() {
         if ipam.kind == Some(IpamType::Dhcp) {
             return Err(Refusal::Error(
-                Error::new(HResult::REQUEST_UNSUPPORTED, "a NAT network manages its addresses itself")
-                    .at(format!("Ipams[{i}].Type"))
-                    .expected("Static"),
+                Error::new(
+                    HResult::REQUEST_UNSUPPORTED,
+                    format!("a network of type {} manages its addresses itself", mode.name()),
+                )
+                .at(format!("Ipams[{i}].Type"))
+                .expected("Static"),
             ));
         }
         for (s, subnet) in ipam.subnets.iter_mut().enumerate() {
             let path = format!("Ipams[{i}].Subnets[{s}]");
             let seed = u64::try_from(present.len() + parsed.len()).unwrap_or_default();
-            let new = subnet_of(view, subnet, seed).map_err(|error| error.within(&path))?;
+            let new = subnet_of(view, subnet, mode, seed).map_err(|error| error.within(&path))?;
             check_overlap(view, &new, network, present.iter().chain(&parsed))
                 .map_err(|refusal| refusal.map(|error| error.within(&path)))?;
             parsed.push(new);
@@ -170,26 +179,33 @@ fn part_id(view: &View<'_>, salt: u64) -> Guid {
     Guid::random_from(high, low)
 }
 
-fn subnet_of(view: &View<'_>, subnet: &mut SubnetDocument, seed: u64) -> Result<Subnet> {
+fn subnet_of(view: &View<'_>, subnet: &mut SubnetDocument, mode: NetworkMode, seed: u64) -> Result<Subnet> {
     let prefix = unicast_prefix(subnet.ip_address_prefix.as_deref())?;
     let id = match &subnet.id {
         Some(id) => text::guid(id, "ID")?,
         None => part_id(view, seed << 16),
     };
     subnet.id = Some(id.to_string());
-    let gateway = match default_gateway(subnet, prefix)? {
-        Some(gateway) => gateway,
-        None => {
-            let first = pools::next_address(&prefix, None, 0, |_| true).ok_or_else(too_small)?;
+    let given = default_gateway(subnet, prefix)?;
+    let first = || pools::next_address(&prefix, None, 0, |_| true).ok_or_else(too_small);
+    let gateway = match (given, mode) {
+        (Some(_), _) => given,
+        // Nobody there forwards.
+        (None, NetworkMode::Private) => None,
+        // The host is there, but leads nowhere.
+        (None, NetworkMode::Internal) => Some(first()?),
+        (None, _) => {
+            let first = first()?;
             let destination = if first.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             subnet.routes.push(Route {
                 next_hop: Some(first.to_string()),
                 destination_prefix: Some(destination.to_owned()),
                 metric: None,
             });
-            first
+            Some(first)
         }
     };
+    let default_route = given.is_some() || mode == NetworkMode::Nat;
     let mut parts = Vec::new();
     for (index, part) in subnet.ip_subnets.iter_mut().enumerate() {
         let path = format!("IpSubnets[{index}]");
@@ -204,7 +220,7 @@ fn subnet_of(view: &View<'_>, subnet: &mut SubnetDocument, seed: u64) -> Result<
         parts.push((id, inner));
     }
     let reserve_gateway = !subnet.flags.has(SubnetFlags::DO_NOT_RESERVE_GATEWAY_ADDRESS);
-    Ok(Subnet { id, prefix, gateway: Some(gateway), reserve_gateway, parts })
+    Ok(Subnet { id, prefix, gateway, default_route, reserve_gateway, parts })
 }
 
 fn too_small() -> Error {
@@ -351,12 +367,13 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
 
 fn add_subnets(view: &View<'_>, network: &mut Network, settings: SubnetRequest) -> Outcome<()> {
     let mut ipams = [Ipam { kind: None, subnets: settings.subnets }];
-    let parsed = subnets(view, &mut ipams, network.meta.id, &network.subnets).map_err(|refusal| {
-        refusal.map(|mut error| {
-            error.path = error.path.map(|path| path.replacen("Ipams[0]", "Settings", 1));
-            error
-        })
-    })?;
+    let parsed =
+        subnets(view, &mut ipams, network.mode, network.meta.id, &network.subnets).map_err(|refusal| {
+            refusal.map(|mut error| {
+                error.path = error.path.map(|path| path.replacen("Ipams[0]", "Settings", 1));
+                error
+            })
+        })?;
     network.subnets.extend(parsed);
     let [ipam] = ipams;
     match network.document.ipams.first_mut() {

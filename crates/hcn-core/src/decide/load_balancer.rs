@@ -1,0 +1,301 @@
+//! Decisions on load balancers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hcn_schema::call::{Answer, Kind, Reference};
+use hcn_schema::enums::{DistributionType, LoadBalancerFlags, ModifyRequestType, OneOf, PortMappingFlags};
+use hcn_schema::load_balancer::{HostComputeLoadBalancer, LoadBalancerPortMapping};
+use hcn_schema::modify::NamespaceEndpointRequest as EndpointRequest;
+use hcn_schema::{Error, Guid, HResult, Raw, Result};
+use serde::Deserialize;
+
+use super::{Decision, Outcome, Refusal, View, document, event, policies, ports, request};
+use crate::entity::{BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta};
+use crate::text;
+
+/// As many as the data plane can choose from.
+const MOST_ENDPOINTS: usize = hcn_dataplane::Service::MOST_BACKENDS;
+
+pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
+    let document = document(given, |document: &HostComputeLoadBalancer| document.schema_version)?;
+    let id = view.new_id(id, document.id.as_deref())?;
+    let balancer = parse(view, document, view.new_meta(id))?;
+    if view.registry.load_balancers.get(id).is_some() {
+        let error =
+            Error::new(HResult::OBJECT_ALREADY_EXISTS, format!("there is a load balancer with the ID {id}"));
+        return Err(Refusal::Error(error.at("ID")));
+    }
+    let answer = Answer::Entity { id, incarnation: balancer.meta.incarnation };
+    let entity = Entity::LoadBalancer(Arc::new(balancer));
+    let mut change = Change::default();
+    change.create(entity.clone());
+    let mut decision = Decision::new(change, answer);
+    decision.after.push(event("create", None, &entity));
+    Ok(decision)
+}
+
+/// What tells a modify request from a whole document.
+#[derive(Deserialize)]
+struct Probe {
+    #[serde(rename = "RequestType")]
+    request: Option<Raw>,
+}
+
+pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) -> Outcome<Decision> {
+    let given = request(given)?;
+    let before = Arc::clone(view.load_balancer(target)?);
+    let probe: Probe = hcn_schema::parse(given)?;
+    let new = if probe.request.is_some() {
+        modified_members(&before, given)?
+    } else {
+        whole_document(&before, given)?
+    };
+    let balancer = parse(view, new, Meta::next(&before.meta, view.context.filetime))?;
+    let after = Entity::LoadBalancer(Arc::new(balancer));
+    let mut decision = Decision::new(Change::default(), Answer::Done);
+    decision.after.push(event("modify", None, &after));
+    decision.change.replace(Entity::LoadBalancer(before), after);
+    Ok(decision)
+}
+
+/// A whole document takes the place of the one from before; what clients leave out that cannot change stays (B91, B92).
+fn whole_document(before: &LoadBalancer, given: &str) -> Result<HostComputeLoadBalancer> {
+    let mut document: HostComputeLoadBalancer = hcn_schema::parse(given)?;
+    let id = document.id.as_deref().map(|id| text::guid(id, "ID")).transpose()?;
+    if let Some(id) = id.filter(|id| !id.is_zero() && *id != before.meta.id) {
+        let message = format!("the document is about {id}, the call about {}", before.meta.id);
+        return Err(Error::new(HResult::INVALID_ARGUMENT, message).at("ID"));
+    }
+    if document.owner.is_none() {
+        document.owner.clone_from(&before.document.owner);
+    }
+    if document.name.is_none() {
+        document.name.clone_from(&before.document.name);
+    }
+    Ok(document)
+}
+
+/// The form of an old sample: adds or removes one endpoint (contract 2.12).
+fn modified_members(before: &LoadBalancer, given: &str) -> Result<HostComputeLoadBalancer> {
+    #[derive(Deserialize)]
+    struct Request {
+        #[serde(rename = "RequestType")]
+        kind: OneOf<ModifyRequestType>,
+        #[serde(rename = "Settings")]
+        settings: EndpointRequest,
+    }
+    let request: Request = hcn_schema::parse(given)?;
+    let path = "Settings.EndpointId";
+    let id = request.settings.endpoint_id.as_deref().ok_or_else(|| {
+        Error::new(HResult::INVALID_ARGUMENT, "the request names no endpoint").at(path).expected("a GUID")
+    })?;
+    let id = text::guid(id, path)?.to_string();
+    let mut document = before.document.clone();
+    let present = document.host_compute_endpoints.contains(&id);
+    match request.kind {
+        OneOf::Known(ModifyRequestType::Add) if present => {}
+        OneOf::Known(ModifyRequestType::Add) => document.host_compute_endpoints.push(id),
+        OneOf::Known(ModifyRequestType::Remove) if present => {
+            document.host_compute_endpoints.retain(|other| *other != id);
+        }
+        OneOf::Known(ModifyRequestType::Remove) => {
+            let message = format!("the endpoint {id} is no back end of the load balancer");
+            return Err(Error::new(HResult::NOT_FOUND, message).at(path));
+        }
+        OneOf::Known(other) => return Err(policies::unsupported("Endpoint", other)),
+        OneOf::Unknown(text) => {
+            let message = format!("there is no RequestType {}", text::shown(&text));
+            return Err(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("RequestType"));
+        }
+    }
+    Ok(document)
+}
+
+/// Checks a document and gives the record that it means.
+fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> Outcome<LoadBalancer> {
+    text::check_free(document.name.as_deref(), "Name")?;
+    text::check_free(document.owner.as_deref(), "Owner")?;
+    let ids = endpoint_ids(&document)?;
+    let own = EntityKey { kind: Kind::LoadBalancer, id: meta.id };
+    let mut needed = vec![(Kind::LoadBalancer, meta.id)];
+    needed.extend(ids.iter().map(|id| (Kind::Endpoint, *id)));
+    view.all_settled(&needed)?;
+    let endpoints = endpoints(view, &ids)?;
+    let network = network(view, &document, &endpoints)?;
+    document.host_compute_endpoints = ids.iter().map(Guid::to_string).collect();
+    let mut addresses = Vec::new();
+    for (index, vip) in document.frontend_vips.iter().enumerate() {
+        let path = format!("FrontendVIPs[{index}]");
+        let address = text::address(vip, &path)?;
+        if address.is_multicast() || address.is_loopback() {
+            let message = format!("{address} cannot be a virtual address");
+            return Err(Refusal::Error(Error::new(HResult::INVALID_IP, message).at(path)));
+        }
+        if !address.is_unspecified() && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let source = document.source_vip.as_deref().map(|vip| text::address(vip, "SourceVIP")).transpose()?;
+    let balanced = balanced_ports(&document, addresses.is_empty())?;
+    let balancer = LoadBalancer {
+        meta,
+        network,
+        endpoints: ids,
+        addresses,
+        ipv6: document.flags.has(LoadBalancerFlags::IPV6),
+        source: source.filter(|source: &IpAddr| !source.is_unspecified()),
+        ports: balanced,
+        document: cleared(document),
+    };
+    let mut seen = Vec::new();
+    for (frontend, _) in balancer.frontends() {
+        if seen.contains(&frontend) {
+            return Err(Refusal::Error(
+                ports::repeated(frontend, "the same load balancer").within("PortMappings"),
+            ));
+        }
+        seen.push(frontend);
+        ports::check_free(view, frontend, own)
+            .map_err(|refusal| refusal.map(|error| error.within("PortMappings[0]")))?;
+    }
+    Ok(balancer)
+}
+
+/// Without the fields that the service fills on query.
+fn cleared(mut document: HostComputeLoadBalancer) -> HostComputeLoadBalancer {
+    document.id = None;
+    document.version = None;
+    document.health = None;
+    document.schema_version = None;
+    document
+}
+
+fn endpoint_ids(document: &HostComputeLoadBalancer) -> Result<Vec<Guid>> {
+    let mut ids = Vec::new();
+    for (index, id) in document.host_compute_endpoints.iter().enumerate() {
+        let id = text::guid(id, &format!("HostComputeEndpoints[{index}]"))?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if ids.len() > MOST_ENDPOINTS {
+        let message = format!("{} back ends are too many", ids.len());
+        return Err(Error::new(HResult::REQUEST_UNSUPPORTED, message)
+            .at("HostComputeEndpoints")
+            .expected(format!("at most {MOST_ENDPOINTS}")));
+    }
+    Ok(ids)
+}
+
+fn endpoints<'a>(view: &'a View<'_>, ids: &[Guid]) -> Outcome<Vec<&'a Arc<Endpoint>>> {
+    let find = |(index, id): (usize, &Guid)| {
+        let target = Reference { id: *id, incarnation: None };
+        let path = format!("HostComputeEndpoints[{index}]");
+        view.endpoint(target).map_err(|refusal| refusal.map(|error| error.at(path)))
+    };
+    ids.iter().enumerate().map(find).collect()
+}
+
+/// The network of all endpoints, with which the document must agree.
+fn network(
+    view: &View<'_>,
+    document: &HostComputeLoadBalancer,
+    endpoints: &[&Arc<Endpoint>],
+) -> Outcome<Option<Guid>> {
+    let path = "HostComputeNetwork";
+    let given = document.host_compute_network.as_deref().map(|id| text::guid(id, path)).transpose()?;
+    let network = given.filter(|id| !id.is_zero()).or(endpoints.first().map(|endpoint| endpoint.network));
+    let Some(id) = network else { return Ok(None) };
+    let target = Reference { id, incarnation: None };
+    let network = view.network(target).map_err(|refusal| refusal.map(|error| error.at(path)))?;
+    if let Some(index) = endpoints.iter().position(|endpoint| endpoint.network != id) {
+        let message = format!("the endpoint {} is on another network than {id}", endpoints[index].meta.id);
+        let error = Error::new(HResult::INVALID_ARGUMENT, message);
+        return Err(Refusal::Error(error.at(format!("HostComputeEndpoints[{index}]"))));
+    }
+    if !network.has_host() {
+        let message =
+            format!("a network of type {} cannot be reached by load balancers", network.mode.name());
+        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message).at(path)));
+    }
+    Ok(Some(id))
+}
+
+fn balanced_ports(document: &HostComputeLoadBalancer, everywhere: bool) -> Result<Vec<BalancedPort>> {
+    if document.port_mappings.is_empty() {
+        let error = Error::new(HResult::INVALID_ARGUMENT, "a load balancer needs a port mapping");
+        return Err(error.at("PortMappings").expected("one or more"));
+    }
+    let parsed = document.port_mappings.iter().enumerate().map(|(index, mapping)| {
+        balanced_port(mapping, everywhere).map_err(|error| error.within(&format!("PortMappings[{index}]")))
+    });
+    parsed.collect()
+}
+
+fn balanced_port(mapping: &LoadBalancerPortMapping, everywhere: bool) -> Result<BalancedPort> {
+    let protocol = ports::protocol(mapping.protocol.as_ref(), None, HResult::INVALID_ARGUMENT)?;
+    let internal = ports::internal_port(mapping.internal_port)?;
+    let external = mapping.external_port.filter(|port| *port != 0).ok_or_else(|| {
+        Error::new(HResult::INVALID_ARGUMENT, "the external port is missing or zero")
+            .at("ExternalPort")
+            .expected("1 to 65535")
+    })?;
+    let only_inside = mapping.flags.has(PortMappingFlags::ENABLE_INTERNAL_LOAD_BALANCER);
+    if only_inside && everywhere {
+        let message = "an internal load balancer needs a virtual address";
+        return Err(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("Flags").expected("FrontendVIPs"));
+    }
+    let affinity = match &mapping.distribution_type {
+        None | Some(OneOf::Known(DistributionType::None)) => false,
+        // One mapping has one protocol, so both mean the same.
+        Some(OneOf::Known(DistributionType::SourceIp | DistributionType::SourceIpProtocol)) => true,
+        Some(OneOf::Unknown(text)) => {
+            let message = format!("there is no distribution type {}", text::shown(text));
+            return Err(Error::new(HResult::INVALID_ARGUMENT, message)
+                .at("DistributionType")
+                .expected("0, 1 or 2"));
+        }
+    };
+    Ok(BalancedPort {
+        protocol,
+        external,
+        internal,
+        affinity,
+        only_inside,
+        from_host: mapping.flags.has(PortMappingFlags::LOCAL_ROUTED_VIP),
+    })
+}
+
+pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
+    let balancer = view.load_balancer(Reference { id, incarnation: None })?;
+    let before = Entity::LoadBalancer(Arc::clone(balancer));
+    let mut decision = Decision::new(Change::default(), Answer::Done);
+    decision.after.push(event("delete", None, &before));
+    decision.change.delete(before);
+    Ok(decision)
+}
+
+/// Takes endpoints that go out of the load balancers that they are back ends of (B31).
+pub(super) fn forget(view: &View<'_>, endpoints: &[Arc<Endpoint>], decision: &mut Decision) -> Outcome<()> {
+    let gone: Vec<Guid> = endpoints.iter().map(|endpoint| endpoint.meta.id).collect();
+    let mut balancers: Vec<Arc<LoadBalancer>> = Vec::new();
+    for id in &gone {
+        for balancer in view.registry.balancers_of(*id) {
+            if balancers.iter().all(|other| other.meta.id != balancer.meta.id) {
+                balancers.push(Arc::clone(balancer));
+            }
+        }
+    }
+    for before in balancers {
+        view.load_balancer(Reference { id: before.meta.id, incarnation: None })?;
+        let mut after = LoadBalancer::clone(&before);
+        after.meta = Meta::next(&before.meta, view.context.filetime);
+        after.endpoints.retain(|id| !gone.contains(id));
+        after.document.host_compute_endpoints = after.endpoints.iter().map(Guid::to_string).collect();
+        let after = Entity::LoadBalancer(Arc::new(after));
+        decision.after.push(event("modify", None, &after));
+        decision.change.replace(Entity::LoadBalancer(before), after);
+    }
+    Ok(())
+}
