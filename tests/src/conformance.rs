@@ -203,7 +203,7 @@ fn holds(value: &Value, wanted: &Value, path: &str) -> Result<(), String> {
 #[must_use]
 pub fn snapshot(wire: &mut Wire) -> BTreeMap<String, Value> {
     let mut documents = BTreeMap::new();
-    for kind in ["Network", "Endpoint", "Namespace"] {
+    for kind in ["Network", "Endpoint", "Namespace", "LoadBalancer"] {
         for id in ids(wire, kind) {
             let query = json!({"id": id, "query": {"SchemaVersion": {"Major": 2, "Minor": 0}}});
             let reply = wire.call(&format!("io.hcn.{kind}.Query"), &query).unwrap();
@@ -223,7 +223,7 @@ pub fn ids(wire: &mut Wire, kind: &str) -> Vec<String> {
 
 /// Deletes everything; a case that fails to clean up says so here.
 pub fn delete_everything(wire: &mut Wire) {
-    for kind in ["Network", "Namespace"] {
+    for kind in ["LoadBalancer", "Network", "Namespace"] {
         for id in ids(wire, kind) {
             if kind == "Namespace" {
                 let reply = wire.call(
