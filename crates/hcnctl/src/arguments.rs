@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{call, endpoint, events, namespace, network};
+use crate::{call, endpoint, events, load_balancer, namespace, network};
 
 /// Manage container networks of hcnd, the Host Compute Network service.
 #[derive(Debug, Parser)]
@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Namespaces: what containers see of the network.
     #[command(subcommand, visible_alias = "ns")]
     Namespace(namespace::Command),
+    /// Load balancers: addresses and ports shared by endpoints.
+    #[command(subcommand, name = "loadbalancer", visible_alias = "lb")]
+    LoadBalancer(load_balancer::Command),
     /// Print what happens, one line per event, until interrupted.
     Events(events::Events),
     /// Call a method of the service as it is.

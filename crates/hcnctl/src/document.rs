@@ -8,7 +8,8 @@ use hcn_client::Guid;
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, Result};
-use crate::{endpoint, namespace, network};
+use crate::publish::Port;
+use crate::{endpoint, load_balancer, namespace, network};
 
 /// The document of a network.
 pub(crate) fn network(flags: &network::Flags) -> Result<String> {
@@ -21,7 +22,9 @@ pub(crate) fn network(flags: &network::Flags) -> Result<String> {
             gateways.iter().position(|gateway| prefix.is_some_and(|prefix| prefix.contains(*gateway)));
         let gateway = match given {
             Some(place) => Some(gateways.remove(place)),
-            None => prefix.and_then(Prefix::first_address),
+            // On networks that lead nowhere the host's address, if any, is the service's choice.
+            None if flags.kind.eq_ignore_ascii_case("NAT") => prefix.and_then(Prefix::first_address),
+            None => None,
         };
         if let Some(gateway) = gateway {
             let everywhere = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
@@ -71,6 +74,10 @@ pub(crate) fn endpoint(flags: &endpoint::Flags, network: Option<Guid>) -> Result
     if !flags.dns.is_empty() {
         document.insert("Dns".to_owned(), json!({ "ServerList": flags.dns }));
     }
+    if !flags.publish.is_empty() {
+        let policies: Vec<Value> = flags.publish.iter().map(Port::policy).collect();
+        document.insert("Policies".to_owned(), json!(policies));
+    }
     Ok(Value::Object(document).to_string())
 }
 
@@ -78,6 +85,33 @@ pub(crate) fn endpoint(flags: &endpoint::Flags, network: Option<Guid>) -> Result
 pub(crate) fn namespace(flags: &namespace::Flags) -> String {
     let mut document = document(flags.name.as_deref());
     document.insert("Type".to_owned(), json!(flags.kind));
+    Value::Object(document).to_string()
+}
+
+/// The document of a load balancer.
+pub(crate) fn load_balancer(flags: &load_balancer::Flags, endpoints: &[Guid]) -> String {
+    let mut document = document(flags.name.as_deref());
+    let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+    document.insert("HostComputeEndpoints".to_owned(), json!(endpoints));
+    if !flags.vip.is_empty() {
+        document.insert("FrontendVIPs".to_owned(), json!(flags.vip));
+    }
+    if let Some(source) = &flags.source_vip {
+        document.insert("SourceVIP".to_owned(), json!(source));
+    }
+    // EnableInternalLoadBalancer, LocalRoutedVip; DistributionType SourceIP.
+    let bits = u32::from(flags.internal) | u32::from(flags.from_host) << 1;
+    let mapping = |port: &Port| {
+        let mut mapping = json!({
+            "Protocol": port.protocol, "InternalPort": port.internal, "ExternalPort": port.external, "Flags": bits,
+        });
+        if flags.affinity {
+            mapping["DistributionType"] = json!(2);
+        }
+        mapping
+    };
+    let mappings: Vec<Value> = flags.port.iter().map(mapping).collect();
+    document.insert("PortMappings".to_owned(), json!(mappings));
     Value::Object(document).to_string()
 }
 
@@ -225,6 +259,7 @@ mod tests {
             ip: vec!["10.0.0.5".to_owned(), "fd00::5/64".to_owned()],
             mac: Some("00-15-5D-00-00-01".to_owned()),
             dns: vec!["10.0.0.1".to_owned()],
+            publish: vec!["0:53/udp".parse().unwrap()],
         };
         let network: Guid = "5F0B1190-63BE-4E0C-B974-BD0F55675A42".parse().unwrap();
         let expected = json!({
@@ -232,8 +267,29 @@ mod tests {
             "HostComputeNetwork": "5F0B1190-63BE-4E0C-B974-BD0F55675A42",
             "IpConfigurations": [{"IpAddress": "10.0.0.5"}, {"IpAddress": "fd00::5", "PrefixLength": 64}],
             "MacAddress": "00-15-5D-00-00-01", "Dns": {"ServerList": ["10.0.0.1"]},
+            "Policies": [{"Type": "PortMapping",
+                "Settings": {"Protocol": 17, "InternalPort": 53, "ExternalPort": 0}}],
         });
         assert_eq!(value(&endpoint(&flags, Some(network)).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_load_balancer_has_the_same_flags_on_every_port() {
+        let flags = load_balancer::Flags {
+            vip: vec!["10.1.0.1".to_owned()],
+            port: vec!["80:8080".parse().unwrap(), "53:53/udp".parse().unwrap()],
+            from_host: true,
+            affinity: true,
+            ..load_balancer::Flags::default()
+        };
+        let expected = json!({
+            "SchemaVersion": {"Major": 2, "Minor": 0}, "FrontendVIPs": ["10.1.0.1"],
+            "HostComputeEndpoints": ["00000000-0000-0000-0000-000000000000"],
+            "PortMappings": [
+                {"Protocol": 6, "InternalPort": 8080, "ExternalPort": 80, "Flags": 2, "DistributionType": 2},
+                {"Protocol": 17, "InternalPort": 53, "ExternalPort": 53, "Flags": 2, "DistributionType": 2}],
+        });
+        assert_eq!(value(&load_balancer(&flags, &[Guid::ZERO])), expected);
     }
 
     #[test]

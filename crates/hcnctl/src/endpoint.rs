@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::arguments::{Get, List, Modify, Remove};
 use crate::entity::{each, joined, parsed, text};
 use crate::failure::{Failure, Result};
+use crate::publish::{Port, protocol_name};
 use crate::{Context, document, entity, lookup};
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +42,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// The HCN document of the endpoint, passed on unchanged; - = standard input.
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "ip", "mac", "dns"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "ip", "mac", "dns", "publish"])]
     file: Option<PathBuf>,
 
     /// The network: name, ID, or unique start of an ID; with --file the document's HostComputeNetwork will do.
@@ -70,6 +71,10 @@ pub(crate) struct Flags {
     /// DNS server [default: the network's].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) dns: Vec<String>,
+
+    /// Publish a port of the host: [ADDRESS:]EXTERNAL:INTERNAL[/udp]; EXTERNAL 0 = any that is free.
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) publish: Vec<Port>,
 }
 
 const COLUMNS: [&str; 6] = ["NAME", "ID", "NETWORK", "ADDRESSES", "MAC", "NAMESPACE"];
@@ -163,6 +168,13 @@ fn details(endpoint: &Value, networks: &HashMap<String, String>) -> Vec<(&'stati
     for route in each(&endpoint["Routes"]) {
         let (to, via) = (text(&route["DestinationPrefix"]), text(&route["NextHop"]));
         details.push(("Route:", if via.is_empty() { to } else { format!("{to} via {via}") }));
+    }
+    for policy in each(&endpoint["Policies"]).filter(|policy| policy["Type"] == "PortMapping") {
+        let settings = &policy["Settings"];
+        let vip = settings["VIP"].as_str().map(|vip| format!("{vip}:")).unwrap_or_default();
+        let (external, internal) = (text(&settings["ExternalPort"]), text(&settings["InternalPort"]));
+        details
+            .push(("Port:", format!("{vip}{external}:{internal}/{}", protocol_name(&settings["Protocol"]))));
     }
     let servers: Vec<&str> = each(&endpoint["Dns"]["ServerList"]).filter_map(Value::as_str).collect();
     details.push(("DNS:", servers.join(", ")));

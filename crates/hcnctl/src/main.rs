@@ -8,10 +8,12 @@ mod entity;
 mod events;
 mod exec;
 mod failure;
+mod load_balancer;
 mod lookup;
 mod namespace;
 mod network;
 mod output;
+mod publish;
 
 use std::process::ExitCode;
 
@@ -54,6 +56,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Network(command) => network::run(&mut context, command),
         Command::Endpoint(command) => endpoint::run(&mut context, command),
         Command::Namespace(command) => namespace::run(&mut context, command),
+        Command::LoadBalancer(command) => load_balancer::run(&mut context, command),
         Command::Events(command) => events::run(&mut context, &command),
         Command::Call(command) => call::run(&mut context, &command),
     }
