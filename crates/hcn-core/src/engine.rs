@@ -9,14 +9,14 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use hcn_dataplane::{Plan, diff};
+use hcn_dataplane::{Plan, State, diff};
 use hcn_schema::call::{Answer, Call};
 use hcn_schema::notification::Event;
 use hcn_schema::{Error, HResult, Result};
 
 use crate::compile;
 use crate::decide::{Context, Cursors, Decision, Refusal, View, decide};
-use crate::entity::{Change, EntityKey, Step};
+use crate::entity::{Change, Entity, EntityKey, Step};
 use crate::registry::Registry;
 use crate::turns::{CallId, Turns};
 
@@ -120,6 +120,35 @@ impl Engine {
         Self::default()
     }
 
+    /// A service that goes on with these records.
+    pub fn restored(entities: &[Entity], last_incarnation: u64) -> Self {
+        let youngest = entities.iter().map(|entity| entity.meta().incarnation).max().unwrap_or_default();
+        Self {
+            working: Registry::of(entities),
+            last_incarnation: last_incarnation.max(youngest),
+            ..Self::default()
+        }
+    }
+
+    /// Starts making what the records mean and the kernel, where there is `found`, does not hold. Each entity is a job of
+    /// its own, so that one that fails is degraded and repaired without the others.
+    pub fn reconcile(&mut self, found: &State) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let entities: Vec<Entity> = self.working.entities().collect();
+        for entity in entities {
+            let wanted: State = compile::objects_of(&self.working, &entity).into_iter().collect();
+            let present = wanted.iter().filter_map(|(key, _)| found.get(key).cloned()).collect();
+            let plan = diff(&present, &wanted);
+            if plan.is_empty() {
+                continue;
+            }
+            let mut change = Change::default();
+            change.replace(entity.clone(), entity);
+            self.start_repair(plan, change, &mut actions);
+        }
+        actions
+    }
+
     /// The records, reservations included.
     pub fn working(&self) -> &Registry {
         &self.working
@@ -210,6 +239,19 @@ impl Engine {
         self.pending.insert(self.last_ticket, pending);
     }
 
+    fn start_repair(&mut self, plan: Plan, change: Change, actions: &mut Vec<Action>) {
+        let pending = Pending {
+            call: None,
+            failure_code: HResult::DEGRADED_OPERATION,
+            cursors: Cursors::default(),
+            change,
+            after: Vec::new(),
+            repair: Some(plan.clone()),
+            chooses: None,
+        };
+        self.start(plan, pending, actions);
+    }
+
     /// A job is done.
     pub fn finish(
         &mut self,
@@ -250,7 +292,11 @@ impl Engine {
             // A failed repair has undone itself; what it could not undo comes before the rest.
             let mut plan = failure.left.unwrap_or_default();
             plan.ops.extend(repair.ops);
-            self.repairs.push_back(Repair { plan, change: pending.change, due });
+            let code = failure.code.unwrap_or(pending.failure_code);
+            let (marked, change) = degrade(&pending.change, code, |step| step.after.clone());
+            self.working.apply(&marked);
+            actions.push(Action::Publish(marked));
+            self.repairs.push_back(Repair { plan, change, due });
             return;
         }
         let (made, _) = pending.change.split();
@@ -267,7 +313,8 @@ impl Engine {
         }
         let code = failure.code.unwrap_or(pending.failure_code);
         if let Some(plan) = failure.left {
-            let (marked, repaired) = degrade(&pending.change, pending.failure_code);
+            let (marked, repaired) =
+                degrade(&pending.change, pending.failure_code, |step| step.before.clone());
             self.working.apply(&marked);
             actions.push(Action::Publish(marked));
             self.repairs.push_back(Repair { plan, change: repaired, due });
@@ -297,16 +344,7 @@ impl Engine {
         for _ in 0..self.repairs.len() {
             let Some(repair) = self.repairs.pop_front() else { break };
             if repair.due <= now {
-                let pending = Pending {
-                    call: None,
-                    failure_code: HResult::DEGRADED_OPERATION,
-                    cursors: Cursors::default(),
-                    change: repair.change,
-                    after: Vec::new(),
-                    repair: Some(repair.plan.clone()),
-                    chooses: None,
-                };
-                self.start(repair.plan, pending, &mut actions);
+                self.start_repair(repair.plan, repair.change, &mut actions);
             } else {
                 self.repairs.push_back(repair);
             }
@@ -321,14 +359,16 @@ impl Engine {
     }
 }
 
-/// A change that failed and could not be taken back whole: the records that show it, and the records once the
-/// rest is repaired. An entity that was to be made stays visible until nothing of it is left.
-fn degrade(change: &Change, code: HResult) -> (Change, Change) {
+/// Work that failed and left something over: the change that shows it in the records, and the change once the rest is
+/// repaired, which leads to the `goal` of each step. An entity that was to be made stays visible until nothing of it is
+/// left.
+fn degrade(change: &Change, code: HResult, goal: impl Fn(&Step) -> Option<Entity>) -> (Change, Change) {
     let (mut marked, mut repaired) = (Change::default(), Change::default());
-    for Step { before, after } in &change.steps {
-        let shown = before.as_ref().or(after.as_ref()).map(|entity| entity.with_degraded(Some(code)));
-        marked.steps.push(Step { before: before.clone(), after: shown.clone() });
-        repaired.steps.push(Step { before: shown, after: before.clone() });
+    for step in &change.steps {
+        let shown = step.before.as_ref().or(step.after.as_ref());
+        let shown = shown.map(|entity| entity.with_degraded(Some(code)));
+        marked.steps.push(Step { before: step.before.clone(), after: shown.clone() });
+        repaired.steps.push(Step { before: shown, after: goal(step) });
     }
     (marked, repaired)
 }

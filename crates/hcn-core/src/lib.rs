@@ -19,6 +19,7 @@ mod names;
 pub mod pools;
 pub mod read;
 mod registry;
+pub mod restore;
 mod text;
 mod turns;
 

@@ -129,6 +129,22 @@ impl Registry {
         Self::default()
     }
 
+    /// These records.
+    pub fn of(entities: &[Entity]) -> Self {
+        let mut registry = Self::new();
+        entities.iter().for_each(|entity| registry.insert(entity));
+        registry
+    }
+
+    /// All records: what others stand on comes first; of one kind the oldest.
+    pub fn entities(&self) -> impl Iterator<Item = Entity> {
+        let networks = self.networks.iter().cloned().map(Entity::Network);
+        let namespaces = self.namespaces.iter().cloned().map(Entity::Namespace);
+        let endpoints = self.endpoints.iter().cloned().map(Entity::Endpoint);
+        let balancers = self.load_balancers.iter().cloned().map(Entity::LoadBalancer);
+        networks.chain(namespaces).chain(endpoints).chain(balancers)
+    }
+
     /// Takes a change over.
     pub fn apply(&mut self, change: &Change) {
         for step in &change.steps {

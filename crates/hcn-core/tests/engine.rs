@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hcn_core::{Action, Change, Context, Engine, Entity, Failure, Job, Registry, compile, read};
-use hcn_dataplane::{Dataplane, Fake, HostFacts, Plan};
+use hcn_core::{Action, Change, Context, Engine, Entity, Failure, Job, Registry, compile, read, restore};
+use hcn_dataplane::{Dataplane, Fake, HostFacts, Plan, State};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::{Error, Guid, HResult};
 use proptest::prelude::*;
@@ -272,11 +272,8 @@ fn a_chosen_port_that_a_program_has_is_passed_over() {
     world.create_endpoint(10, 1);
     world.finish_all();
     let call = world.publish(10, 0);
-    let refused = || Failure {
-        message: "in use".to_owned(),
-        left: None,
-        code: Some(HResult::PORT_ALREADY_EXISTS),
-    };
+    let refused =
+        || Failure { message: "in use".to_owned(), left: None, code: Some(HResult::PORT_ALREADY_EXISTS) };
     for _ in 0..2 {
         let job = world.jobs.remove(0);
         let actions = world.engine.finish(job.ticket, Err(refused()), world.now);
@@ -285,8 +282,12 @@ fn a_chosen_port_that_a_program_has_is_passed_over() {
     }
     world.finish_all();
     assert!(world.reply(call).unwrap().is_ok());
-    let ports: Vec<u16> =
-        world.published.endpoints.iter().flat_map(|e| e.ports.iter().map(|port| port.frontend.port)).collect();
+    let ports: Vec<u16> = world
+        .published
+        .endpoints
+        .iter()
+        .flat_map(|e| e.ports.iter().map(|port| port.frontend.port))
+        .collect();
     assert_eq!(ports, [49_154]);
 
     // A port that the client chose is not passed over.
@@ -314,6 +315,75 @@ fn of_two_that_want_a_port_one_gets_it_whatever_becomes_of_the_first() {
         assert_eq!(world.code(second), (!first_fails).then_some(HResult::PORT_ALREADY_EXISTS));
         assert_eq!(world.enumerate(Kind::LoadBalancer), 1);
     }
+}
+
+#[test]
+fn what_a_restart_finds_missing_is_made_and_what_fails_is_degraded_alone() {
+    let mut before = World::default();
+    for (id, name) in [(1, "a"), (2, "b")] {
+        before.create_network(id, name);
+        before.create_endpoint(id + 10, id);
+    }
+    before.finish_all();
+    let records: Vec<Entity> = restore::after_restart(before.published.entities().collect());
+
+    // Everything is there: nothing is done.
+    let mut engine = Engine::restored(&records, 100);
+    assert!(engine.reconcile(&before.kernel.state).is_empty());
+    assert_eq!(*engine.working(), before.published);
+
+    // The kernel lost both networks, and one of them cannot be made again at first.
+    let mut world = World { engine, published: before.published.clone(), ..World::default() };
+    let actions = world.engine.reconcile(&State::new());
+    world.perform(actions);
+    assert_eq!(world.jobs.len(), 2);
+    world.finish(true);
+    let late = world.create_endpoint(21, 1);
+    assert_eq!(world.code(late), Some(HResult::DEGRADED_OPERATION));
+    let fine = world.create_endpoint(22, 2);
+    world.finish_all();
+    assert!(world.reply(fine).unwrap().is_ok());
+    world.now = world.engine.next_tick().unwrap();
+    let actions = world.engine.tick(world.now);
+    world.perform(actions);
+    world.finish_all();
+    assert_eq!(world.kernel.state, compile::all(&world.published));
+    assert!(world.published.entities().all(|entity| entity.meta().degraded.is_none()));
+    let youngest = world.published.endpoints.get(World::guid(22)).unwrap().meta.incarnation;
+    assert!(youngest > 100, "incarnations are never used again: {youngest}");
+}
+
+#[test]
+fn a_reboot_leaves_what_persists() {
+    let mut world = World::default();
+    world.create_network(1, "stays");
+    let document = r#"{"Name":"goes","Flags":8,"SchemaVersion":{"Major":2},
+        "Ipams":[{"Subnets":[{"IpAddressPrefix":"10.0.2.0/28"}]}]}"#;
+    world.submit(
+        Kind::Network,
+        Verb::Create { id: Some(World::guid(2)), parent: None, document: Some(document.to_owned()) },
+    );
+    world.create_namespace(20);
+    world.finish_all();
+    for (id, network) in [(10, 1), (11, 2), (12, 2)] {
+        world.create_endpoint(id, network);
+    }
+    world.finish_all();
+    world.members(20, "Add", 10);
+    world.balance(30, &[10], 8080, false);
+    world.balance(31, &[11, 12], 8081, false);
+    world.finish_all();
+    let left = Registry::of(&restore::after_reboot(world.published.entities().collect()));
+    let ids = |kind: Kind| -> Vec<Guid> {
+        left.entities().filter(|entity| entity.kind() == kind).map(|entity| entity.meta().id).collect()
+    };
+    assert_eq!(ids(Kind::Network), [World::guid(1)]);
+    assert_eq!(ids(Kind::Endpoint), [World::guid(10)]);
+    assert_eq!(ids(Kind::LoadBalancer), [World::guid(30)]);
+    assert!(ids(Kind::Namespace).is_empty());
+    let endpoint = left.endpoints.get(World::guid(10)).unwrap();
+    assert_eq!((endpoint.namespace, endpoint.interface.as_deref()), (None, None));
+    assert_eq!(endpoint.addresses, world.published.endpoints.get(World::guid(10)).unwrap().addresses);
 }
 
 /// What clients and the kernel may do, in any order.

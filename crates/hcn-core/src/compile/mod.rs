@@ -12,7 +12,7 @@ use crate::entity::{Change, Entity};
 use crate::registry::Registry;
 
 /// The objects of one entity.
-fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
+pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
     match entity {
         Entity::Network(network) => network::objects(network),
         Entity::Endpoint(endpoint) => endpoint::objects(registry, endpoint),
@@ -23,12 +23,7 @@ fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
 
 /// The objects of everything.
 pub fn all(registry: &Registry) -> State {
-    let networks = registry.networks.iter().cloned().map(Entity::Network);
-    let namespaces = registry.namespaces.iter().cloned().map(Entity::Namespace);
-    let endpoints = registry.endpoints.iter().cloned().map(Entity::Endpoint);
-    let balancers = registry.load_balancers.iter().cloned().map(Entity::LoadBalancer);
-    let entities = networks.chain(namespaces).chain(endpoints).chain(balancers);
-    entities.flat_map(|entity| objects_of(registry, &entity)).collect()
+    registry.entities().flat_map(|entity| objects_of(registry, &entity)).collect()
 }
 
 /// The objects of the entities that a change touches, as the registry has them now.

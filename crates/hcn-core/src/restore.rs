@@ -1,0 +1,55 @@
+//! What is left of the records after the service, or the machine, was started again (B37).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hcn_schema::Guid;
+use hcn_schema::enums::NetworkFlags;
+
+use crate::entity::{Endpoint, Entity, LoadBalancer};
+
+/// The records as they were before hcnd ended. Nothing is degraded until it turns out to be.
+pub fn after_restart(entities: Vec<Entity>) -> Vec<Entity> {
+    entities.into_iter().map(|entity| entity.with_degraded(None)).collect()
+}
+
+/// The records that outlive a reboot: networks that are not marked as non-persistent, with their endpoints, and load
+/// balancers unless all their endpoints are gone. Namespaces are made of what a reboot ends, so endpoints are attached
+/// to none.
+pub fn after_reboot(entities: Vec<Entity>) -> Vec<Entity> {
+    let persists = |entity: &Entity| match entity {
+        Entity::Network(network) if !network.document.flags.has(NetworkFlags::ENABLE_NON_PERSISTENT) => {
+            Some(network.meta.id)
+        }
+        _ => None,
+    };
+    let networks: HashSet<Guid> = entities.iter().filter_map(persists).collect();
+    let endpoints: HashSet<Guid> = entities
+        .iter()
+        .filter_map(|entity| match entity {
+            Entity::Endpoint(endpoint) if networks.contains(&endpoint.network) => Some(endpoint.meta.id),
+            _ => None,
+        })
+        .collect();
+    let survivor = |entity: Entity| match entity {
+        Entity::Network(network) => networks.contains(&network.meta.id).then_some(Entity::Network(network)),
+        Entity::Endpoint(endpoint) => {
+            let detached = Endpoint { namespace: None, interface: None, ..Endpoint::clone(&endpoint) };
+            endpoints.contains(&endpoint.meta.id).then(|| Entity::Endpoint(Arc::new(detached)))
+        }
+        Entity::LoadBalancer(balancer) => left_of(&balancer, &networks, &endpoints),
+        Entity::Namespace(_) => None,
+    };
+    after_restart(entities.into_iter().filter_map(survivor).collect())
+}
+
+fn left_of(balancer: &LoadBalancer, networks: &HashSet<Guid>, endpoints: &HashSet<Guid>) -> Option<Entity> {
+    let mut left = balancer.clone();
+    left.endpoints.retain(|id| endpoints.contains(id));
+    if left.endpoints.is_empty() && !balancer.endpoints.is_empty() {
+        return None;
+    }
+    left.network = left.network.filter(|id| networks.contains(id));
+    left.document.host_compute_endpoints = left.endpoints.iter().map(Guid::to_string).collect();
+    Some(Entity::LoadBalancer(Arc::new(left)))
+}
