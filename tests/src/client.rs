@@ -79,6 +79,12 @@ impl Client {
             .to_owned()
     }
 
+    /// Creates a load balancer with these settings and the schema version.
+    pub fn load_balancer(&mut self, settings: &Value) -> String {
+        let settings = with_version(settings);
+        self.ok("LoadBalancer.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned()
+    }
+
     /// Creates an endpoint with these settings and the schema version.
     pub fn endpoint(&mut self, network: &str, settings: &Value) -> String {
         let settings = with_version(settings);

@@ -17,8 +17,8 @@ use nix::sys::socket::{
 
 use crate::process::{Finished, eventually, netns_exec, run};
 
-/// Where every server listens.
-const PORT: u16 = 7777;
+/// Where servers listen that are not told otherwise.
+pub const PORT: u16 = 7777;
 /// Longer than any answer takes in one machine; short enough for a test of silence.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
@@ -44,21 +44,28 @@ pub fn in_netns<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
 
 /// Serves TCP and UDP of both families in a namespace until the test ends; the answer is the address of whom asked.
 pub fn serve(netns: &str) {
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
+    serve_as(netns, PORT, "");
+}
+
+/// The same on another port, with the server's name and a blank before the answer.
+pub fn serve_as(netns: &str, port: u16, name: &str) {
+    let name = if name.is_empty() { String::new() } else { format!("{name} ") };
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let (tcp, udp) = in_netns(netns, || (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap()));
+    let said = name.clone();
     thread::spawn(move || {
         for mut stream in tcp.incoming().flatten() {
-            let peer = stream.peer_addr().unwrap().ip().to_canonical();
-            // The client may be gone.
-            let _ = stream.write_all(peer.to_string().as_bytes());
+            // The client may be gone before it is answered.
+            let Ok(peer) = stream.peer_addr() else { continue };
+            let _ = stream.write_all(format!("{said}{}", peer.ip().to_canonical()).as_bytes());
         }
     });
     setsockopt(&udp, Ipv6RecvPacketInfo, &true).unwrap();
-    thread::spawn(move || while answer_udp(udp.as_raw_fd()).is_ok() {});
+    thread::spawn(move || while answer_udp(udp.as_raw_fd(), &name).is_ok() {});
 }
 
 /// Answers from the address that was asked, whatever the routes back prefer.
-fn answer_udp(socket: RawFd) -> nix::Result<()> {
+fn answer_udp(socket: RawFd, name: &str) -> nix::Result<()> {
     let mut question = [0; 16];
     let mut control = cmsg_space!(in6_pktinfo);
     let mut buffers = [IoSliceMut::new(&mut question)];
@@ -66,7 +73,7 @@ fn answer_udp(socket: RawFd) -> nix::Result<()> {
     let peer = asked.address.unwrap();
     let Some(ControlMessageOwned::Ipv6PacketInfo(mut at)) = asked.cmsgs()?.next() else { return Ok(()) };
     at.ipi6_ifindex = 0;
-    let answer = peer.ip().to_canonical().to_string();
+    let answer = format!("{name}{}", peer.ip().to_canonical());
     // The client may be gone.
     let _ = sendmsg(
         socket,
@@ -83,7 +90,15 @@ fn answer_udp(socket: RawFd) -> nix::Result<()> {
 /// # Errors
 /// Nothing came back in time.
 pub fn ask_tcp(netns: &str, server: &str) -> io::Result<String> {
-    let server = SocketAddr::new(server.parse().unwrap(), PORT);
+    ask_tcp_at(netns, server, PORT)
+}
+
+/// The same at another port.
+///
+/// # Errors
+/// Nothing came back in time.
+pub fn ask_tcp_at(netns: &str, server: &str, port: u16) -> io::Result<String> {
+    let server = SocketAddr::new(server.parse().unwrap(), port);
     in_netns(netns, || {
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -98,12 +113,20 @@ pub fn ask_tcp(netns: &str, server: &str) -> io::Result<String> {
 /// # Errors
 /// Nothing came back in time.
 pub fn ask_udp(netns: &str, server: &str) -> io::Result<String> {
+    ask_udp_at(netns, server, PORT)
+}
+
+/// The same at another port.
+///
+/// # Errors
+/// Nothing came back in time.
+pub fn ask_udp_at(netns: &str, server: &str, port: u16) -> io::Result<String> {
     let server: IpAddr = server.parse().unwrap();
     in_netns(netns, || {
         let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let socket = UdpSocket::bind((any, 0))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        socket.connect((server, PORT))?;
+        socket.connect((server, port))?;
         socket.send(b"?")?;
         let mut answer = [0; 64];
         let length = socket.recv(&mut answer)?;
