@@ -290,7 +290,7 @@ fn a_udp_flow_follows_its_service() {
         // One socket, so one flow: the kernel remembers where it goes.
         let socket = in_netns("outside", || UdpSocket::bind(("0.0.0.0", 0)).unwrap());
         socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
-        let mut ask = || {
+        let ask = || {
             socket.send_to(b"?", (VIPS[0], EXTERNAL)).unwrap();
             let mut answer = [0; 64];
             let length = socket.recv(&mut answer).map(|length| answer[..length].first().copied());
