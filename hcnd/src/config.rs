@@ -87,20 +87,26 @@ pub struct Paths {
     pub netns: PathBuf,
     /// Where files of named network namespaces are, as for `ip netns exec`.
     pub netns_etc: PathBuf,
+    /// The file that holds the state.
+    pub store: PathBuf,
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        Self { netns: PathBuf::from("/run/netns"), netns_etc: PathBuf::from("/etc/netns") }
+        Self {
+            netns: PathBuf::from("/run/netns"),
+            netns_etc: PathBuf::from("/etc/netns"),
+            store: PathBuf::from("/var/lib/hcnd/state.redb"),
+        }
     }
 }
 
 impl Config {
-    /// Reads the file, or takes the defaults when there is none; `socket` from the command line wins.
+    /// Reads the file, or takes the defaults when there is none; what the command line gives wins.
     ///
     /// # Errors
     /// The file cannot be read, or is not a configuration; the error names the file, the line and the key.
-    pub fn load(file: Option<&Path>, socket: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn load(file: Option<&Path>, socket: Option<&Path>, store: Option<&Path>) -> anyhow::Result<Self> {
         let mut config = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
@@ -112,6 +118,9 @@ impl Config {
         };
         if let Some(socket) = socket {
             config.socket = socket.to_owned();
+        }
+        if let Some(store) = store {
+            config.paths.store = store.to_owned();
         }
         Ok(config)
     }
@@ -132,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_command_line_wins() {
-        let config = Config::load(None, Some(Path::new("/x"))).unwrap();
-        assert_eq!(config.socket, PathBuf::from("/x"));
+        let config = Config::load(None, Some(Path::new("/x")), Some(Path::new("/y"))).unwrap();
+        assert_eq!((config.socket, config.paths.store), (PathBuf::from("/x"), PathBuf::from("/y")));
     }
 }

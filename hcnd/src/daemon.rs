@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use hcn_core::restore;
 use hcn_dataplane::Dataplane;
 use hcn_ipc::{Hub, serve};
+use hcn_store::{Era, Loaded, Store};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LogFormat};
 use crate::service::Service;
+use crate::systemd;
 use crate::worker::Worker;
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -21,7 +24,14 @@ use crate::worker::Worker;
 pub fn run(config: &Config) -> anyhow::Result<()> {
     start_log(config)?;
     // Before the kernel is touched: where nftables tables have no owner, its rules would be made anew.
-    refuse_a_second(&config.socket)?;
+    let passed = systemd::listener()?;
+    if passed.is_none() {
+        refuse_a_second(&config.socket)?;
+    }
+    let hcn_linux::Era { boot_id, netns_cookie } =
+        hcn_linux::era().context("cannot tell this boot from others")?;
+    let era = Era { boot_id, netns_cookie };
+    let (store, loaded) = open_store(&config.paths.store, &era)?;
     let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
         netns_dir: config.paths.netns.clone(),
         netns_etc: config.paths.netns_etc.clone(),
@@ -30,15 +40,50 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = bind(&config.socket)?;
+        let listener = match passed {
+            Some(listener) => UnixListener::from_std(listener).context("cannot use systemd's socket")?,
+            None => bind(&config.socket)?,
+        };
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            systemd::stopping();
         };
-        serve_on(listener, config, Box::new(dataplane), stop).await
+        serve_on(listener, config, Box::new(dataplane), Restored { store, loaded }, stop).await
     })
+}
+
+/// State from before.
+pub struct Restored {
+    /// Where it is kept.
+    pub store: Store,
+    /// What it was.
+    pub loaded: Loaded,
+}
+
+/// Opens the store; what does not outlive a reboot is dropped if there was one since.
+fn open_store(path: &Path, era: &Era) -> anyhow::Result<(Store, Loaded)> {
+    let (store, mut loaded) =
+        Store::open(path, era).with_context(|| format!("cannot use the state in {}", path.display()))?;
+    let before = loaded.entities.len();
+    if loaded.same_era {
+        loaded.entities = restore::after_restart(loaded.entities);
+    } else {
+        loaded.entities = restore::after_reboot(loaded.entities);
+        store
+            .replace_all(&loaded.entities, era)
+            .with_context(|| format!("cannot write the state in {}", path.display()))?;
+        if before > 0 {
+            tracing::info!(
+                before,
+                after = loaded.entities.len(),
+                "the machine, or its network, was started anew"
+            );
+        }
+    }
+    Ok((store, loaded))
 }
 
 /// One thread serves all clients: their calls are short, and each hand-over between threads would cost more
@@ -58,18 +103,35 @@ pub async fn serve_on(
     listener: UnixListener,
     config: &Config,
     dataplane: Box<dyn Dataplane>,
+    restored: Restored,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
-    let service = Service::start(worker, hub.clone());
+    let Restored { store, loaded } = restored;
+    let service = Service::start(worker, store, &loaded, hub.clone());
+    drop(loaded);
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "hcnd is ready");
+    systemd::ready();
+    let alive = tokio::spawn(watchdog(service.clone()));
     serve(listener, Arc::new(service.clone()), hub, limits(config), stop).await;
     service.stop().await;
-    drop(service);
+    alive.abort();
+    drop((service, alive));
     // The thread ends when the last worker is gone, and with it the data plane, which finishes what it owes.
     tokio::task::spawn_blocking(move || thread.join()).await.context("the data plane did not end")?;
     Ok(())
+}
+
+/// Tells systemd, as often as it wants to hear, that the task which owns the state still answers.
+async fn watchdog(service: Service) {
+    let Some(interval) = systemd::watchdog() else { return };
+    loop {
+        tokio::time::sleep(interval / 3).await;
+        if service.is_alive().await {
+            systemd::alive();
+        }
+    }
 }
 
 fn limits(config: &Config) -> hcn_ipc::Limits {

@@ -4,4 +4,5 @@
 pub mod config;
 pub mod daemon;
 pub mod service;
+pub mod systemd;
 pub mod worker;

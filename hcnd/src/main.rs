@@ -29,6 +29,9 @@ struct DaemonArgs {
     /// Listen on this unix socket [default: the configuration's, else /run/hcnd/hcnd.sock].
     #[arg(long, value_name = "PATH", env = "HCND_SOCKET")]
     socket: Option<PathBuf>,
+    /// Keep the state in this file [default: the configuration's, else /var/lib/hcnd/state.redb].
+    #[arg(long, value_name = "FILE", env = "HCND_STORE")]
+    store: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,8 +55,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &DaemonArgs) -> ExitCode {
-    let served =
-        Config::load(args.config.as_deref(), args.socket.as_deref()).and_then(|config| daemon::run(&config));
+    let config = Config::load(args.config.as_deref(), args.socket.as_deref(), args.store.as_deref());
+    let served = config.and_then(|config| daemon::run(&config));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

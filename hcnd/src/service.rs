@@ -7,10 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, read};
-use hcn_dataplane::{HostFacts, State, diff};
+use hcn_dataplane::{Applied, HostFacts, Plan, State};
 use hcn_ipc::{Caller, Hub, Pending};
 use hcn_schema::call::{Answer, Call, Kind, Verb};
 use hcn_schema::{Error, HResult, Result};
+use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -28,7 +29,11 @@ enum Message {
         ticket: Ticket,
         result: std::result::Result<(), Failure>,
     },
-    /// Take down what the service made, then end.
+    /// Answer, to show that messages are still read.
+    Echo {
+        done: oneshot::Sender<()>,
+    },
+    /// Finish what is under way, then end.
     Stop {
         done: oneshot::Sender<()>,
     },
@@ -42,15 +47,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the owner task on the current runtime.
-    pub fn start(worker: Worker, hub: Hub) -> Self {
+    /// Starts the owner task on the current runtime: it goes on with what the store has loaded.
+    pub fn start(worker: Worker, store: Store, loaded: &Loaded, hub: Hub) -> Self {
         let (inbox, messages) = mpsc::unbounded_channel();
-        let published = Arc::new(RwLock::new(Registry::new()));
+        let engine = Engine::restored(&loaded.entities, loaded.last_incarnation);
+        let published = Arc::new(RwLock::new(engine.working().clone()));
         let owner = Owner {
-            engine: Engine::new(),
+            engine,
             published: Arc::clone(&published),
             inbox: inbox.downgrade(),
             worker,
+            store,
             hub,
             replies: HashMap::new(),
             last_call: 0,
@@ -61,8 +68,13 @@ impl Service {
         Self { inbox, published }
     }
 
-    /// Waits for calls under way, takes down what the service made, and ends it. State is in memory, so
-    /// nobody would know of those objects afterwards.
+    /// Whether the owner task answers.
+    pub async fn is_alive(&self) -> bool {
+        let (done, waiting) = oneshot::channel();
+        self.inbox.send(Message::Echo { done }).is_ok() && waiting.await.is_ok()
+    }
+
+    /// Waits for calls under way and ends the service. What it made stays, for the one after it.
     pub async fn stop(&self) {
         let (done, waiting) = oneshot::channel();
         if self.inbox.send(Message::Stop { done }).is_ok() {
@@ -94,6 +106,7 @@ struct Owner {
     /// Weak: the task ends when the last [`Service`] is gone.
     inbox: mpsc::WeakUnboundedSender<Message>,
     worker: Worker,
+    store: Store,
     hub: Hub,
     replies: HashMap<CallId, oneshot::Sender<Result<Answer>>>,
     last_call: CallId,
@@ -103,10 +116,10 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        self.adopt().await;
         let mut stopping: Option<oneshot::Sender<()>> = None;
         loop {
             if stopping.is_some() && self.engine.is_idle() {
-                self.take_down().await;
                 return;
             }
             let next_tick = self.engine.next_tick().map(|due| due.saturating_sub(self.now()));
@@ -120,6 +133,11 @@ impl Owner {
                     }
                     Some(Message::Call { call, reply }) => self.submit(call, reply).await,
                     Some(Message::Finished { ticket, result }) => self.engine.finish(ticket, result, self.now()),
+                    Some(Message::Echo { done }) => {
+                        // Whoever asked may have given up.
+                        let _ = done.send(());
+                        continue;
+                    }
                     Some(Message::Stop { done }) => {
                         stopping = Some(done);
                         continue;
@@ -181,28 +199,31 @@ impl Owner {
     }
 
     fn start(&self, job: Job) {
-        let worker = self.worker.clone();
+        let (worker, store) = (self.worker.clone(), self.store.clone());
         let Some(inbox) = self.inbox.upgrade() else { return };
         tokio::spawn(async move {
             let ticket = job.ticket;
-            let result = carry_out(&worker, job).await;
+            let result = carry_out(&worker, &store, job).await;
             // The owner outlives its jobs, except when the daemon ends.
             let _ = inbox.send(Message::Finished { ticket, result });
         });
     }
 
-    async fn take_down(&mut self) {
-        let plan = diff(&compile::all(self.engine.working()), &State::new());
-        if plan.is_empty() {
-            return;
-        }
-        match self.worker.apply(plan).await {
-            Ok(Ok(applied)) => self.worker.settle(applied),
+    /// Takes over what is there of what the records mean, and starts making the rest.
+    async fn adopt(&mut self) {
+        let wanted = compile::all(self.engine.working());
+        let found = match self.worker.adopt(wanted).await {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                tracing::error!(%error, source = %error.source, "cannot take down what was made");
+                tracing::error!(%error, "cannot see what an earlier run left; everything is made anew");
+                State::new()
             }
-            Err(error) => tracing::error!(%error, "cannot take down what was made"),
-        }
+            Err(error) => return tracing::error!(%error, "cannot see what an earlier run left"),
+        };
+        let actions = self.engine.reconcile(&found);
+        let entities = self.engine.working().entities().count();
+        tracing::info!(entities, found = found.len(), repairs = actions.len(), "took over what was there");
+        self.perform(actions);
     }
 }
 
@@ -211,30 +232,76 @@ fn needs_host(call: &Call) -> bool {
     call.kind == Kind::Network && matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. })
 }
 
-/// Changes the kernel. This is also where the change is made durable, beside the data plane's work: the reply
-/// waits for both, and if one fails the other is taken back.
-async fn carry_out(worker: &Worker, job: Job) -> std::result::Result<(), Failure> {
-    if job.plan.is_empty() {
-        return Ok(());
-    }
-    tracing::debug!(ticket = job.ticket, plan = %job.plan, "apply");
-    match worker.apply(job.plan).await {
-        Ok(Ok(applied)) => {
-            if applied.holds_removals() {
-                worker.settle(applied);
-            }
+/// Changes the kernel and, beside it, makes the change durable. Both must succeed; if one fails the other is taken
+/// back.
+async fn carry_out(worker: &Worker, store: &Store, job: Job) -> std::result::Result<(), Failure> {
+    let Job { ticket, plan, change } = job;
+    tracing::debug!(ticket, %plan, "apply");
+    let (applied, committed) = tokio::join!(apply(worker, ticket, plan), store.commit(&change));
+    match (applied, committed) {
+        (Ok(applied), Ok(())) => {
+            settle(worker, applied);
             Ok(())
         }
+        (Ok(applied), Err(error)) => {
+            tracing::error!(ticket, %error, "a change cannot be made durable and is taken back");
+            let left = take_back(worker, ticket, applied).await;
+            Err(Failure { message: error.to_string(), left, code: Some(error.code()) })
+        }
+        (Err(failure), Ok(())) => {
+            if let Err(error) = store.commit(&change.inverse()).await {
+                tracing::error!(ticket, %error, "the store holds a change that failed; a restart will try it again");
+            }
+            Err(failure)
+        }
+        (Err(failure), Err(_)) => Err(failure),
+    }
+}
+
+/// What the data plane did; nothing if there was nothing to do.
+type Done = Option<Applied>;
+
+async fn apply(worker: &Worker, ticket: Ticket, plan: Plan) -> std::result::Result<Done, Failure> {
+    if plan.is_empty() {
+        return Ok(None);
+    }
+    match worker.apply(plan).await {
+        Ok(Ok(applied)) => Ok(Some(applied)),
         Ok(Err(error)) => {
             let message = format!("{error}: {}", error.source);
             if let Some(undo) = &error.undo {
-                tracing::error!(ticket = job.ticket, error = %message, %undo, "a change failed and is not wholly undone");
+                tracing::error!(ticket, error = %message, %undo, "a change failed and is not wholly undone");
             } else {
-                tracing::warn!(ticket = job.ticket, error = %message, "a change failed and was undone");
+                tracing::warn!(ticket, error = %message, "a change failed and was undone");
             }
-            Err(Failure { message, left: error.undo.map(|undo| undo.left), code: code_of(error.source.errno) })
+            Err(Failure {
+                message,
+                left: error.undo.map(|undo| undo.left),
+                code: code_of(error.source.errno),
+            })
         }
         Err(Stopped) => Err(Failure { message: Stopped.to_string(), left: None, code: None }),
+    }
+}
+
+fn settle(worker: &Worker, done: Done) {
+    if let Some(applied) = done.filter(Applied::holds_removals) {
+        worker.settle(applied);
+    }
+}
+
+/// Takes the data plane's work back; answers what is left over.
+async fn take_back(worker: &Worker, ticket: Ticket, done: Done) -> Option<Plan> {
+    match worker.undo(done?).await {
+        Ok(Ok(())) => None,
+        Ok(Err(undo)) => {
+            tracing::error!(ticket, %undo, "a change is not wholly undone");
+            Some(undo.left)
+        }
+        Err(error) => {
+            tracing::error!(ticket, %error, "a change is not undone");
+            None
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use hcn_dataplane::{Applied, ApplyError, Dataplane, HostFacts, OpError, Plan, UndoError};
+use hcn_dataplane::{Applied, ApplyError, Dataplane, HostFacts, OpError, Plan, State, UndoError};
 use tokio::sync::oneshot;
 
 type Work<D> = Box<dyn FnOnce(&mut D) + Send>;
@@ -79,6 +79,14 @@ impl Worker {
     /// Outer: the thread has ended.
     pub async fn undo(&self, applied: Applied) -> Result<Result<(), UndoError>, Stopped> {
         self.ask(move |dataplane| dataplane.undo(applied)).await
+    }
+
+    /// See [`Dataplane::adopt`].
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub async fn adopt(&self, wanted: State) -> Result<Result<State, OpError>, Stopped> {
+        self.ask(move |dataplane| dataplane.adopt(&wanted)).await
     }
 
     /// See [`Dataplane::host`].

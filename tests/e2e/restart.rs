@@ -1,4 +1,5 @@
-//! How does hcnd start and end? By hand inside a sandbox: signals, its socket, its configuration, a second one.
+//! How does hcnd start and end? By hand inside a sandbox: signals, its socket, its configuration, its state, a second
+//! one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hcn_tests::client::{Client, DUAL, v2};
-use hcn_tests::kernel::{assert_unchanged, differences, dump, enter_own_namespaces};
+use hcn_tests::conformance::{delete_everything, snapshot};
+use hcn_tests::kernel::{assert_unchanged, differences, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{HOST, seen_as, serve};
 use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running};
@@ -25,7 +27,8 @@ const END: Duration = Duration::from_secs(10);
 struct Hcnd {
     process: Background,
     socket: PathBuf,
-    folder: TempDir,
+    store: PathBuf,
+    _folder: TempDir,
 }
 
 impl Hcnd {
@@ -33,14 +36,16 @@ impl Hcnd {
     fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("hcnd.sock");
-        let process = start(&["--socket", socket.to_str().unwrap()]);
+        let store = folder.path().join("state.redb");
+        let process = start(&["--socket", socket.to_str().unwrap(), "--store", store.to_str().unwrap()]);
         wait_for(&socket);
-        Self { process, socket, folder }
+        Self { process, socket, store, _folder: folder }
     }
 
-    /// Starts another one on the same socket.
+    /// Starts another one on the same socket and with the same state.
     fn start_again(&mut self) {
-        self.process = start(&["--socket", self.socket.to_str().unwrap()]);
+        let (socket, store) = (self.socket.to_str().unwrap(), self.store.to_str().unwrap());
+        self.process = start(&["--socket", socket, "--store", store]);
         eventually("the new one listens", || UnixStream::connect(&self.socket).is_ok());
     }
 
@@ -77,25 +82,27 @@ fn make_something(socket: &Path) {
 }
 
 #[test]
-fn the_hcnd_of_a_sandbox_takes_down_what_it_made() {
-    in_sandbox!(Sandbox::new(), { takes_down_what_it_made() });
+fn what_an_hcnd_made_outlives_it_and_the_next_one_goes_on_with_it() {
+    in_sandbox!(Sandbox::new(), { outlives_it() });
 }
 
 #[test]
-fn the_hcnd_of_an_ordinary_user_takes_down_what_it_made() {
-    in_sandbox!(Sandbox::as_ordinary_user(), { takes_down_what_it_made() });
+fn what_the_hcnd_of_an_ordinary_user_made_outlives_it() {
+    in_sandbox!(Sandbox::as_ordinary_user(), { outlives_it() });
 }
 
-fn takes_down_what_it_made() {
+fn outlives_it() {
     let hcnd = sandbox_hcnd();
-    let before = dump();
+    let before = settled_dump();
     make_something(&sandbox_socket());
+    let made = settled_dump();
+    let documents = snapshot(&mut Client::new().wire);
     let started = Instant::now();
     kill(hcnd, Signal::SIGTERM).unwrap();
     eventually("hcnd has ended", || !is_running(hcnd));
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     UnixStream::connect(sandbox_socket()).unwrap_err();
-    // The table stays, with nothing in its sets, so that the next hcnd takes it over; it has no owner then.
+    // The table stays with all that is in it; it has no owner then.
     let unowned = |mut dump: BTreeMap<String, BTreeSet<String>>| {
         let rules = dump.get_mut("rules").unwrap();
         rules.retain(|line| {
@@ -103,14 +110,17 @@ fn takes_down_what_it_made() {
         });
         dump
     };
-    assert_eq!(differences(&unowned(before.clone()), &unowned(dump())), [""; 0]);
-    // Another one can be started by hand, on the same socket and on another.
+    assert_eq!(differences(&unowned(made.clone()), &unowned(dump())), [""; 0]);
+    // Another one, started by hand, finds the state where the sandbox keeps it.
     let mut again = start(&["--socket", sandbox_socket().to_str().unwrap()]);
     wait_for(&sandbox_socket());
-    make_something(&sandbox_socket());
+    assert_unchanged(&made, "the next one changed something");
+    let mut client = Client::new();
+    assert_eq!(snapshot(&mut client.wire), documents);
+    delete_everything(&mut client.wire);
+    assert_unchanged(&before, "something is left");
     again.signal(Signal::SIGINT);
     assert_eq!(again.wait(END).code, Some(0));
-    assert_eq!(dump()["netns"], before["netns"]);
 }
 
 #[test]
@@ -127,9 +137,11 @@ fn at_the_end_calls_are_answered_and_subscribers_told() {
         assert_eq!(client.wire.receive().unwrap().error, None);
         let ended = hcnd.end(Signal::SIGTERM);
         assert_eq!(ended.code, Some(0), "{ended}");
+        let mut made = 1;
         for _ in 1..20 {
             let reply = client.wire.receive().unwrap();
             assert!([None, Some(0x803b_0020)].contains(&reply.hresult()), "{}", reply.raw);
+            made += usize::from(reply.error.is_none());
         }
         client.wire.receive().unwrap_err();
         let last = loop {
@@ -139,7 +151,7 @@ fn at_the_end_calls_are_answered_and_subscribers_told() {
             }
         };
         assert_eq!(last["notification"], 0x0100_0000, "{last}");
-        assert_eq!(fs::read_dir("/run/netns").unwrap().count(), 0);
+        assert_eq!(fs::read_dir("/run/netns").unwrap().count(), made);
     });
 }
 
@@ -214,14 +226,16 @@ fn the_command_line_wins_over_the_configuration_and_that_over_the_default() {
         fs::write(at("toml"), format!("socket = \"{}\"\n[limits]\nnesting = 8\n", at("a/sock").display()))
             .unwrap();
         let config = at("toml").to_str().unwrap().to_owned();
-        let mut by_file = start(&["--config", &config]);
+        let store = at("state").to_str().unwrap().to_owned();
+        let mut by_file = start(&["--config", &config, "--store", &store]);
         wait_for(&at("a/sock"));
         // What the file says of limits holds too.
         let deep = json!({"settings": {"x": [[[[[[[[1]]]]]]]]}});
         assert_eq!(Client::of(&at("a/sock")).refused("Network.Create", &deep), 0x803b_001b);
         by_file.signal(Signal::SIGTERM);
         assert_eq!(by_file.wait(END).code, Some(0));
-        let mut by_flag = start(&["--config", &config, "--socket", at("b").to_str().unwrap()]);
+        let mut by_flag =
+            start(&["--config", &config, "--store", &store, "--socket", at("b").to_str().unwrap()]);
         wait_for(&at("b"));
         UnixStream::connect(at("a/sock")).unwrap_err();
         by_flag.signal(Signal::SIGTERM);
@@ -230,28 +244,43 @@ fn the_command_line_wins_over_the_configuration_and_that_over_the_default() {
 }
 
 #[test]
-fn after_a_kill_a_new_one_starts_and_works() {
+fn after_a_kill_a_new_one_goes_on() {
     in_sandbox!(Sandbox::new(), {
         enter_own_namespaces();
         let mut hcnd = Hcnd::start();
-        let clean = dump();
+        let clean = settled_dump();
         make_something(&hcnd.socket);
+        let made = settled_dump();
+        let documents = snapshot(&mut Client::of(&hcnd.socket).wire);
         hcnd.end(Signal::SIGKILL);
         assert!(hcnd.socket.exists(), "what a killed one leaves");
         hcnd.start_again();
         let mut client = Client::of(&hcnd.socket);
-        assert_eq!(client.ids("Network"), [""; 0], "state is in memory");
-        // Nobody knows any more what it was for, so a new one removes it before it listens.
-        assert_unchanged(&clean, "something of the killed one is left");
+        assert_eq!(snapshot(&mut client.wire), documents);
+        assert_unchanged(&made, "the new one changed something");
         let other = client.network(&["198.51.100.0/24", "2001:db8:99:1::/64"]);
         let container = client.container(&other, &json!({}));
         serve(HOST);
         assert_eq!(seen_as(&container.namespace, "198.51.100.1"), container.addresses[0]);
         assert_eq!(seen_as(&container.namespace, "2001:db8:99:1::1"), container.addresses[1]);
-        client.delete("Network", &other);
-        client.delete("Namespace", &container.namespace);
-        assert_unchanged(&clean, "something of the new one is left");
+        delete_everything(&mut client.wire);
+        assert_unchanged(&clean, "something is left");
         assert_eq!(hcnd.end(Signal::SIGTERM).code, Some(0));
-        drop(hcnd.folder);
+    });
+}
+
+#[test]
+fn what_is_not_in_the_records_is_removed_at_the_start_if_it_is_hcnds_own() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        let mut hcnd = Hcnd::start();
+        let clean = settled_dump();
+        make_something(&hcnd.socket);
+        hcnd.end(Signal::SIGKILL);
+        fs::remove_file(&hcnd.store).unwrap();
+        hcnd.start_again();
+        assert_eq!(Client::of(&hcnd.socket).ids("Network"), [""; 0]);
+        assert_unchanged(&clean, "something of the killed one is left");
+        assert_eq!(hcnd.end(Signal::SIGTERM).code, Some(0));
     });
 }

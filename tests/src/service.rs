@@ -8,8 +8,9 @@ use std::thread;
 use hcn_dataplane::{
     Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, State, UndoError,
 };
+use hcn_store::{Loaded, Store};
 use hcnd::config::Config;
-use hcnd::daemon::{runtime, serve_on};
+use hcnd::daemon::{Restored, runtime, serve_on};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -85,7 +86,9 @@ impl InProcess {
                 let listener = UnixListener::from_std(listener).unwrap();
                 let config = Config { socket, ..Config::default() };
                 let stop = async move { drop(stopped.await) };
-                serve_on(listener, &config, Box::new(dataplane), stop).await.unwrap();
+                let store = Store::in_memory().unwrap();
+                let restored = Restored { store, loaded: Loaded::default() };
+                serve_on(listener, &config, Box::new(dataplane), restored, stop).await.unwrap();
             });
         });
         Self { folder, stop: Some(stop), thread: Some(thread) }

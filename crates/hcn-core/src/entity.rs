@@ -13,9 +13,10 @@ use hcn_schema::namespace::HostComputeNamespace;
 use hcn_schema::network::HostComputeNetwork;
 use hcn_schema::{Guid, HResult};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// What all entities have.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// Identifier.
     pub id: Guid,
@@ -25,7 +26,9 @@ pub struct Meta {
     pub revision: u64,
     /// When it changed last, as FILETIME.
     pub updated: u64,
-    /// Why the entity is degraded: something of it could not be undone and is being retried.
+    /// Why the entity is degraded: something of it could not be undone and is being retried. Not kept in the store: a
+    /// start finds out anew.
+    #[serde(skip)]
     pub degraded: Option<HResult>,
 }
 
@@ -38,7 +41,7 @@ impl Meta {
 }
 
 /// A subnet of a network, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// Identifier.
     pub id: Guid,
@@ -55,7 +58,7 @@ pub struct Subnet {
 }
 
 /// A network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Common part.
     pub meta: Meta,
@@ -98,7 +101,7 @@ impl Network {
 }
 
 /// A route of an endpoint, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Destination, host bits zero.
     pub destination: IpNet,
@@ -109,7 +112,7 @@ pub struct Route {
 }
 
 /// An endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Common part.
     pub meta: Meta,
@@ -136,7 +139,7 @@ pub struct Endpoint {
 }
 
 /// A port mapping of an endpoint, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
     /// What packets are sent to.
     pub frontend: Frontend,
@@ -149,7 +152,7 @@ pub struct PortMapping {
 }
 
 /// A load balancer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBalancer {
     /// Common part.
     pub meta: Meta,
@@ -170,7 +173,7 @@ pub struct LoadBalancer {
 }
 
 /// A port mapping of a load balancer, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BalancedPort {
     /// Transport protocol.
     pub protocol: Protocol,
@@ -206,7 +209,7 @@ impl LoadBalancer {
 }
 
 /// A namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Common part.
     pub meta: Meta,
@@ -221,7 +224,7 @@ pub struct Namespace {
 }
 
 /// A member of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resource {
     /// An endpoint.
     Endpoint(Guid),

@@ -8,6 +8,7 @@
 mod address;
 mod announce;
 mod attributes;
+mod era;
 mod error;
 mod executor;
 mod facts;
@@ -15,6 +16,7 @@ mod leftovers;
 mod link;
 mod netns;
 mod nft;
+mod passed;
 mod reaper;
 pub mod render;
 mod resolver;
@@ -35,7 +37,9 @@ use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+pub use era::{Era, era};
 pub use error::StartError;
+pub use passed::passed_listener;
 
 use executor::Place;
 use reaper::{Reaper, Released};

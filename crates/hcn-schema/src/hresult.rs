@@ -105,6 +105,7 @@ hresults! {
     SERVICE_NOT_FOUND = 0x8007_04db, "HRESULT_FROM_WIN32(ERROR_SERVICE_NOT_FOUND)", "The specified service does not exist.";
     SERVICE_DOES_NOT_EXIST = 0x8007_0424, "HRESULT_FROM_WIN32(ERROR_SERVICE_DOES_NOT_EXIST)",
         "The specified service does not exist as an installed service.";
+    DISK_FULL = 0x8007_0070, "HRESULT_FROM_WIN32(ERROR_DISK_FULL)", "There is not enough space on the disk.";
     NOT_SUPPORTED = 0x8007_0032, "HRESULT_FROM_WIN32(ERROR_NOT_SUPPORTED)", "The request is not supported.";
 
     ACCESS_DENIED = 0x8007_0005, "E_ACCESSDENIED", "Access is denied.";

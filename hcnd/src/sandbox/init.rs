@@ -23,6 +23,7 @@ use super::{ExecArgs, InitArgs, SANDBOX_FAILED, exit_code, mounts, runnable, say
 
 const SOCKET: &str = "/run/hcnd/hcnd.sock";
 const LOG: &str = "/run/hcnd/hcnd.log";
+const STORE: &str = "/run/hcnd/state.redb";
 const READY_DEADLINE: Duration = Duration::from_secs(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the socket of an hcnd that is starting is tried, in milliseconds.
@@ -141,7 +142,8 @@ struct Children {
 impl Children {
     fn start_hcnd(&mut self, args: &InitArgs) -> anyhow::Result<()> {
         let exe = runnable(&args.exe);
-        let mut argv: Vec<OsString> = vec![exe.into(), "--socket".into(), SOCKET.into()];
+        let mut argv: Vec<OsString> =
+            vec![exe.into(), "--socket".into(), SOCKET.into(), "--store".into(), STORE.into()];
         if let Some(config) = &args.inside.config {
             argv.extend(["--config".into(), config.into()]);
         }
@@ -178,7 +180,8 @@ impl Children {
         let mut command = Command::new(runnable(&args.exe));
         command.args(ExecArgs::to_argv(false, args.inside.command.iter().cloned()));
         command.env("PATH", path_with(args.exe.parent(), std::env::var_os("PATH").as_deref()));
-        command.env("HCND_SOCKET", SOCKET).env("HCND_SANDBOX", "1");
+        // An hcnd that is started by hand inside goes on with the sandbox's own state.
+        command.env("HCND_SOCKET", SOCKET).env("HCND_STORE", STORE).env("HCND_SANDBOX", "1");
         self.command = Some(spawn(&mut command).context("cannot start the command")?);
         Ok(())
     }

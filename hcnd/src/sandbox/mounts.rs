@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::namespaces::forbidden;
 
-/// The folder of hcnd inside: socket, log, later the store.
+/// The folder of hcnd inside: socket, log, store.
 pub(super) const HCND_DIR: &str = "/run/hcnd";
 
 /// Entries of the host's /run that a sandbox must not see: its own take their place.

@@ -16,7 +16,7 @@ enum May {
     Anything,
 }
 
-const DIRECTIONS: [(&str, May); 10] = [
+const DIRECTIONS: [(&str, May); 11] = [
     ("hcn-schema", May::Only(&[])),
     ("hcn-dataplane", May::Only(&[])),
     ("hcn-core", May::Only(&["hcn-schema", "hcn-dataplane"])),
@@ -25,7 +25,8 @@ const DIRECTIONS: [(&str, May); 10] = [
     ("hcn-client", May::Only(&["hcn-schema", "hcn-ipc"])),
     // It shows that the client is enough.
     ("hcnctl", May::Only(&["hcn-client"])),
-    ("hcnd", May::Only(&["hcn-schema", "hcn-dataplane", "hcn-core", "hcn-linux", "hcn-ipc"])),
+    ("hcn-store", May::Only(&["hcn-schema", "hcn-core"])),
+    ("hcnd", May::Only(&["hcn-schema", "hcn-dataplane", "hcn-core", "hcn-linux", "hcn-store", "hcn-ipc"])),
     ("hcn-tests", May::Anything),
     ("xtask", May::Anything),
 ];

@@ -1,0 +1,209 @@
+//! What the file holds: a table of facts about the file, a table of records, and the way from older versions.
+
+use hcn_core::{Change, Entity};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+
+use crate::error::{CommitError, OpenError};
+use crate::record::{self, Key, Record};
+use crate::{Era, Loaded};
+
+/// Facts about the file, by name.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Records, by kind and ID.
+const ENTITIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entities");
+
+const VERSION: &str = "version";
+const BOOT_ID: &str = "boot id";
+const NETNS_COOKIE: &str = "netns cookie";
+const LAST_INCARNATION: &str = "last incarnation";
+
+/// The steps from each version to the next. What a step did in a release is never changed; new steps are added.
+const MIGRATIONS: &[Migration] = &[];
+
+type Migration = fn(&WriteTransaction) -> Result<(), redb::Error>;
+
+/// One record of a change.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Write(Record),
+    Delete(Key),
+}
+
+impl Step {
+    pub(crate) fn of(change: &Change) -> Vec<Self> {
+        change
+            .steps
+            .iter()
+            .filter_map(|step| match (&step.before, &step.after) {
+                (_, Some(after)) => Some(Self::Write(record::encode(after))),
+                (Some(before), None) => Some(Self::Delete(record::key(before.key()))),
+                (None, None) => None,
+            })
+            .collect()
+    }
+}
+
+/// Reads everything; makes the tables of a new file, and brings those of an older version up to date.
+pub(crate) fn load(database: &Database, era: &Era) -> Result<Loaded, OpenError> {
+    prepare(database, MIGRATIONS)?;
+    let transaction = database.begin_read().map_err(|error| OpenError::of(error.into()))?;
+    let meta = transaction.open_table(META).map_err(|error| OpenError::of(error.into()))?;
+    let fact = |name: &str| -> Result<Vec<u8>, OpenError> {
+        let value = meta.get(name).map_err(|error| OpenError::of(error.into()))?;
+        Ok(value.map(|value| value.value().to_vec()).unwrap_or_default())
+    };
+    let written = Era {
+        boot_id: String::from_utf8_lossy(&fact(BOOT_ID)?).into_owned(),
+        netns_cookie: number(&fact(NETNS_COOKIE)?),
+    };
+    let last_incarnation = number(&fact(LAST_INCARNATION)?);
+    let table = transaction.open_table(ENTITIES).map_err(|error| OpenError::of(error.into()))?;
+    let mut entities: Vec<Entity> = Vec::new();
+    for entry in table.iter().map_err(|error| OpenError::of(error.into()))? {
+        let (key, value) = entry.map_err(|error| OpenError::of(error.into()))?;
+        entities.push(record::decode(key.value(), value.value()).map_err(OpenError::Corrupt)?);
+    }
+    entities.sort_by_key(|entity| entity.meta().incarnation);
+    Ok(Loaded { entities, same_era: written == *era, last_incarnation })
+}
+
+/// Checks the version, without writing anything into a newer file.
+fn prepare(database: &Database, migrations: &[Migration]) -> Result<(), OpenError> {
+    let current = 1 + migrations.len() as u64;
+    let found = version(database)?;
+    match found {
+        Some(version) if version > current => {
+            return Err(OpenError::Newer { found: version, known: current });
+        }
+        Some(version) if version == current => return Ok(()),
+        _ => {}
+    }
+    let failed = |error: redb::Error| OpenError::of(error);
+    let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
+    if let Some(version) = found {
+        let done = usize::try_from(version).unwrap_or_default().saturating_sub(1);
+        for step in migrations.iter().skip(done) {
+            step(&transaction).map_err(failed)?;
+        }
+    }
+    {
+        transaction.open_table(ENTITIES).map_err(|error| failed(error.into()))?;
+        let mut meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
+        meta.insert(VERSION, current.to_be_bytes().as_slice()).map_err(|error| failed(error.into()))?;
+    }
+    transaction.commit().map_err(|error| failed(error.into()))
+}
+
+/// The version of the file; none of a new one.
+fn version(database: &Database) -> Result<Option<u64>, OpenError> {
+    let transaction = database.begin_read().map_err(|error| OpenError::of(error.into()))?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(OpenError::of(error.into())),
+    };
+    let version = meta.get(VERSION).map_err(|error| OpenError::of(error.into()))?;
+    match version {
+        Some(version) => Ok(Some(number(version.value()))),
+        None => Err(OpenError::Corrupt("the file does not say its version".to_owned())),
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_be_bytes)
+}
+
+/// Writes changes in one transaction, all or none.
+pub(crate) fn write(database: &Database, changes: &[Vec<Step>]) -> Result<(), CommitError> {
+    let steps = || changes.iter().flatten();
+    in_transaction(database, |transaction| {
+        let mut table = transaction.open_table(ENTITIES)?;
+        for step in steps() {
+            match step {
+                Step::Write(record) => drop(table.insert(record.key.as_slice(), record.value.as_slice())?),
+                Step::Delete(key) => drop(table.remove(key.as_slice())?),
+            }
+        }
+        let youngest = steps().filter_map(|step| match step {
+            Step::Write(record) => Some(record.incarnation),
+            Step::Delete(_) => None,
+        });
+        note_incarnation(transaction, youngest.max())
+    })
+}
+
+/// Writes these records in place of all others, in one transaction.
+pub(crate) fn replace(database: &Database, records: &[Record], era: &Era) -> Result<(), CommitError> {
+    in_transaction(database, |transaction| {
+        transaction.delete_table(ENTITIES)?;
+        let mut table = transaction.open_table(ENTITIES)?;
+        for record in records {
+            table.insert(record.key.as_slice(), record.value.as_slice())?;
+        }
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(BOOT_ID, era.boot_id.as_bytes())?;
+        meta.insert(NETNS_COOKIE, era.netns_cookie.to_be_bytes().as_slice())?;
+        drop(meta);
+        note_incarnation(transaction, records.iter().map(|record| record.incarnation).max())
+    })
+}
+
+fn in_transaction(
+    database: &Database,
+    work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), CommitError> {
+    // Durability is immediate unless told otherwise.
+    let transaction = database.begin_write().map_err(|error| CommitError::of(error.into()))?;
+    work(&transaction).map_err(CommitError::of)?;
+    transaction.commit().map_err(|error| CommitError::of(error.into()))
+}
+
+/// Keeps the highest incarnation, also of entities that are gone: handles are told apart by it.
+fn note_incarnation(transaction: &WriteTransaction, youngest: Option<u64>) -> Result<(), redb::Error> {
+    let Some(youngest) = youngest else { return Ok(()) };
+    let mut meta = transaction.open_table(META)?;
+    let known = meta.get(LAST_INCARNATION)?.map_or(0, |value| number(value.value()));
+    if youngest > known {
+        meta.insert(LAST_INCARNATION, youngest.to_be_bytes().as_slice())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_version(database: &Database, version: u64) {
+        let transaction = database.begin_write().unwrap();
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert(VERSION, version.to_be_bytes().as_slice()).unwrap();
+        drop(meta);
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn an_older_file_is_brought_up_to_date_once_and_a_newer_one_is_refused() {
+        let step: Migration = |transaction| {
+            let mut meta = transaction.open_table(META)?;
+            let done = meta.get("steps")?.map_or(0, |value| number(value.value()));
+            meta.insert("steps", (done + 1).to_be_bytes().as_slice())?;
+            Ok(())
+        };
+        let database = crate::file::in_memory().unwrap();
+        prepare(&database, &[]).unwrap();
+        assert_eq!(version(&database).unwrap(), Some(1));
+        let steps = || {
+            let transaction = database.begin_read().unwrap();
+            let meta = transaction.open_table(META).unwrap();
+            meta.get("steps").unwrap().map_or(0, |value| number(value.value()))
+        };
+        for _ in 0..2 {
+            prepare(&database, &[step, step]).unwrap();
+            assert_eq!((version(&database).unwrap(), steps()), (Some(3), 2));
+        }
+        set_version(&database, 9);
+        let refused = prepare(&database, &[step, step]).unwrap_err();
+        assert!(matches!(refused, OpenError::Newer { found: 9, known: 3 }), "{refused}");
+        assert_eq!((version(&database).unwrap(), steps()), (Some(9), 2));
+    }
+}
