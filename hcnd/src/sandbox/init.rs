@@ -196,7 +196,8 @@ impl Children {
                     let _ = kill(command, signal);
                 }
             }
-            if let Some(status) = self.reap()? {
+            // One that was asked to end, and did, may be followed by one that is started by hand.
+            if let Some(status) = self.reap()?.filter(|status| !matches!(status, WaitStatus::Exited(_, 0))) {
                 let how = describe(status);
                 say(&format!("hcnd ended while the command runs: {how}{}", self.log.tail()));
             }

@@ -69,6 +69,21 @@ impl Containers {
         Ok(())
     }
 
+    /// `document`: of a load balancer.
+    pub(super) fn create_load_balancer(&mut self, document: &Value) -> anyhow::Result<String> {
+        id(&self.wire.call("io.hcn.LoadBalancer.Create", &json!({"settings": document}))?)
+    }
+
+    pub(super) fn delete_load_balancer(&mut self, id: &str) -> anyhow::Result<()> {
+        self.wire.call("io.hcn.LoadBalancer.Delete", &json!({"id": id})).map(drop)
+    }
+
+    /// Goes on with another hcnd that has the same state.
+    pub(super) fn reconnect(&mut self, socket: &Path) -> anyhow::Result<()> {
+        self.wire = Wire::connect(socket).context("hcnd does not listen any more")?;
+        Ok(())
+    }
+
     pub(super) fn query_endpoint(&mut self, endpoint: &str) -> anyhow::Result<Value> {
         let query = json!({"SchemaVersion": {"Major": 2, "Minor": 0}});
         self.wire.call("io.hcn.Endpoint.Query", &json!({"id": endpoint, "query": query}))

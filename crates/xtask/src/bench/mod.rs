@@ -6,6 +6,8 @@ mod echo;
 mod floor;
 mod machine;
 mod netlink;
+mod restart;
+mod services;
 mod table;
 mod wire;
 
@@ -24,6 +26,16 @@ pub(crate) enum Bench {
     /// What `attach` runs inside the sandbox
     #[command(hide = true)]
     AttachInside(Plan),
+    /// One load balancer more while many are there, and connections through one
+    Services(Sizes),
+    /// What `services` runs inside the sandbox
+    #[command(hide = true)]
+    ServicesInside(Sizes),
+    /// A start of hcnd with endpoints that are there already
+    Restart(Sizes),
+    /// What `restart` runs inside the sandbox
+    #[command(hide = true)]
+    RestartInside(Sizes),
     /// Answers each message on stdin, a socket, with itself
     #[command(hide = true)]
     Echo,
@@ -42,17 +54,55 @@ pub(crate) struct Plan {
     config: Option<PathBuf>,
 }
 
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sizes {
+    /// How often each thing is measured at each size
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    rounds: u32,
+    /// How many there are meanwhile: sizes, ascending
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    existing: Vec<u32>,
+}
+
+impl Sizes {
+    fn or(self, default: &[u32]) -> Self {
+        if self.existing.is_empty() { Self { existing: default.to_vec(), ..self } } else { self }
+    }
+}
+
 pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
     match bench {
-        Bench::Attach(plan) => in_sandbox(&plan, root),
+        Bench::Attach(plan) => {
+            in_sandbox(root, plan.config.as_deref(), "attach-inside", plan.rounds, &plan.existing)
+        }
+        Bench::Services(sizes) => {
+            let sizes = sizes.or(&[10, 1_000, 10_000]);
+            in_sandbox(root, None, "services-inside", sizes.rounds, &sizes.existing)
+        }
+        Bench::ServicesInside(sizes) => {
+            services::run(&sizes.existing, sizes.rounds).map(|()| ExitCode::SUCCESS)
+        }
+        Bench::Restart(sizes) => {
+            let sizes = sizes.or(&[10, 1_000]);
+            in_sandbox(root, None, "restart-inside", sizes.rounds, &sizes.existing)
+        }
+        Bench::RestartInside(sizes) => {
+            restart::run(&sizes.existing, sizes.rounds).map(|()| ExitCode::SUCCESS)
+        }
         Bench::AttachInside(plan) => attach::run(&plan).map(|()| ExitCode::SUCCESS),
         Bench::Echo => echo::serve().map(|()| ExitCode::SUCCESS),
     }
 }
 
 /// Builds what is measured as it is shipped, and measures it where nothing of the machine is touched.
-fn in_sandbox(plan: &Plan, root: &Path) -> anyhow::Result<ExitCode> {
-    if !plan.existing.is_sorted() {
+fn in_sandbox(
+    root: &Path,
+    config: Option<&Path>,
+    inside: &str,
+    rounds: u32,
+    existing: &[u32],
+) -> anyhow::Result<ExitCode> {
+    if !existing.is_sorted() {
         bail!("--existing takes ascending sizes");
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -69,12 +119,12 @@ fn in_sandbox(plan: &Plan, root: &Path) -> anyhow::Result<ExitCode> {
     let release = Path::new(target).join("release");
     let mut command = Command::new(release.join("hcnd"));
     command.args(["sandbox", "--no-uplink"]);
-    if let Some(config) = &plan.config {
+    if let Some(config) = config {
         command.arg("--config").arg(config);
     }
-    let sizes: Vec<String> = plan.existing.iter().map(u32::to_string).collect();
-    command.arg("--").arg(release.join("xtask")).args(["bench", "attach-inside"]);
-    command.args(["--rounds", &plan.rounds.to_string(), "--existing", &sizes.join(",")]);
+    let sizes: Vec<String> = existing.iter().map(u32::to_string).collect();
+    command.arg("--").arg(release.join("xtask")).args(["bench", inside]);
+    command.args(["--rounds", &rounds.to_string(), "--existing", &sizes.join(",")]);
     let status = command.status().context("cannot start hcnd sandbox")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

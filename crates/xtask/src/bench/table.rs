@@ -20,7 +20,7 @@ impl Samples {
     }
 
     /// The smallest that so many percent do not exceed, in microseconds.
-    fn percentile(&self, percent: usize) -> f64 {
+    pub(super) fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let rank = (sorted.len() * percent).div_ceil(100).max(1);
