@@ -34,7 +34,7 @@ pub(super) fn run(sizes: &[u32], rounds: u32) -> anyhow::Result<()> {
         let (mut starts, mut dumps) = (Samples::default(), Samples::default());
         for _ in 0..rounds {
             end(machine::hcnd()?)?;
-            dumps.time(|| dump_links())?;
+            dumps.time(dump_links)?;
             starts.time(|| start(&socket))?;
         }
         // The connection from before ended with its hcnd.
