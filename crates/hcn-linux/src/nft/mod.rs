@@ -69,6 +69,8 @@ fn table(flags: Option<TableFlags>) -> TableMessage {
 pub(crate) fn start(wire: &mut Wire) -> Result<Socket, StartError> {
     let failed = |source: io::Error| StartError::Nftables { step: "talk to nftables", source };
     let socket = Socket::open(NETLINK_NETFILTER).map_err(failed)?;
+    // Memory is taken only for what is sent. The table is 280 KiB; a service has up to 80 KiB.
+    socket.make_room(16 << 20).map_err(failed)?;
     let owned = TableFlags::Owner | TableFlags::Persisent;
     let mut result = build(wire, &socket, Some(owned)).map_err(failed)?;
     if matches!(&result, Err(Refusal { errno: libc::EOPNOTSUPP | libc::EINVAL, .. })) {
