@@ -81,7 +81,7 @@ pub(crate) fn new_bridge(bridge: &Bridge) -> RouteNetlinkMessage {
     // A bridge follows the lowest MTU of its ports unless one was *changed* by its owner; creating it with the
     // wanted MTU, or setting the MTU that it has, does not count. So it starts with a neighbour of the wanted one.
     let other_mtu = if bridge.mtu > 1280 { bridge.mtu - 1 } else { bridge.mtu + 1 };
-    RouteNetlinkMessage::NewLink(message(
+    let mut message = message(
         0,
         vec![
             LinkAttribute::IfName(bridge.name.clone()),
@@ -96,7 +96,12 @@ pub(crate) fn new_bridge(bridge: &Bridge) -> RouteNetlinkMessage {
                 ])),
             ]),
         ],
-    ))
+    );
+    if !bridge.arp {
+        message.header.flags = LinkFlags::Noarp;
+        message.header.change_mask = LinkFlags::Noarp;
+    }
+    RouteNetlinkMessage::NewLink(message)
 }
 
 /// RTM_NEWLINK of a veth pair: the host end up and a port of the bridge, the peer down in its namespace.

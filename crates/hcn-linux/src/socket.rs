@@ -5,6 +5,7 @@ use std::io;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -33,6 +34,15 @@ impl Socket {
         socket.set_cap_ack(true)?;
         socket.set_ext_ack(true)?;
         Ok(Self(socket))
+    }
+
+    /// Makes room for messages that have to go in one `sendmsg`, however many they are: as much as is asked for, or
+    /// without privileges on the machine itself what anyone may have, usually 416 KiB.
+    pub(crate) fn make_room(&self, octets: usize) -> io::Result<()> {
+        if setsockopt(&self.0, sockopt::SndBufForce, &octets).is_err() {
+            setsockopt(&self.0, sockopt::SndBuf, &octets)?;
+        }
+        Ok(())
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {

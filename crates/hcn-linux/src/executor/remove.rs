@@ -49,8 +49,14 @@ impl Run<'_> {
                 self.retire(Key::Veth(veth.name.clone()), retired);
                 Ok(())
             }
-            Object::Home(_) | Object::Masquerade(_) => {
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, true);
+                Ok(())
+            }
+            Object::HeldPort(port) => {
+                self.touched[op] = true;
+                let held = self.linux.ports.remove(port);
+                self.retire(object.key(), held.map_or(Retired::Nothing, Retired::Port));
                 Ok(())
             }
             Object::Address(address) => {
@@ -85,9 +91,7 @@ impl Run<'_> {
                 resolver::remove(&self.linux.netns_etc, &resolver.netns)
                     .map_err(|error| self.stop(op, &error))
             }
-            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
-                self.unsupported(op)
-            }
+            Object::Claim(_) => self.unsupported(op),
         }
     }
 
@@ -116,8 +120,14 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Veth(veth) => self.restore_veth(op, veth),
-            Object::Home(_) | Object::Masquerade(_) => {
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, false);
+                Ok(())
+            }
+            Object::HeldPort(port) => {
+                if let Some(Retired::Port(held)) = self.unretire(&object.key()) {
+                    self.linux.ports.insert(port.clone(), held);
+                }
                 Ok(())
             }
             Object::Address(address) => {
@@ -138,9 +148,7 @@ impl Run<'_> {
             Object::Resolver(resolver) => {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
-            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
-                self.unsupported(op)
-            }
+            Object::Claim(_) => self.unsupported(op),
         }
     }
 

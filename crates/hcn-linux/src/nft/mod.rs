@@ -1,6 +1,10 @@
 //! The nftables side: one table of hcnd's own, written by transactions on one kept socket. `nft` is never run.
 
 mod elements;
+mod expressions;
+pub(crate) mod filter;
+pub(crate) mod maps;
+pub(crate) mod services;
 mod skeleton;
 
 use std::io;
@@ -10,7 +14,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-pub(crate) use elements::{home, masquerade};
+pub(crate) use elements::{difference, of};
 
 use crate::error::StartError;
 use crate::socket::{Batch, Refusal, Socket, Wire};
@@ -32,6 +36,14 @@ const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// A message about something of the family `inet`.
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+}
+
+/// The messages that add elements to their sets, or with `delete` take them away, and their flags.
+pub(crate) fn change(
+    elements: &[elements::Element],
+    delete: bool,
+) -> impl Iterator<Item = (u16, NetfilterMessage)> {
+    elements::messages(elements, delete).into_iter().map(|(flags, message)| (flags, inet(message)))
 }
 
 /// The messages around a transaction.
@@ -57,6 +69,8 @@ fn table(flags: Option<TableFlags>) -> TableMessage {
 pub(crate) fn start(wire: &mut Wire) -> Result<Socket, StartError> {
     let failed = |source: io::Error| StartError::Nftables { step: "talk to nftables", source };
     let socket = Socket::open(NETLINK_NETFILTER).map_err(failed)?;
+    // Memory is taken only for what is sent. The table is 280 KiB; a service has up to 80 KiB.
+    socket.make_room(16 << 20).map_err(failed)?;
     let owned = TableFlags::Owner | TableFlags::Persisent;
     let mut result = build(wire, &socket, Some(owned)).map_err(failed)?;
     if matches!(&result, Err(Refusal { errno: libc::EOPNOTSUPP | libc::EINVAL, .. })) {
@@ -97,7 +111,8 @@ fn explain(wire: &mut Wire, socket: &Socket, refusal: Refusal) -> StartError {
     let step = match refusal.errno {
         libc::ENOENT | libc::EOPNOTSUPP => {
             "make the table inet hcnd (the kernel lacks something of: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, \
-             CONFIG_NFT_MASQ, CONFIG_NF_CONNTRACK)"
+             CONFIG_NFT_MASQ, CONFIG_NFT_CT, CONFIG_NFT_NUMGEN, CONFIG_NFT_HASH, CONFIG_NFT_FIB_INET, \
+             CONFIG_NF_CONNTRACK)"
         }
         _ => "make the table inet hcnd",
     };
