@@ -6,6 +6,8 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -33,6 +35,20 @@ impl Socket {
         socket.set_cap_ack(true)?;
         socket.set_ext_ack(true)?;
         Ok(Self(socket))
+    }
+
+    /// Allows larger datagrams to be sent, as far as the kernel lets this process.
+    pub(crate) fn raise_send_limit(&self, octets: usize) {
+        if setsockopt(&self.0, sockopt::SndBufForce, &octets).is_err() {
+            // Capped by net.core.wmem_max: larger ones are to be cut up.
+            let _ = setsockopt(&self.0, sockopt::SndBuf, &octets);
+        }
+    }
+
+    /// How many octets one datagram can have.
+    pub(crate) fn send_limit(&self) -> usize {
+        // Of its buffer the kernel keeps 32 octets.
+        getsockopt(&self.0, sockopt::SndBuf).map_or(64 << 10, |octets| octets.saturating_sub(32))
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
@@ -94,6 +110,11 @@ impl<T> Batch<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    /// The messages as they are sent, but for what sending stamps on them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn tags(&self) -> impl Iterator<Item = &T> {

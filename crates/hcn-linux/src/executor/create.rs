@@ -50,9 +50,8 @@ impl Run<'_> {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
-            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
-                self.unsupported(op)
-            }
+            Object::Claim(claim) => self.claim(op, claim),
+            Object::Barrier(_) | Object::HeldPort(_) | Object::Service(_) => self.unsupported(op),
             // `step` gathers these.
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
@@ -104,9 +103,8 @@ impl Run<'_> {
             }
             Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
                 .map_err(|error| self.stop(op, &error)),
-            Object::Barrier(_) | Object::Claim(_) | Object::HeldPort(_) | Object::Service(_) => {
-                self.unsupported(op)
-            }
+            Object::Claim(claim) => self.release_claim(op, claim, false),
+            Object::Barrier(_) | Object::HeldPort(_) | Object::Service(_) => self.unsupported(op),
         }
     }
 
@@ -260,12 +258,9 @@ impl Run<'_> {
 
     /// Adds or takes away the set elements of an object that is nothing else.
     pub(super) fn elements(&mut self, op: usize, object: &Object, delete: bool) {
-        let message = match object {
-            Object::Home(home) => nft::home(home, delete),
-            Object::Masquerade(masquerade) => nft::masquerade(masquerade, delete),
-            _ => return,
-        };
-        self.write(&Place::Nft, op, if delete { 0 } else { NEW }, message);
+        for message in nft::messages_of(object, delete) {
+            self.write(&Place::Nft, op, if delete { 0 } else { NEW }, message);
+        }
     }
 
     /// For what cannot be done yet.

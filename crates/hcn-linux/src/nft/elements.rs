@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hcn_dataplane::{Home, Masquerade};
+use hcn_dataplane::{Home, Masquerade, Object};
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::NetfilterMessage;
@@ -14,23 +14,43 @@ use netlink_packet_netfilter::nftables::{
 use super::skeleton::IFNAME;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, inet};
 
-const NFTA_DATA_VALUE: u16 = 1;
+pub(super) const NFTA_DATA_VALUE: u16 = 1;
 
-/// The message that adds the elements of a home (or, with `delete`, takes them away).
-pub(crate) fn home(home: &Home, delete: bool) -> NetfilterMessage {
-    let prefix = home.prefix.trunc();
-    let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
-    change(set, ranged(prefix, &home.bridge), delete)
+/// An element as messages carry it.
+pub(super) type Element = ListAttribute<SetElementAttribute>;
+
+/// The elements that an object is in the table, each with the name of its set.
+pub(super) fn elements_of(object: &Object) -> Vec<(&'static str, Element)> {
+    let of = |set, elements: Vec<Element>| elements.into_iter().map(|element| (set, element)).collect();
+    match object {
+        Object::Home(Home { prefix, bridge }) => {
+            let prefix = prefix.trunc();
+            let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
+            of(set, ranged(prefix, bridge))
+        }
+        Object::Masquerade(Masquerade { prefix }) => {
+            let prefix = prefix.trunc();
+            let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
+            of(set, interval(prefix))
+        }
+        _ => Vec::new(),
+    }
 }
 
-/// The same for a masquerade.
-pub(crate) fn masquerade(masquerade: &Masquerade, delete: bool) -> NetfilterMessage {
-    let prefix = masquerade.prefix.trunc();
-    let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
-    change(set, interval(prefix), delete)
+/// The messages that add the elements of an object (or, with `delete`, take them away), one for each set.
+pub(crate) fn messages_of(object: &Object, delete: bool) -> Vec<NetfilterMessage> {
+    let mut sets: Vec<(&'static str, Vec<Element>)> = Vec::new();
+    for (set, element) in elements_of(object) {
+        match sets.iter_mut().find(|(other, _)| *other == set) {
+            Some((_, elements)) => elements.push(element),
+            None => sets.push((set, vec![element])),
+        }
+    }
+    sets.into_iter().map(|(set, elements)| change(set, elements, delete)).collect()
 }
 
-fn change(set: &str, elements: Vec<Element>, delete: bool) -> NetfilterMessage {
+/// The message that adds elements to a set or takes them away.
+pub(super) fn change(set: &str, elements: Vec<Element>, delete: bool) -> NetfilterMessage {
     let message = SetElementMessage {
         attributes: vec![
             SetElementList::Table(TABLE.to_owned()),
@@ -44,8 +64,6 @@ fn change(set: &str, elements: Vec<Element>, delete: bool) -> NetfilterMessage {
         NfTablesMessage::NewSetElement(message)
     })
 }
-
-type Element = ListAttribute<SetElementAttribute>;
 
 /// In a set of concatenations: one element with the lowest and the highest key.
 fn ranged(prefix: IpNet, link: &str) -> Vec<Element> {
