@@ -1,6 +1,6 @@
 //! Messages about addresses.
 
-use hcn_dataplane::{Address, Mac};
+use hcn_dataplane::{Address, Claim, LinkId, Mac};
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -20,6 +20,11 @@ pub(crate) fn create(index: u32, address: &Address) -> RouteNetlinkMessage {
         message.attributes.push(AddressAttribute::Flags(flags));
     }
     RouteNetlinkMessage::NewAddress(message)
+}
+
+/// The address that claims stand for: a single host's, without a route.
+pub(crate) fn of_claim(claim: &Claim) -> Address {
+    Address { link: LinkId::host(&claim.bridge), address: IpNet::from(claim.address), prefix_route: false }
 }
 
 /// RTM_NEWADDR of the link-local address that belongs to a MAC address (RFC 4291, appendix A), usable at once.

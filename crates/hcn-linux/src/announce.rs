@@ -45,6 +45,11 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
+    /// Notes an owner that was found.
+    pub(crate) fn note(&mut self, bridge: u32, address: IpAddr, mac: Mac) {
+        self.replace(bridge, address, mac);
+    }
+
     /// Notes an owner and says whether neighbours may know another one.
     fn replace(&mut self, bridge: u32, address: IpAddr, mac: Mac) -> bool {
         if self.young.len() >= REMEMBERED {

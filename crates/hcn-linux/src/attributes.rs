@@ -3,18 +3,21 @@
 
 use netlink_packet_core::NlasIterator;
 
-/// The value of the first attribute of this kind.
-pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+/// The kinds and values of all attributes, as far as they are well-formed.
+pub(crate) fn all(attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = attributes;
-    for attribute in NlasIterator::new(attributes) {
+    NlasIterator::new(attributes).map_while(move |attribute| {
         let attribute = attribute.ok()?;
         let length = usize::from(attribute.length());
-        if attribute.kind() == kind {
-            return rest.get(4..length);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((attribute.kind(), value))
+    })
+}
+
+/// The value of the first attribute of this kind.
+pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    all(attributes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
 /// A value that is a number of the host's byte order.

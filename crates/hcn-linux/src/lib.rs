@@ -2,21 +2,22 @@
 //!
 //! [`Linux`] carries out the plans of `hcn-dataplane` by netlink, nftables and a few files. How a plan becomes
 //! messages is in `executor`; what each message says is in `link`, `address`, `route` and `nft`; what is asked
-//! of the host besides is in `facts`. Links that are removed are only set aside until the removal is settled;
+//! of the host besides is in `facts`. What an earlier run left is taken over by `adopt`. Links that are removed are only set aside until the removal is settled;
 //! then `reaper` deletes them, since deleting takes the kernel 15-30 ms.
 
 mod address;
+mod adopt;
 mod announce;
 mod attributes;
-mod era;
 mod conntrack;
+mod era;
 mod error;
 mod executor;
 mod facts;
-mod leftovers;
 mod link;
 mod netns;
 mod nft;
+mod observe;
 mod passed;
 mod ports;
 mod reaper;
@@ -28,6 +29,7 @@ mod sysctl;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
@@ -91,6 +93,8 @@ pub struct Linux {
     limbo: Vec<Limbo>,
     /// Ports that no program of the host may listen on.
     ports: HashMap<HeldPort, ports::Held>,
+    /// Addresses of the host on bridges, by bridge, with who counts on them.
+    claims: HashMap<(String, IpAddr), Claimed>,
     /// Who needs the host to forward.
     forwarding: sysctl::Forwarders,
     /// Makes the names of retired links.
@@ -135,10 +139,19 @@ struct Limbo {
     held: Vec<(LinkId, u32)>,
 }
 
+/// An address that is claimed.
+#[derive(Debug)]
+struct Claimed {
+    /// How many claims there are.
+    count: usize,
+    /// It is there for the claims, and goes with the last of them.
+    added: bool,
+}
+
 impl Linux {
-    /// Opens the sockets, makes the namespace folder, removes what an earlier hcnd left behind and builds the
-    /// table `inet hcnd`, in the namespaces that the calling thread is in. All later calls must come from one thread; that thread visits other network
-    /// namespaces and always returns.
+    /// Opens the sockets and makes the namespace folder, in the namespaces that the calling thread is in. Nothing else
+    /// is changed before [`adopt`](Dataplane::adopt). All later calls must come from one thread; that thread visits
+    /// other network namespaces and always returns.
     ///
     /// # Errors
     /// Missing capabilities or kernel features, or another hcnd that runs here.
@@ -164,8 +177,6 @@ impl Linux {
             announce::PacketSocket::open().map_err(system("open a packet socket (CONFIG_PACKET)"))?;
         let folder = netns::Folder::open(&config.netns_dir)
             .map_err(system(&format!("make {} a shared mount", config.netns_dir.display())))?;
-        leftovers::remove(&mut wire, &host, &folder, &config.netns_etc)
-            .map_err(system("remove what an earlier hcnd left"))?;
         let reaper =
             open().and_then(Reaper::start).map_err(system("start the thread that deletes released links"))?;
         Ok(Self {
@@ -185,6 +196,7 @@ impl Linux {
             retired: HashMap::new(),
             limbo: Vec::new(),
             ports: HashMap::new(),
+            claims: HashMap::new(),
             forwarding: sysctl::Forwarders::default(),
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
             sequence: reaper::random() & 0xf_ffff_ffff,
@@ -208,6 +220,12 @@ impl Linux {
     fn settle_op(&mut self, op: &Op) {
         match op {
             Op::Create(Object::Forwarding(claim)) => self.forwarding.settle(claim),
+            Op::Remove { object: Object::Claim(claim), .. } => {
+                let key = (claim.bridge.clone(), claim.address);
+                if self.claims.get(&key).is_some_and(|claimed| claimed.count == 0) {
+                    self.claims.remove(&key);
+                }
+            }
             Op::Remove {
                 object: Object::Netns(_) | Object::Bridge(_) | Object::Veth(_) | Object::HeldPort(_),
                 ..
@@ -251,8 +269,8 @@ impl Dataplane for Linux {
         executor::take_back(self, &applied.plan.ops, &vec![true; applied.plan.ops.len()])
     }
 
-    fn adopt(&mut self, _wanted: &State) -> Result<State, OpError> {
-        Ok(State::new())
+    fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
+        adopt::adopt(self, wanted)
     }
 
     fn host(&mut self) -> Result<HostFacts, OpError> {

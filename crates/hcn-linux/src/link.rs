@@ -18,44 +18,69 @@ pub(crate) const GROUP: u32 = 0x6863_6e64;
 /// Index of the loopback of every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
+const IFLA_LINK_NETNSID: u16 = 37;
 /// Length of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
 
 /// What an answer says about a link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LinkFacts {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) mtu: u32,
     pub(crate) group: u32,
     pub(crate) alias: String,
+    /// Of an Ethernet link.
+    pub(crate) mac: Option<Mac>,
+    /// Administratively up.
+    pub(crate) up: bool,
+    /// It takes part in ARP.
+    pub(crate) arp: bool,
     /// It carries packets (RFC 2863 state "up").
     pub(crate) operational: bool,
+    /// The bridge that it is a port of.
+    pub(crate) master: Option<u32>,
     /// Of a veth: the peer's index, in the peer's namespace.
     pub(crate) peer: Option<u32>,
+    /// The peer is in another namespace.
+    pub(crate) peer_elsewhere: bool,
 }
 
 impl LinkFacts {
     /// Reads an RTM_NEWLINK payload.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
-        let attributes = payload.get(IFINFOMSG..)?;
-        let number = |kind| attributes::find(attributes, kind).and_then(attributes::number);
-        Some(Self {
+        let flags = LinkFlags::from_bits_retain(attributes::number(payload.get(8..12)?)?);
+        let mut facts = Self {
             index: attributes::number(payload.get(4..8)?)?,
-            name: attributes::text(attributes::find(attributes, IFLA_IFNAME)?),
-            mtu: number(IFLA_MTU).unwrap_or(0),
-            group: number(IFLA_GROUP).unwrap_or(0),
-            alias: attributes::find(attributes, IFLA_IFALIAS).map(attributes::text).unwrap_or_default(),
-            operational: attributes::find(attributes, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
-            peer: number(IFLA_LINK),
-        })
+            up: flags.contains(LinkFlags::Up),
+            arp: !flags.contains(LinkFlags::Noarp),
+            ..Self::default()
+        };
+        for (kind, value) in attributes::all(payload.get(IFINFOMSG..)?) {
+            let number = || attributes::number(value);
+            match kind {
+                IFLA_ADDRESS => facts.mac = value.try_into().ok().map(Mac),
+                IFLA_IFNAME => facts.name = attributes::text(value),
+                IFLA_MTU => facts.mtu = number()?,
+                IFLA_LINK => facts.peer = number(),
+                IFLA_MASTER => facts.master = number(),
+                IFLA_OPERSTATE => facts.operational = value == [IF_OPER_UP],
+                IFLA_IFALIAS => facts.alias = attributes::text(value),
+                IFLA_GROUP => facts.group = number()?,
+                IFLA_LINK_NETNSID => facts.peer_elsewhere = true,
+                _ => {}
+            }
+        }
+        (!facts.name.is_empty()).then_some(facts)
     }
 }
 

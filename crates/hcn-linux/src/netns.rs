@@ -101,6 +101,15 @@ impl Folder {
         }
     }
 
+    /// Removes a file that has not become a namespace.
+    pub(crate) fn discard_unfinished(&self, name: &str) -> io::Result<()> {
+        let path = self.file(name)?;
+        match std::fs::symlink_metadata(&path) {
+            Ok(file) if file.is_file() && file.len() == 0 => self.unbind(name),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives a namespace that lost its name a name again.
     pub(crate) fn bind(&self, name: &str, handle: &Handle) -> io::Result<()> {
         let path = self.file(name)?;

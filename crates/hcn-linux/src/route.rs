@@ -15,9 +15,11 @@ pub(crate) fn create(index: u32, route: &Route, on_link: bool) -> RouteNetlinkMe
     RouteNetlinkMessage::NewRoute(message)
 }
 
-/// RTM_DELROUTE.
+/// RTM_DELROUTE, whoever made the route: one that was found in place of a wanted one may not be hcnd's.
 pub(crate) fn delete(index: u32, route: &Route) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::DelRoute(body(index, route))
+    let mut message = body(index, route);
+    message.header.protocol = RouteProtocol::Unspec;
+    RouteNetlinkMessage::DelRoute(message)
 }
 
 /// RTM_GETROUTE of all routes of a family.

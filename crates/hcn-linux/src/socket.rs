@@ -5,7 +5,7 @@ use std::io;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -36,13 +36,18 @@ impl Socket {
         Ok(Self(socket))
     }
 
-    /// Makes room for messages that have to go in one `sendmsg`, however many they are: as much as is asked for, or
-    /// without privileges on the machine itself what anyone may have, usually 416 KiB.
-    pub(crate) fn make_room(&self, octets: usize) -> io::Result<()> {
+    /// Allows larger datagrams to be sent, as far as the kernel lets this process.
+    pub(crate) fn raise_send_limit(&self, octets: usize) {
         if setsockopt(&self.0, sockopt::SndBufForce, &octets).is_err() {
-            setsockopt(&self.0, sockopt::SndBuf, &octets)?;
+            // Capped by net.core.wmem_max: larger ones are to be cut up.
+            let _ = setsockopt(&self.0, sockopt::SndBuf, &octets);
         }
-        Ok(())
+    }
+
+    /// How many octets one datagram can have.
+    pub(crate) fn send_limit(&self) -> usize {
+        // Of its buffer the kernel keeps 32 octets.
+        getsockopt(&self.0, sockopt::SndBuf).map_or(64 << 10, |octets| octets.saturating_sub(32))
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
@@ -104,6 +109,11 @@ impl<T> Batch<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    /// The messages as they are sent, but for what sending stamps on them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn tags(&self) -> impl Iterator<Item = &T> {

@@ -29,6 +29,19 @@ impl Forwarders {
         Ok(())
     }
 
+    /// Registers a claim of an earlier run and says whether the host forwards, as it claims.
+    pub(crate) fn adopt(&mut self, claim: &Forwarding) -> bool {
+        let file = match claim.family {
+            Family::V4 => FORWARD_V4,
+            Family::V6 => FORWARD_V6,
+        };
+        let forwards = fs::read_to_string(file).is_ok_and(|value| value.trim() != "0");
+        if forwards {
+            self.claims.insert((claim.family, claim.bridge.clone()), Changed::default());
+        }
+        forwards
+    }
+
     /// Gives a claim up and leaves the host as it is.
     pub(crate) fn release(&mut self, claim: &Forwarding) {
         self.claims.remove(&(claim.family, claim.bridge.clone()));

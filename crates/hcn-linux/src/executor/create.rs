@@ -52,7 +52,7 @@ impl Run<'_> {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
-            Object::Claim(_) => self.unsupported(op),
+            Object::Claim(claim) => self.claim(op, claim),
             // `step` gathers these.
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
@@ -108,7 +108,7 @@ impl Run<'_> {
             }
             Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
                 .map_err(|error| self.stop(op, &error)),
-            Object::Claim(_) => self.unsupported(op),
+            Object::Claim(claim) => self.release_claim(op, claim, false),
         }
     }
 
@@ -288,11 +288,6 @@ impl Run<'_> {
         self.linux.ports.insert(port.clone(), held);
         self.touched[op] = true;
         Ok(())
-    }
-
-    /// For what cannot be done yet.
-    pub(super) fn unsupported(&mut self, op: usize) -> Result<(), Stop> {
-        Err(self.stop(op, &std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)))
     }
 
     pub(super) fn forward(&mut self, op: usize, claim: &Forwarding) -> Result<(), Stop> {

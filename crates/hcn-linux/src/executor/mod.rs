@@ -5,6 +5,7 @@
 //! matters, or at the end. The kernel goes on after a refused message, so every operation that changed anything
 //! is noted, whether it comes before or after the one that failed.
 
+mod claim;
 mod create;
 mod remove;
 
@@ -142,6 +143,9 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     }
     for link in std::mem::take(&mut run.doomed) {
         run.linux.reaper.release(Released::Link(link));
+    }
+    if run.errors.is_empty() {
+        run.linux.claims.retain(|_, claimed| claimed.count > 0);
     }
     let errors: Vec<(Op, OpError)> = std::mem::take(&mut run.errors)
         .into_iter()
@@ -437,7 +441,7 @@ impl<'a> Run<'a> {
 }
 
 /// The prefix that an object lets its link reach without a gateway.
-fn on_link(object: &Object) -> Option<(&LinkId, ipnet::IpNet)> {
+pub(crate) fn on_link(object: &Object) -> Option<(&LinkId, ipnet::IpNet)> {
     match object {
         Object::Address(address) if address.prefix_route => Some((&address.link, address.address.trunc())),
         Object::Route(route) if route.gateway.is_none() => Some((&route.link, route.destination.trunc())),

@@ -91,7 +91,7 @@ impl Run<'_> {
                 resolver::remove(&self.linux.netns_etc, &resolver.netns)
                     .map_err(|error| self.stop(op, &error))
             }
-            Object::Claim(_) => self.unsupported(op),
+            Object::Claim(claim) => self.release_claim(op, claim, implied),
         }
     }
 
@@ -148,7 +148,7 @@ impl Run<'_> {
             Object::Resolver(resolver) => {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
-            Object::Claim(_) => self.unsupported(op),
+            Object::Claim(claim) => self.claim(op, claim),
         }
     }
 
@@ -261,7 +261,12 @@ impl Run<'_> {
     }
 
     /// The index of a link that may be gone, if `lenient`.
-    fn index_if_any(&mut self, op: usize, link: &LinkId, lenient: bool) -> Result<Option<u32>, Stop> {
+    pub(super) fn index_if_any(
+        &mut self,
+        op: usize,
+        link: &LinkId,
+        lenient: bool,
+    ) -> Result<Option<u32>, Stop> {
         if !lenient {
             return self.index(op, link).map(Some);
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
     Address, Applied, Bridge, Dataplane, Family, Forwarding, Home, LinkId, Mac, Masquerade, Netns, NetnsFile,
-    Object, Op, Plan, Resolver, Route, Veth,
+    Object, Op, Plan, Resolver, Route, State, Veth,
 };
 use hcn_linux::{Config, Linux};
 use serde_json::Value;
@@ -53,8 +53,16 @@ pub fn succeeds(command: &str) -> bool {
     Command::new("sh").args(["-c", command]).output().unwrap().status.success()
 }
 
+/// Starts on what no earlier run is to have left.
 pub fn start() -> Linux {
-    Linux::start(config()).unwrap()
+    start_with(&State::new()).0
+}
+
+/// Starts, takes over what is wanted, and says what of it was there.
+pub fn start_with(wanted: &State) -> (Linux, State) {
+    let mut linux = Linux::start(config()).unwrap();
+    let found = linux.adopt(wanted).unwrap_or_else(|error| panic!("{error}"));
+    (linux, found)
 }
 
 pub fn config() -> Config {

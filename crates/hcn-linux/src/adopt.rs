@@ -1,0 +1,297 @@
+//! Taking over what an earlier run left. What is wanted and as it was made stays untouched and becomes known again;
+//! what is half made, set aside or no longer wanted goes. Only what is recognisably hcnd's own is removed: links of
+//! its group whose alias says `hcn …`, and namespaces whose loopback has the alias `hcn namespace NAME …`.
+
+mod inside;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use hcn_dataplane::{Bridge, Key, LinkId, Netns, NetnsFile, Object, OpError, State, Veth};
+
+use crate::link::{self, GROUP, LOOPBACK, LinkFacts};
+use crate::netns::Handle;
+use crate::observe::{self, Links};
+use crate::reaper::Released;
+use crate::socket::Batch;
+use crate::{Linux, executor, nft, reaper, resolver};
+
+/// Why it failed, and at what.
+type Failure = (&'static str, io::Error);
+
+pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError> {
+    let mut adoption = Adoption { linux, wanted, found: State::new(), links: HashMap::new() };
+    adoption.run().map_err(|(step, error)| OpError {
+        errno: error.raw_os_error(),
+        message: format!("cannot {step}: {error}"),
+    })?;
+    let Adoption { linux, found, .. } = adoption;
+    nft::take_over(&mut linux.wire, &linux.nft, wanted.iter().map(|(_, object)| object))?;
+    let mut found = found;
+    for (_, object) in wanted.iter().filter(|(_, object)| nft::holds(object)) {
+        found.insert(object.clone());
+    }
+    Ok(found)
+}
+
+struct Adoption<'a> {
+    linux: &'a mut Linux,
+    wanted: &'a State,
+    /// Which of the wanted objects are there, as they are.
+    found: State,
+    /// The links of the host and of each wanted namespace.
+    links: HashMap<Netns, Links>,
+}
+
+impl Adoption<'_> {
+    fn run(&mut self) -> Result<(), Failure> {
+        let at = |step: &'static str| move |error: io::Error| (step, error);
+        let linux = &mut *self.linux;
+        let links = observe::links(&mut linux.wire, &linux.host).map_err(at("read the host's links"))?;
+        self.links.insert(Netns::Host, links);
+        let unwanted = self.namespaces().map_err(at("take over the namespaces of an earlier hcnd"))?;
+        self.bridges();
+        self.pairs();
+        self.remove_links().map_err(at("remove links that an earlier hcnd left"))?;
+        self.remove_namespaces(unwanted).map_err(at("remove namespaces that an earlier hcnd left"))?;
+        self.forwarding();
+        self.resolvers().map_err(at("take over resolver configurations"))?;
+        self.inside().map_err(at("read addresses and routes"))?;
+        self.remember();
+        Ok(())
+    }
+
+    /// Opens the wanted namespaces that are there; gives hcnd's others.
+    fn namespaces(&mut self) -> io::Result<Vec<(String, Handle)>> {
+        let mut unwanted = Vec::new();
+        for name in self.linux.folder.names()? {
+            let wanted = match self.wanted.get(&Key::Netns(name.clone())) {
+                Some(Object::Netns(wanted)) => Some(wanted),
+                _ => None,
+            };
+            let linux = &mut *self.linux;
+            let Ok(handle) = linux.folder.adopt(&name) else {
+                // No namespace, or one that is gone: not ours, unless a kill came between file and namespace.
+                if wanted.is_some() {
+                    linux.folder.discard_unfinished(&name)?;
+                }
+                continue;
+            };
+            let Some(wanted) = wanted else {
+                if self.loopback(&handle)?.is_some_and(|facts| is_alias_of(&facts.alias, &name)) {
+                    unwanted.push((name, handle));
+                }
+                continue;
+            };
+            let links = observe::links(&mut linux.wire, &handle.socket)?;
+            let loopback = links.values().find(|facts| facts.index == LOOPBACK);
+            let alias = loopback.map_or("", |facts| &facts.alias);
+            if is_alias_of(alias, &name) {
+                // An alias of another form is no reason to take a container's network away.
+                if alias != wanted.alias || !loopback.is_some_and(|facts| facts.up) {
+                    let mut batch = Batch::new();
+                    batch.push((), 0, link::mark_up(LOOPBACK, &wanted.alias));
+                    for fate in linux.wire.exchange(&handle.socket, &mut batch)? {
+                        fate?;
+                    }
+                }
+                linux.namespaces.insert(name.clone(), handle);
+                self.found.insert(Object::Netns(NetnsFile { ..wanted.clone() }));
+                self.links.insert(Netns::Named(name), links);
+            } else if alias.is_empty() && links.values().all(|facts| !facts.up) {
+                // Made, and not marked any more before a kill.
+                unwanted.push((name, handle));
+            }
+        }
+        Ok(unwanted)
+    }
+
+    fn loopback(&mut self, handle: &Handle) -> io::Result<Option<LinkFacts>> {
+        let mut batch = Batch::new();
+        batch.push((), 0, link::get_index(LOOPBACK));
+        let fates = self.linux.wire.exchange(&handle.socket, &mut batch)?;
+        let answer = fates.into_iter().next().and_then(|fate| fate.ok().flatten());
+        Ok(answer.and_then(|payload| LinkFacts::read(&payload)))
+    }
+
+    fn remove_namespaces(&mut self, unwanted: Vec<(String, Handle)>) -> io::Result<()> {
+        if !unwanted.is_empty() {
+            tracing::warn!(count = unwanted.len(), "removing namespaces that an earlier hcnd left behind");
+        }
+        for (name, handle) in unwanted {
+            // The name last: after a kill in between it would lead here again.
+            resolver::remove(&self.linux.netns_etc, &name)?;
+            self.linux.folder.unbind(&name)?;
+            self.linux.reaper.release(Released::Netns(handle));
+        }
+        Ok(())
+    }
+
+    /// Bridges are there once they are up: that is the last thing that is done to a new one.
+    fn bridges(&mut self) {
+        for wanted in self.wanted.iter().filter_map(|(_, object)| match object {
+            Object::Bridge(bridge) => Some(bridge),
+            _ => None,
+        }) {
+            let link = LinkId::host(&wanted.name);
+            let Some(facts) = self.link(&link) else { continue };
+            if facts.group != GROUP || !facts.up || !is_same(&facts.alias, &wanted.alias) {
+                continue;
+            }
+            let index = facts.index;
+            let bridge = Bridge {
+                alias: facts.alias.clone(),
+                mac: facts.mac.unwrap_or(wanted.mac),
+                mtu: facts.mtu,
+                arp: facts.arp,
+                ..wanted.clone()
+            };
+            self.linux.links.insert(link, index);
+            self.found.insert(Object::Bridge(bridge));
+        }
+    }
+
+    fn pairs(&mut self) {
+        for wanted in self.wanted.iter().filter_map(|(_, object)| match object {
+            Object::Veth(veth) => Some(veth),
+            _ => None,
+        }) {
+            let Some((host, peer)) = self.pair(wanted) else { continue };
+            let veth = Veth {
+                alias: host.alias.clone(),
+                mac: peer.mac.unwrap_or(wanted.mac),
+                // Of both ends, the one that has to be changed.
+                mtu: if peer.mtu == wanted.mtu { host.mtu } else { peer.mtu },
+                ..wanted.clone()
+            };
+            let (host, peer) = (host.index, peer.index);
+            self.linux.links.insert(LinkId::host(&wanted.name), host);
+            self.linux.links.insert(wanted.peer.clone(), peer);
+            self.found.insert(Object::Veth(veth));
+        }
+    }
+
+    /// Both ends of a pair, if it is complete: a kill in the midst of making or removing it leaves one of them without
+    /// its alias or down.
+    fn pair(&self, wanted: &Veth) -> Option<(&LinkFacts, &LinkFacts)> {
+        let host = self.link(&LinkId::host(&wanted.name))?;
+        let peer = self.link(&wanted.peer)?;
+        let bridge = *self.linux.links.get(&LinkId::host(&wanted.bridge))?;
+        let paired = host.peer == Some(peer.index) && peer.peer == Some(host.index);
+        let same_namespace = wanted.peer.netns == Netns::Host;
+        let complete = host.group == GROUP
+            && is_same(&host.alias, &wanted.alias)
+            && host.up
+            && host.master == Some(bridge)
+            && paired
+            && same_namespace != host.peer_elsewhere
+            && peer.up;
+        complete.then_some((host, peer))
+    }
+
+    fn link(&self, link: &LinkId) -> Option<&LinkFacts> {
+        self.links.get(&link.netns)?.get(&link.name)
+    }
+
+    /// Removes hcnd's links that were not taken over.
+    fn remove_links(&mut self) -> io::Result<()> {
+        let kept: HashSet<u32> = self
+            .linux
+            .links
+            .iter()
+            .filter(|(link, _)| link.netns == Netns::Host)
+            .map(|(_, index)| *index)
+            .collect();
+        let unwanted: Vec<u32> = self.links[&Netns::Host]
+            .values()
+            .filter(|facts| is_ours(facts) && !kept.contains(&facts.index))
+            .map(|facts| facts.index)
+            .collect();
+        if !unwanted.is_empty() {
+            tracing::warn!(count = unwanted.len(), "removing links that an earlier hcnd left behind");
+        }
+        reaper::delete_all(&mut self.linux.wire, &self.linux.host, &unwanted)
+    }
+
+    fn forwarding(&mut self) {
+        for (_, object) in self.wanted.iter() {
+            if let Object::Forwarding(claim) = object
+                && self.linux.forwarding.adopt(claim)
+            {
+                self.found.insert(object.clone());
+            }
+        }
+    }
+
+    fn resolvers(&mut self) -> io::Result<()> {
+        for name in self.linux.namespaces.keys() {
+            let folder = &self.linux.netns_etc;
+            let Some(Object::Resolver(wanted)) = self.wanted.get(&Key::Resolver(name.clone())) else {
+                resolver::remove(folder, name)?;
+                continue;
+            };
+            if let Some(contents) = resolver::read(folder, name)? {
+                let mut found = wanted.clone();
+                found.contents = contents;
+                self.found.insert(Object::Resolver(found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what later operations need to know of the objects that are there.
+    fn remember(&mut self) {
+        let linux = &mut *self.linux;
+        for (_, object) in self.found.iter() {
+            if let Some((link, prefix)) = executor::on_link(object) {
+                linux.prefixes.entry(link.clone()).or_default().push(prefix);
+            }
+            if let Object::Address(address) = object
+                && let Some(Object::Veth(veth)) =
+                    self.found.link_owner(&address.link).and_then(|owner| self.found.get(&owner))
+                && veth.peer == address.link
+                && let Some(bridge) = linux.links.get(&LinkId::host(&veth.bridge))
+            {
+                linux.owners.note(*bridge, address.address.addr(), veth.mac);
+            }
+        }
+    }
+}
+
+/// A link that was killed between being made and being described has no alias yet, but one of our names.
+fn is_ours(facts: &LinkFacts) -> bool {
+    let named = ["hcn", "hve", "hvp", "hcr", "hcx"].iter().any(|prefix| facts.name.starts_with(prefix));
+    facts.group == GROUP && (facts.alias.starts_with("hcn ") || (facts.alias.is_empty() && named))
+}
+
+/// Whether two aliases `hcn KIND ID NAME` are of one entity; its name may have changed.
+fn is_same(alias: &str, other: &str) -> bool {
+    alias.starts_with("hcn ") && alias.split(' ').take(3).eq(other.split(' ').take(3))
+}
+
+fn is_alias_of(alias: &str, name: &str) -> bool {
+    alias.strip_prefix("hcn namespace ").and_then(|rest| rest.split(' ').next()) == Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_names_its_own_namespace_only() {
+        assert!(is_alias_of("hcn namespace AB box", "AB"));
+        assert!(is_alias_of("hcn namespace AB", "AB"));
+        assert!(!is_alias_of("hcn namespace ABC", "AB"));
+        assert!(!is_alias_of("AB", "AB"));
+        assert!(!is_alias_of("", ""));
+    }
+
+    #[test]
+    fn a_renamed_entity_is_the_same_one() {
+        assert!(is_same("hcn endpoint AB old name", "hcn endpoint AB new"));
+        assert!(is_same("hcn endpoint AB", "hcn endpoint AB"));
+        assert!(!is_same("hcn endpoint AB", "hcn endpoint CD"));
+        assert!(!is_same("hcn network AB", "hcn endpoint AB"));
+        assert!(!is_same("", ""));
+    }
+}

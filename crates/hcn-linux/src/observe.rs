@@ -1,0 +1,109 @@
+//! What is in a network namespace: its links, addresses and routes, as dumps tell.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+
+use hcn_dataplane::Family;
+use ipnet::IpNet;
+use netlink_packet_core::Parseable as _;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+
+use crate::link::LinkFacts;
+use crate::socket::{Socket, Wire};
+use crate::{address, link, route};
+
+/// Links by name.
+pub(crate) type Links = HashMap<String, LinkFacts>;
+
+/// All links.
+pub(crate) fn links(wire: &mut Wire, socket: &Socket) -> io::Result<Links> {
+    let answers = wire.dump(socket, &link::get_all())?;
+    let read = answers.iter().filter_map(|payload| LinkFacts::read(payload));
+    Ok(read.map(|facts| (facts.name.clone(), facts)).collect())
+}
+
+/// An address with its prefix length, and whether it brought the route to its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) address: IpNet,
+    pub(crate) prefix_route: bool,
+}
+
+/// Addresses by link and host part: the same address can be there with several prefix lengths.
+pub(crate) type Addresses = HashMap<(u32, IpAddr), Vec<Found>>;
+
+/// All addresses.
+pub(crate) fn addresses(wire: &mut Wire, socket: &Socket) -> io::Result<Addresses> {
+    let mut addresses = Addresses::new();
+    for payload in wire.dump(socket, &address::get_all())? {
+        // What a newer kernel describes in an unknown way is not what hcnd made.
+        let Ok(message) = AddressMessage::parse(&payload[..]) else { continue };
+        let mut own = None;
+        let mut flags = AddressFlags::empty();
+        for attribute in &message.attributes {
+            match attribute {
+                // Where there are both, "address" is the other side's.
+                AddressAttribute::Local(address) => own = Some(*address),
+                AddressAttribute::Address(address) if own.is_none() => own = Some(*address),
+                AddressAttribute::Flags(all) => flags = *all,
+                _ => {}
+            }
+        }
+        let Some(own) = own else { continue };
+        let Ok(address) = IpNet::new(own, message.header.prefix_len) else { continue };
+        let prefix_route = !flags.contains(AddressFlags::Noprefixroute);
+        addresses.entry((message.header.index, own)).or_default().push(Found { address, prefix_route });
+    }
+    Ok(addresses)
+}
+
+/// Gateways of routes by link, destination and metric.
+pub(crate) type Routes = HashMap<(u32, IpNet, u32), Vec<Option<IpAddr>>>;
+
+/// Adds all unicast routes of the main table that have one next hop.
+pub(crate) fn routes(
+    wire: &mut Wire,
+    socket: &Socket,
+    family: Family,
+    routes: &mut Routes,
+) -> io::Result<()> {
+    let (family, anywhere) = match family {
+        Family::V4 => (AddressFamily::Inet, IpAddr::from([0; 4])),
+        Family::V6 => (AddressFamily::Inet6, IpAddr::from([0; 16])),
+    };
+    for payload in wire.dump(socket, &route::get_all(family))? {
+        // The fixed part tells most routes apart without decoding the rest.
+        let Ok(header) = RouteHeader::parse(&payload) else { continue };
+        if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+            continue;
+        }
+        let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
+        let (mut link, mut destination, mut metric, mut gateway) = (None, anywhere, 0, None);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::Destination(address) => destination = plain(address).unwrap_or(anywhere),
+                RouteAttribute::Priority(value) => metric = *value,
+                RouteAttribute::Gateway(address) => gateway = plain(address),
+                _ => {}
+            }
+        }
+        if let Some(link) = link
+            && let Ok(destination) = IpNet::new(destination, header.destination_prefix_length)
+        {
+            routes.entry((link, destination, metric)).or_default().push(gateway);
+        }
+    }
+    Ok(())
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
