@@ -40,10 +40,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = match passed {
-            Some(listener) => UnixListener::from_std(listener).context("cannot use systemd's socket")?,
-            None => bind(&config.socket)?,
-        };
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -51,7 +47,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             }
             systemd::stopping();
         };
-        serve_on(listener, config, Box::new(dataplane), Restored { store, loaded }, stop).await
+        let listen = || match passed {
+            Some(listener) => UnixListener::from_std(listener).context("cannot use systemd's socket"),
+            None => bind(&config.socket),
+        };
+        serve_on(listen, config, Box::new(dataplane), Restored { store, loaded }, stop).await
     })
 }
 
@@ -95,12 +95,12 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Serves on a socket, with any data plane, until `stop` ends.
+/// Takes over what is there, then serves on the socket that `listen` gives, with any data plane, until `stop` ends.
 ///
 /// # Errors
-/// The data plane's thread cannot be made, or the listener fails.
+/// The data plane's thread cannot be made, or nobody can listen.
 pub async fn serve_on(
-    listener: UnixListener,
+    listen: impl FnOnce() -> anyhow::Result<UnixListener>,
     config: &Config,
     dataplane: Box<dyn Dataplane>,
     restored: Restored,
@@ -109,8 +109,10 @@ pub async fn serve_on(
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
     let Restored { store, loaded } = restored;
-    let service = Service::start(worker, store, &loaded, hub.clone());
+    let service = Service::start(worker, store, &loaded, hub.clone()).await;
     drop(loaded);
+    // Whoever gets through finds everything in its place.
+    let listener = listen()?;
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "hcnd is ready");
     systemd::ready();
     let alive = tokio::spawn(watchdog(service.clone()));

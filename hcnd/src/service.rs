@@ -47,12 +47,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the owner task on the current runtime: it goes on with what the store has loaded.
-    pub fn start(worker: Worker, store: Store, loaded: &Loaded, hub: Hub) -> Self {
+    /// Takes over what is there of what the store has loaded, and starts the owner task on the current runtime.
+    pub async fn start(worker: Worker, store: Store, loaded: &Loaded, hub: Hub) -> Self {
         let (inbox, messages) = mpsc::unbounded_channel();
         let engine = Engine::restored(&loaded.entities, loaded.last_incarnation);
         let published = Arc::new(RwLock::new(engine.working().clone()));
-        let owner = Owner {
+        let mut owner = Owner {
             engine,
             published: Arc::clone(&published),
             inbox: inbox.downgrade(),
@@ -64,6 +64,7 @@ impl Service {
             started: Instant::now(),
             host: Arc::default(),
         };
+        owner.adopt().await;
         tokio::spawn(owner.run(messages));
         Self { inbox, published }
     }
@@ -116,7 +117,6 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
-        self.adopt().await;
         let mut stopping: Option<oneshot::Sender<()>> = None;
         loop {
             if stopping.is_some() && self.engine.is_idle() {

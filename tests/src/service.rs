@@ -1,6 +1,7 @@
 //! The daemon inside the test's own process, on any data plane.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
-use crate::process::descendants;
+use crate::process::{descendants, eventually};
 
 /// A data plane that the test can look into, and make fail, while the daemon uses it.
 pub struct Shared<D>(Arc<Mutex<Chaos<D>>>);
@@ -79,18 +80,18 @@ impl InProcess {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("hcnd.sock");
         let (stop, stopped) = oneshot::channel::<()>();
-        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let at = socket.clone();
         let thread = thread::spawn(move || {
             runtime().unwrap().block_on(async {
-                let listener = UnixListener::from_std(listener).unwrap();
                 let config = Config { socket, ..Config::default() };
+                let listen = || Ok(UnixListener::bind(&config.socket)?);
                 let stop = async move { drop(stopped.await) };
                 let store = Store::in_memory().unwrap();
                 let restored = Restored { store, loaded: Loaded::default() };
-                serve_on(listener, &config, Box::new(dataplane), restored, stop).await.unwrap();
+                serve_on(listen, &config, Box::new(dataplane), restored, stop).await.unwrap();
             });
         });
+        eventually("the daemon listens", || UnixStream::connect(&at).is_ok());
         Self { folder, stop: Some(stop), thread: Some(thread) }
     }
 
