@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{Family, Frontend, Protocol, Service};
 use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
-use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage};
+use netlink_packet_netfilter::conntrack::ConntrackMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::attributes::find;
 use crate::socket::{Batch, Socket, Wire};
 
+const IPCTNL_MSG_CT_DELETE: u8 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
@@ -118,9 +119,9 @@ impl Conntrack {
                 }
                 let same = [CTA_TUPLE_ORIG | NLA_F_NESTED, CTA_ID].into_iter().filter_map(|kind| {
                     let value = find(flow, kind & !NLA_F_NESTED)?;
-                    Some(ConntrackAttribute::Other(DefaultNla::new(kind, value.to_vec())))
+                    Some(DefaultNla::new(kind, value.to_vec()))
                 });
-                batch.push((), 0, message(family, ConntrackMessage::Delete(same.collect())));
+                batch.push((), 0, message(family, delete(same.collect())));
             }
         }
         if batch.len() == 0 {
@@ -130,6 +131,11 @@ impl Conntrack {
         let refusal = fates.into_iter().filter_map(Result::err).find(|refusal| refusal.errno != libc::ENOENT);
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
+}
+
+/// The crate's own form drops the flag `NLA_F_NESTED`, without which the kernel refuses a filter.
+fn delete(attributes: Vec<DefaultNla>) -> ConntrackMessage {
+    ConntrackMessage::Other { message_type: IPCTNL_MSG_CT_DELETE, attributes }
 }
 
 fn message(family: Family, message: ConntrackMessage) -> NetfilterMessage {
@@ -165,8 +171,7 @@ impl Stale {
             filter.push(DefaultNla::new(CTA_FILTER_REPLY_FLAGS, flags.to_ne_bytes().to_vec()));
         }
         attributes.push(nested(CTA_FILTER, &filter));
-        let attributes = attributes.into_iter().map(ConntrackAttribute::Other).collect();
-        message(self.frontend.family, ConntrackMessage::Delete(attributes))
+        message(self.frontend.family, delete(attributes))
     }
 
     /// Whether a flow, as the kernel describes it, is one of them.

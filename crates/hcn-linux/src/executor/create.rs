@@ -243,7 +243,7 @@ impl Run<'_> {
             let peer = self.index(op, &veth.peer)?;
             // The host end is only a port. It generates its link-local address when the peer comes up, not before.
             let port = IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() };
-            self.write(&Place::Host, op, 0, link::describe(host, Some(&veth.alias), port));
+            self.write(&Place::Host, op, 0, link::describe_port(host, &veth.alias, port));
             let traits = IpTraits {
                 no_ipv6_link_local: !veth.ipv6 && self.linux.ipv6,
                 promote_secondaries: true,
