@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, read};
-use hcn_dataplane::{Applied, HostFacts, Plan, State};
+use hcn_dataplane::{Applied, HostFacts, Object, Op, Plan, State};
 use hcn_ipc::{Caller, Hub, Pending};
 use hcn_schema::call::{Answer, Call, Kind, Verb};
 use hcn_schema::{Error, HResult, Result};
@@ -240,7 +240,7 @@ async fn carry_out(worker: &Worker, store: &Store, job: Job) -> std::result::Res
     let (applied, committed) = tokio::join!(apply(worker, ticket, plan), store.commit(&change));
     match (applied, committed) {
         (Ok(applied), Ok(())) => {
-            settle(worker, applied);
+            settle(worker, applied).await;
             Ok(())
         }
         (Ok(applied), Err(error)) => {
@@ -284,9 +284,15 @@ async fn apply(worker: &Worker, ticket: Ticket, plan: Plan) -> std::result::Resu
     }
 }
 
-fn settle(worker: &Worker, done: Done) {
-    if let Some(applied) = done.filter(Applied::holds_removals) {
-        worker.settle(applied);
+async fn settle(worker: &Worker, done: Done) {
+    let Some(applied) = done.filter(Applied::holds_removals) else { return };
+    // What others can want at once must be free when the caller hears that it is gone; links can wait.
+    let frees_port = |op: &Op| matches!(op, Op::Remove { object: Object::HeldPort(_), .. });
+    let wanted_at_once = applied.plan.ops.iter().any(frees_port);
+    let settled = worker.settle(applied);
+    if wanted_at_once {
+        // Nobody is left to settle if the thread has ended.
+        let _ = settled.await;
     }
 }
 

@@ -47,7 +47,8 @@ impl Worker {
         Ok((Self { queue }, WorkerThread(thread)))
     }
 
-    async fn ask<T, F>(&self, work: F) -> Result<T, Stopped>
+    /// Asks at once; the answer is waited for only if the future is.
+    fn ask<T, F>(&self, work: F) -> impl Future<Output = Result<T, Stopped>> + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Dataplane) -> T + Send + 'static,
@@ -55,8 +56,11 @@ impl Worker {
         let (reply, answer) = oneshot::channel();
         // A caller that is gone wants no answer.
         let work: Work<dyn Dataplane> = Box::new(move |dataplane| drop(reply.send(work(dataplane))));
-        self.queue.send(work).map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        let asked = self.queue.send(work).map_err(|_| Stopped);
+        async move {
+            asked?;
+            answer.await.map_err(|_| Stopped)
+        }
     }
 
     /// See [`Dataplane::apply`].
@@ -67,10 +71,9 @@ impl Worker {
         self.ask(move |dataplane| dataplane.apply(&plan)).await
     }
 
-    /// See [`Dataplane::settle`]; does not wait for it.
-    pub fn settle(&self, applied: Applied) {
-        // Nobody is left to settle for if the thread has ended.
-        let _ = self.queue.send(Box::new(move |dataplane| dataplane.settle(applied)));
+    /// See [`Dataplane::settle`]; it is done whether or not it is waited for.
+    pub fn settle(&self, applied: Applied) -> impl Future<Output = Result<(), Stopped>> + use<> {
+        self.ask(move |dataplane| dataplane.settle(applied))
     }
 
     /// See [`Dataplane::undo`].

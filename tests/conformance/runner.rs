@@ -114,6 +114,33 @@ fn a_failure_of_any_operation_changes_nothing_in_the_fake_kernel() {
 }
 
 #[test]
+fn what_cannot_be_made_durable_is_taken_back() {
+    let mut count = 0;
+    for case in cases() {
+        let dataplane = fake_host();
+        let daemon = InProcess::start(dataplane.clone());
+        case.run(&daemon.socket(), &mut |wire, method, parameters| {
+            if is_change(method) {
+                let (documents, state) = (snapshot(wire), dataplane.lock().inner.state.clone());
+                daemon.fail_commits(1);
+                let reply = plainly(wire, method, parameters);
+                daemon.fail_commits(0);
+                if reply.raw.contains("injected failure") {
+                    count += 1;
+                } else {
+                    // Refused for another reason, or there was nothing to change.
+                    assert_eq!(state, dataplane.lock().inner.state, "case {}: {}", case.name, reply.raw);
+                }
+                assert_eq!(documents, snapshot(wire), "case {}: {method} {parameters}", case.name);
+                assert_eq!(state, dataplane.lock().inner.state, "case {}: {method}", case.name);
+            }
+            plainly(wire, method, parameters)
+        });
+    }
+    assert!(count > 50, "only {count} failures were injected");
+}
+
+#[test]
 fn a_failure_of_any_operation_changes_nothing_in_the_linux_kernel() {
     let sandbox = Sandbox::new().deadline(Duration::from_secs(600));
     in_sandbox!(sandbox, {
@@ -121,6 +148,8 @@ fn a_failure_of_any_operation_changes_nothing_in_the_linux_kernel() {
         add_uplink();
         let linux = hcn_linux::Linux::start(hcn_linux::Config::default()).unwrap();
         let dataplane = Shared::new(linux);
+        // Each start takes over what the one before left: nothing.
+        dataplane.lock().adopt(&State::new()).unwrap();
         let clean = dump();
         let mut count = 0;
         for case in cases() {

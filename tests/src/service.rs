@@ -70,6 +70,7 @@ pub fn fake_host() -> Shared<Fake> {
 /// A daemon in a thread of this process; it stops when dropped.
 pub struct InProcess {
     folder: TempDir,
+    store: Store,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -81,18 +82,24 @@ impl InProcess {
         let socket = folder.path().join("hcnd.sock");
         let (stop, stopped) = oneshot::channel::<()>();
         let at = socket.clone();
+        let store = Store::in_memory().unwrap();
+        let kept = store.clone();
         let thread = thread::spawn(move || {
             runtime().unwrap().block_on(async {
                 let config = Config { socket, ..Config::default() };
                 let listen = || Ok(UnixListener::bind(&config.socket)?);
                 let stop = async move { drop(stopped.await) };
-                let store = Store::in_memory().unwrap();
                 let restored = Restored { store, loaded: Loaded::default() };
                 serve_on(listen, &config, Box::new(dataplane), restored, stop).await.unwrap();
             });
         });
         eventually("the daemon listens", || UnixStream::connect(&at).is_ok());
-        Self { folder, stop: Some(stop), thread: Some(thread) }
+        Self { folder, store: kept, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Makes the next commits fail.
+    pub fn fail_commits(&self, count: usize) {
+        self.store.fail_commits(count);
     }
 
     /// Where it listens.
