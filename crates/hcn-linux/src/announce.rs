@@ -1,7 +1,7 @@
 //! After attaching: waiting until new pairs carry packets, and telling neighbours who has their addresses now.
 //!
-//! The kernel tells a bridge by a worker of its own that a port has a carrier; a packet that is sent before is
-//! lost, and with it a second. And whoever knew the last owner of an address would go on sending to its MAC
+//! The kernel tells a bridge by a worker of its own that a port has a carrier, and by another that an IPv6 address is
+//! its own; a packet that comes before is lost, and with it a second. And whoever knew the last owner of an address would go on sending to its MAC
 //! address, for up to a minute. So when an address comes back with another MAC address, a gratuitous ARP
 //! (RFC 5944, 4.6) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6) leaves by the peer of the new pair.
 //! Only then: the bridge copies it to every port, which takes 5 µs each.
@@ -19,6 +19,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::Linux;
 use crate::link::{self, LinkFacts};
+use crate::route;
 use crate::socket::Batch;
 
 /// How long pairs are waited for: the kernel handles carriers at most once a second unless they are urgent.
@@ -115,7 +116,7 @@ pub(crate) fn announce(linux: &mut Linux, ops: &[Op]) {
     }
     // Tests that make messages fail mean those of the plan; here a failure would change nothing.
     let fault = linux.wire.fault.take();
-    if let Err(error) = wait(linux, &veths) {
+    if let Err(error) = wait(linux, &veths, ops) {
         tracing::warn!(%error, "new links do not carry packets yet");
     }
     linux.wire.fault = fault;
@@ -141,31 +142,43 @@ pub(crate) fn announce(linux: &mut Linux, ops: &[Op]) {
     }
 }
 
-/// Waits until the host ends, and the bridges that got their first ports, are operational.
-fn wait(linux: &mut Linux, veths: &[&Veth]) -> io::Result<()> {
-    let mut names: Vec<&str> = veths.iter().map(|veth| veth.name.as_str()).collect();
+/// What must be so before packets flow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Awaited {
+    /// The link with this index is operational: until the kernel has handled its carrier it drops what is sent there.
+    Carrier(u32),
+    /// The address is the namespace's own. The kernel adds the route that says so by a worker; until then it takes
+    /// packets to the address for others.
+    Own(Ipv6Addr),
+}
+
+/// Waits until both ends of the pairs, and the bridges that got their first ports, are operational, and the addresses
+/// of the pairs usable.
+fn wait(linux: &mut Linux, veths: &[&Veth], ops: &[Op]) -> io::Result<()> {
+    let mut waiting: Vec<(Netns, Awaited)> = Vec::new();
     for veth in veths {
-        if !names.contains(&veth.bridge.as_str()) {
-            names.push(&veth.bridge);
+        for link in [LinkId::host(&veth.name), veth.peer.clone(), LinkId::host(&veth.bridge)] {
+            waiting.extend(linux.links.get(&link).map(|index| (link.netns, Awaited::Carrier(*index))));
         }
     }
-    let mut waiting: Vec<u32> =
-        names.iter().filter_map(|name| linux.links.get(&LinkId::host(name)).copied()).collect();
+    for op in ops {
+        if let Op::Create(Object::Address(address)) = op
+            && let IpAddr::V6(own) = address.address.addr()
+            && veths.iter().any(|veth| veth.peer == address.link)
+        {
+            waiting.push((address.link.netns.clone(), Awaited::Own(own)));
+        }
+    }
+    // Those of one socket together, each once.
+    waiting.sort();
+    waiting.dedup();
     let deadline = Instant::now() + DEADLINE;
     loop {
-        // Asking makes newer kernels do what is pending for the link; older ones need the time.
-        let mut batch = Batch::new();
-        for index in &waiting {
-            batch.push((), 0, link::get_index(*index));
+        let mut left = Vec::new();
+        for of_netns in waiting.chunk_by(|(netns, _), (next, _)| netns == next) {
+            left.extend(still_awaited(linux, of_netns)?);
         }
-        let fates = linux.wire.exchange(&linux.host, &mut batch)?;
-        let answers = fates.into_iter().map(|fate| fate.ok().flatten());
-        let operational = |answer: Option<Vec<u8>>| {
-            answer.as_deref().and_then(LinkFacts::read).is_none_or(|facts| facts.operational)
-        };
-        let ready: Vec<bool> = answers.map(operational).collect();
-        let mut ready = ready.into_iter();
-        waiting.retain(|_| !ready.next().unwrap_or(true));
+        waiting = left;
         if waiting.is_empty() {
             return Ok(());
         }
@@ -174,6 +187,40 @@ fn wait(linux: &mut Linux, veths: &[&Veth]) -> io::Result<()> {
         }
         sleep(PAUSE);
     }
+}
+
+/// What of this is not so yet, in one namespace. Asking makes newer kernels do what is pending for a link; older ones
+/// need the time.
+fn still_awaited(linux: &mut Linux, awaited: &[(Netns, Awaited)]) -> io::Result<Vec<(Netns, Awaited)>> {
+    let socket = match &awaited[0].0 {
+        Netns::Host => &linux.host,
+        Netns::Named(name) => match linux.namespaces.get(name) {
+            Some(handle) => &handle.socket,
+            None => return Ok(Vec::new()),
+        },
+    };
+    let mut batch = Batch::new();
+    for (_, awaited) in awaited {
+        batch.push(
+            (),
+            0,
+            match awaited {
+                Awaited::Carrier(index) => link::get_index(*index),
+                Awaited::Own(address) => route::get((*address).into()),
+            },
+        );
+    }
+    let fates = linux.wire.exchange(socket, &mut batch)?;
+    let is_pending = |awaited: &Awaited, answer: Option<Vec<u8>>| match (awaited, answer) {
+        (Awaited::Carrier(_), answer) => {
+            answer.as_deref().and_then(LinkFacts::read).is_some_and(|facts| !facts.operational)
+        }
+        (Awaited::Own(_), answer) => !answer.is_some_and(|answer| route::is_local(&answer)),
+    };
+    let answers = fates.into_iter().map(|fate| fate.ok().flatten());
+    let pending =
+        awaited.iter().zip(answers).filter(|((_, awaited), answer)| is_pending(awaited, answer.clone()));
+    Ok(pending.map(|(awaited, _)| awaited.clone()).collect())
 }
 
 fn ethernet(to: Mac, from: Mac, ethertype: u16) -> Vec<u8> {

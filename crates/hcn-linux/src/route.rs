@@ -1,5 +1,7 @@
 //! Messages about routes.
 
+use std::net::IpAddr;
+
 use hcn_dataplane::Route;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -27,6 +29,22 @@ pub(crate) fn get_all(family: AddressFamily) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
     RouteNetlinkMessage::GetRoute(message)
+}
+
+/// RTM_GETROUTE of the route that a packet to this address takes.
+pub(crate) fn get(address: IpAddr) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    let (family, length) =
+        if address.is_ipv4() { (AddressFamily::Inet, 32) } else { (AddressFamily::Inet6, 128) };
+    message.header.address_family = family;
+    message.header.destination_prefix_length = length;
+    message.attributes.push(RouteAttribute::Destination(RouteAddress::from(address)));
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+/// Whether an answer is about a route to the namespace itself.
+pub(crate) fn is_local(payload: &[u8]) -> bool {
+    RouteHeader::parse(payload).is_ok_and(|header| header.kind == RouteType::Local)
 }
 
 fn body(index: u32, route: &Route) -> RouteMessage {
