@@ -63,7 +63,7 @@ fn a_barrier_holds_for_neighbouring_bridges_and_bridged_frames() {
             assert!(reaches("A", "10.7.0.3"), "bridge-nf-call-iptables {seen}");
         }
         let error = linux.apply(&create([barrier(true)])).unwrap_err();
-        assert_eq!(error.source.errno, Some(nix::libc::EEXIST));
+        assert_eq!(error.source.errno, Some(libc::EEXIST));
         assert!(error.source.message.contains("already"), "{}", error.source);
     });
 }

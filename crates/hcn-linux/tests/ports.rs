@@ -80,7 +80,7 @@ fn a_port_of_a_program_is_not_taken_from_it() {
             [(Family::V4, Protocol::Tcp), (Family::V4, Protocol::Udp), (Family::V6, Protocol::Udp)]
         {
             let error = linux.apply(&create([held(family, protocol)])).unwrap_err();
-            assert_eq!(error.source.errno, Some(nix::libc::EADDRINUSE));
+            assert_eq!(error.source.errno, Some(libc::EADDRINUSE));
             let message = format!("{protocol} port 8080 is used by a program of the host");
             assert!(error.source.message.ends_with(&message), "{}", error.source);
         }

@@ -55,7 +55,7 @@ fn filter() -> Vec<NfListObject<'static>> {
 
 fn entry() -> Vec<NfListObject<'static>> {
     let priority = || meta(MetaKey::Priority);
-    let dispatch = |codes: String, key: Expr| {
+    let dispatch = |codes: &str, key: Expr| {
         [
             Statement::Mangle(Mangle { key: priority(), value: map(key, codes) }),
             Statement::VerdictMap(VerdictMap { key: priority(), data: string("@dispatch") }),
@@ -65,9 +65,9 @@ fn entry() -> Vec<NfListObject<'static>> {
     for (header, suffix, _) in FAMILIES {
         let vip = || vec![meta(MetaKey::L4proto), payload(header, "daddr"), payload("th", "dport")];
         let internal = [vec![meta(MetaKey::Iifname)], vip()].concat();
-        rules.push(rule("prerouting", dispatch(format!("internal{suffix}"), concat(internal))));
-        rules.push(rule("prerouting", dispatch(format!("vips{suffix}"), concat(vip()))));
-        rules.push(rule("output", dispatch(format!("hostvips{suffix}"), concat(vip()))));
+        rules.push(rule("prerouting", dispatch(&format!("internal{suffix}"), concat(internal))));
+        rules.push(rule("prerouting", dispatch(&format!("vips{suffix}"), concat(vip()))));
+        rules.push(rule("output", dispatch(&format!("hostvips{suffix}"), concat(vip()))));
     }
     for (header, suffix, _) in FAMILIES {
         for (chain, codes) in [("prerouting", "ports"), ("output", "hostports")] {
@@ -81,7 +81,7 @@ fn entry() -> Vec<NfListObject<'static>> {
                 matched(Operator::NEQ, payload(header, "daddr"), loopback),
             ];
             let port = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
-            statements.extend(dispatch(format!("{codes}{suffix}"), port));
+            statements.extend(dispatch(&format!("{codes}{suffix}"), port));
             rules.push(rule(chain, statements));
         }
     }
@@ -114,7 +114,7 @@ fn choice(code: Code) -> Vec<NfListObject<'static>> {
                 key.insert(1, payload(header, "daddr"));
             }
             let slots = if any_address { "portslots" } else { "slots" };
-            let backend = map(concat(key), format!("{slots}{suffix}"));
+            let backend = map(concat(key), &format!("{slots}{suffix}"));
             // nft leaves out what a field of the header says already.
             let unsaid = any_address && !affinity;
             let family = unsaid.then(|| is(meta(MetaKey::Nfproto), protocol));
@@ -134,7 +134,7 @@ fn sources() -> Vec<NfListObject<'static>> {
         let vip =
             || concat([meta(MetaKey::L4proto), original(&format!("{header} daddr")), original("proto-dst")]);
         let snat = |key: Expr, sources: &str| {
-            let address = map(key, format!("{sources}{suffix}"));
+            let address = map(key, &format!("{sources}{suffix}"));
             rule(TRANSLATED, [family(), Statement::SNAT(Some(to(header, address)))])
         };
         let when = |key: Expr, set: &str, then: Stmt| {
@@ -199,7 +199,7 @@ fn concat(parts: impl Into<Vec<Expr>>) -> Expr {
     named(NamedExpression::Concat(parts.into()))
 }
 
-fn map(key: Expr, name: String) -> Expr {
+fn map(key: Expr, name: &str) -> Expr {
     named(NamedExpression::Map(Box::new(Map { key, data: string(&format!("@{name}")) })))
 }
 
