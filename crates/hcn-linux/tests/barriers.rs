@@ -41,6 +41,11 @@ fn a_barrier_keeps_packets_on_their_bridge() {
             settles_at(&before, "a barrier was taken back");
             assert!(reaches("A", "192.0.2.2") && reaches("A", "10.7.0.1"));
         }
+        // Ports send back by the way that frames came, and no container takes its own question for a duplicate.
+        settles_at(&before, "the network is at rest");
+        let addresses = sh("ip -n A -6 addr show dev eth0 scope link");
+        assert!(addresses.contains("fe80") && !addresses.contains("dadfailed"), "{addresses}");
+        assert!(!addresses.contains("tentative"), "{addresses}");
     });
 }
 

@@ -155,7 +155,7 @@ fn chosen(linux: &mut hcn_linux::Linux, count: u16, port: u16, affinity: bool) -
     counts
 }
 
-const CLIENTS: u32 = 20_000;
+const CLIENTS: u32 = 12_000;
 
 #[test]
 fn back_ends_get_equal_shares_whatever_their_number() {

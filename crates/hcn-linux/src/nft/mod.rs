@@ -69,7 +69,7 @@ fn table(flags: Option<TableFlags>) -> TableMessage {
 pub(crate) fn start(wire: &mut Wire) -> Result<Socket, StartError> {
     let failed = |source: io::Error| StartError::Nftables { step: "talk to nftables", source };
     let socket = Socket::open(NETLINK_NETFILTER).map_err(failed)?;
-    // Memory is taken only for what is sent. The table is 280 KiB; a service has up to 80 KiB.
+    // Memory is taken only for what is sent: 250 KiB for the table, up to 80 KiB for a service.
     socket.make_room(16 << 20).map_err(failed)?;
     let owned = TableFlags::Owner | TableFlags::Persisent;
     let mut result = build(wire, &socket, Some(owned)).map_err(failed)?;
