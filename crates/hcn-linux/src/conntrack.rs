@@ -87,25 +87,31 @@ impl Conntrack {
     }
 
     fn delete(&mut self, wire: &mut Wire, stale: &[Stale]) -> io::Result<()> {
-        if self.filters && stale.len() < MANY {
+        let by_filter = |stale: &&Stale| self.filters && stale.fits_a_filter();
+        let (mut filtered, mut rest): (Vec<&Stale>, Vec<&Stale>) = stale.iter().partition(by_filter);
+        if !rest.is_empty() || filtered.len() >= MANY {
+            rest.append(&mut filtered);
+        }
+        if !filtered.is_empty() {
             let mut batch = Batch::new();
-            for stale in stale {
+            for stale in &filtered {
                 batch.push((), 0, stale.message());
             }
             let fates = wire.exchange(&self.socket, &mut batch)?;
             match fates.into_iter().find_map(Result::err) {
-                None => return Ok(()),
+                None => {}
                 // An older kernel takes the tuple for that of one flow, and finds it incomplete.
                 Some(refusal) if matches!(refusal.errno, libc::EOPNOTSUPP | libc::EINVAL) => {
                     self.filters = false;
+                    rest.append(&mut filtered);
                 }
                 Some(refusal) => return Err(refusal.into()),
             }
         }
-        self.delete_each(wire, stale)
+        if rest.is_empty() { Ok(()) } else { self.delete_each(wire, &rest) }
     }
 
-    fn delete_each(&self, wire: &mut Wire, stale: &[Stale]) -> io::Result<()> {
+    fn delete_each(&self, wire: &mut Wire, stale: &[&Stale]) -> io::Result<()> {
         let mut batch = Batch::new();
         for family in [Family::V4, Family::V6] {
             if !stale.iter().any(|stale| stale.frontend.family == family) {
@@ -147,6 +153,12 @@ fn message(family: Family, message: ConntrackMessage) -> NetfilterMessage {
 }
 
 impl Stale {
+    /// Whether the kernel finds them: it compares IPv6 addresses the wrong way round (up to Linux 6.18 at least), and
+    /// would delete all flows but these.
+    fn fits_a_filter(&self) -> bool {
+        self.frontend.family == Family::V4 || (self.frontend.address.is_none() && self.backend.is_none())
+    }
+
     /// The message that deletes them all.
     fn message(&self) -> NetfilterMessage {
         let protocol = DefaultNla::new(CTA_PROTO_NUM, vec![self.frontend.protocol as u8]);

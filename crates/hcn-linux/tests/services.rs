@@ -155,7 +155,7 @@ fn chosen(linux: &mut hcn_linux::Linux, count: u16, port: u16, affinity: bool) -
     counts
 }
 
-const CLIENTS: u32 = 20_000;
+const CLIENTS: u32 = 12_000;
 
 #[test]
 fn back_ends_get_equal_shares_whatever_their_number() {
@@ -298,10 +298,10 @@ fn an_old_udp_flow_follows_its_service() {
 fn a_kernel_that_does_not_filter_flows_has_them_deleted_one_by_one() {
     isolated("a_kernel_that_does_not_filter_flows_has_them_deleted_one_by_one", || {
         let mut linux = place();
-        let (a, b) = (backend(2, true), backend(3, true));
-        let address = service(UDP, (VIP6, 53), &[a]);
+        let (a, b) = (backend(2, false), backend(3, false));
+        let address = service(UDP, (VIP, 53), &[a]);
         add(&mut linux, &address);
-        let (to, other) = (socket(VIP6, 53), socket("2001:db8::1", 54));
+        let (to, other) = (socket(VIP, 53), socket("192.0.2.1", 54));
         serve("", 54, "host");
         let (old, unconcerned) = (asker("outside", to), asker("outside", other));
         assert!(ask_by(&old, to).unwrap().starts_with('A'));
@@ -344,9 +344,17 @@ fn a_front_end_has_one_service() {
 #[test]
 fn services_cost_the_same_however_many_there_are() {
     isolated("services_cost_the_same_however_many_there_are", || {
-        let began = Instant::now();
+        let mut starts: Vec<Duration> = (0..5).map(|_| timed(start).1).collect();
+        starts.sort_unstable();
+        println!("measured: started in {:?}", starts[2]);
         let mut linux = start();
-        println!("measured: started in {:?}", began.elapsed());
+        // Where there is no flow at all, the kernel need not look for any.
+        inside("", || {
+            for to in ["127.0.0.1:9", "[::1]:9"] {
+                let any = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+                UdpSocket::bind(any).unwrap().send_to(b"?", to).unwrap();
+            }
+        });
         let backends: Vec<SocketAddr> = (2..6).map(|n| backend(n, false)).collect();
         let nth = |n: u32, protocol| {
             let [_, a, b, c] = n.to_be_bytes();
@@ -363,9 +371,7 @@ fn services_cost_the_same_however_many_there_are() {
                 let mut times: Vec<Duration> = (20_000..20_100)
                     .map(|n| {
                         let plan = create([nth(n, protocol)]);
-                        let began = Instant::now();
-                        let applied = apply(&mut linux, &plan);
-                        let took = began.elapsed();
+                        let (applied, took) = timed(|| apply(&mut linux, &plan));
                         linux.undo(applied).unwrap();
                         took
                     })
@@ -377,12 +383,21 @@ fn services_cost_the_same_however_many_there_are() {
         let most = (0..1024).map(|n| socket("fd07::2", n)).collect::<Vec<_>>();
         let before = linux_rules();
         let largest = create([Object::Service(service(TCP, (VIP6, 80), &most))]);
-        let began = Instant::now();
-        let applied = apply(&mut linux, &largest);
-        println!("measured: one service of 1,024 {:?}", began.elapsed());
+        let (applied, took) = timed(|| apply(&mut linux, &largest));
+        println!("measured: one service of 1,024 {took:?}");
         linux.undo(applied).unwrap();
         assert_eq!(linux_rules(), before);
+        let six = create([Object::Service(service(UDP, (VIP6, 80), &most[..4]))]);
+        let (applied, took) = timed(|| apply(&mut linux, &six));
+        println!("measured: one UDP service of an IPv6 address {took:?}");
+        linux.settle(applied);
     });
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    let done = work();
+    (done, began.elapsed())
 }
 
 /// Both of nft's forms, in whose listing nft 1.0.6 aborts for some ways to write the same.

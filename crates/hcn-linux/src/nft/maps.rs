@@ -169,7 +169,9 @@ impl Set {
             SetAttribute::Id(id),
         ];
         let order = |kind: u8, types: &[Type]| {
-            let order = if types == [Type::Mark] { HOST_BYTE_ORDER } else { NETWORK_BYTE_ORDER };
+            // As nft writes it; it would list names and numbers the wrong way round.
+            let host = matches!(types, [Type::Mark | Type::Ifname]);
+            let order = if host { HOST_BYTE_ORDER } else { NETWORK_BYTE_ORDER };
             [&[kind, 4][..], &order.to_ne_bytes()].concat()
         };
         let mut orders = order(KEY_BYTE_ORDER, &self.key);

@@ -34,7 +34,7 @@ pub(crate) const OWN_V4: &str = "own4";
 /// The same for IPv6.
 pub(crate) const OWN_V6: &str = "own6";
 
-/// Room for the messages of one transaction, in octets; memory is taken only for what is sent. The table is 280 KiB, a
+/// Room for the messages of one transaction, in octets; memory is taken only for what is sent. The table is 250 KiB, a
 /// service has up to 80 KiB, 80,000 elements take about 6 MiB.
 const SEND_LIMIT: usize = 16 << 20;
 

@@ -48,7 +48,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(super) fn of(service: &Service) -> Self {
+    pub(crate) fn of(service: &Service) -> Self {
         match service.backends.len() {
             0 => Self::Drop,
             count => Self::Choose {
