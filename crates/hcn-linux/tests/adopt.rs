@@ -85,7 +85,9 @@ fn what_is_wanted_is_found_and_left_alone() {
         let linux = build(&wanted);
         let before = at_rest();
         let identity_before = identity();
-        sh("for n in '' '-n A' '-n B'; do ip $n monitor link address route >>/run/monitor & done; sleep 0.3");
+        sh(
+            "for n in '' '-n A' '-n B'; do ip $n monitor link address route >>/run/monitor 2>&1 & done; sleep 0.3",
+        );
         drop(linux);
         let (mut linux, found) = start_with(&wanted);
         std::thread::sleep(Duration::from_millis(300));
@@ -112,8 +114,9 @@ fn what_is_wanted_is_found_and_left_alone() {
 fn what_was_found_is_changed_removed_and_brought_back() {
     isolated("what_was_found_is_changed_removed_and_brought_back", || {
         let wanted = world();
-        drop(build(&wanted));
+        let linux = build(&wanted);
         let before = at_rest();
+        drop(linux);
         let (mut linux, found) = start_with(&wanted);
         let removed = apply(&mut linux, &diff(&found, &State::new()));
         assert!(!succeeds("ip netns exec A true"));
@@ -234,7 +237,7 @@ fn what_others_made_is_never_touched() {
         let linux = build(&wanted);
         sh("ip netns add F && ip -n F link set lo up && ip -n F link add eth0 type bridge");
         sh("ip link add hcn00000002 type bridge && ip link add x0 group 1751346788 type bridge");
-        sh("ip link add y0 alias 'hcn is mine' type bridge && touch /run/netns/file");
+        sh("ip link add y0 alias 'hcn is mine' type bridge");
         sh("nft 'table inet other { set s { type ipv4_addr; elements = { 10.7.0.0 }; }; }'");
         sh("ip -n A addr add 192.0.2.7/24 dev eth0 && ip -n A route add 198.51.100.0/24 via 10.7.0.3");
         sh("ip addr add 192.0.2.8/24 dev hcn00000001");
@@ -244,6 +247,7 @@ fn what_others_made_is_never_touched() {
             [parts.concat(), sh("ls /run/netns; nft list table inet other")].concat()
         };
         let _ = at_rest();
+        sh("touch /run/netns/file");
         let before = listed();
         drop(linux);
         let (linux, found) = start_with(&wanted);
@@ -377,8 +381,8 @@ fn a_table_larger_than_a_datagram_is_built_and_compared() {
         println!("measured: a table of 16,000 elements built in {:?}", begun.elapsed());
         assert_eq!(found, wanted);
         assert_eq!(count(), 8000);
-        drop(linux);
         let handles = sh("nft -a list ruleset");
+        drop(linux);
         let begun = Instant::now();
         let (linux, _) = start_with(&wanted);
         println!("measured: a table of 16,000 elements compared in {:?}", begun.elapsed());
