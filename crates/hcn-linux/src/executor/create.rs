@@ -258,8 +258,8 @@ impl Run<'_> {
 
     /// Adds or takes away the set elements of an object that is nothing else.
     pub(super) fn elements(&mut self, op: usize, object: &Object, delete: bool) {
-        for message in nft::messages_of(object, delete) {
-            self.write(&Place::Nft, op, if delete { 0 } else { NEW }, message);
+        for (flags, message) in nft::change(&nft::of(object), delete) {
+            self.write(&Place::Nft, op, flags, message);
         }
     }
 

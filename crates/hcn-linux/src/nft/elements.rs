@@ -1,91 +1,116 @@
-//! Set elements: what networks add to the table and take from it.
+//! Set elements: which ones an object means, and the messages that add them to the table and take them from it.
 
 use std::net::IpAddr;
 
 use hcn_dataplane::{Home, Masquerade, Object};
 use ipnet::IpNet;
-use netlink_packet_core::DefaultNla;
-use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementFlags, SetElementList,
-    SetElementMessage,
+    SetElementMessage, VerdictAttribute,
 };
 
 use super::skeleton::IFNAME;
-use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, inet};
+use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
 
-pub(super) const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VALUE: u16 = 1;
+/// An attribute holds 64 KiB at most.
+const MOST_OF_A_MESSAGE: usize = 512;
 
-/// An element as messages carry it.
-pub(super) type Element = ListAttribute<SetElementAttribute>;
+/// What a map's key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "services bring maps")]
+pub(crate) enum Value {
+    Octets(Vec<u8>),
+    Verdict(Vec<VerdictAttribute>),
+}
 
-/// The elements that an object is in the table, each with the name of its set.
-pub(super) fn elements_of(object: &Object) -> Vec<(&'static str, Element)> {
-    let of = |set, elements: Vec<Element>| elements.into_iter().map(|element| (set, element)).collect();
+/// An element of a set or a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Element {
+    /// The set's name.
+    pub(crate) set: String,
+    pub(crate) key: Vec<u8>,
+    /// The highest key, in a set of concatenations that are intervals.
+    pub(crate) key_end: Option<Vec<u8>>,
+    /// It is the first key after an interval.
+    pub(crate) interval_end: bool,
+    pub(crate) value: Option<Value>,
+}
+
+impl Element {
+    fn new(set: &str, key: Vec<u8>) -> Self {
+        Self { set: set.to_owned(), key, key_end: None, interval_end: false, value: None }
+    }
+
+    fn attributes(&self) -> ListAttribute<SetElementAttribute> {
+        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(self.key.clone()))];
+        if self.interval_end {
+            attributes.push(SetElementAttribute::Flags(SetElementFlags::IntervalEnd));
+        }
+        if let Some(key) = &self.key_end {
+            let key = DefaultNla::new(NFTA_DATA_VALUE, key.clone());
+            attributes.push(SetElementAttribute::KeyEnd(vec![key]));
+        }
+        if let Some(value) = &self.value {
+            attributes.push(SetElementAttribute::Data(match value {
+                Value::Octets(octets) => DataAttribute::Value(octets.clone()),
+                Value::Verdict(verdict) => DataAttribute::Verdict(verdict.clone()),
+            }));
+        }
+        ListAttribute::Element(attributes)
+    }
+}
+
+/// The elements that an object means.
+pub(crate) fn of(object: &Object) -> Vec<Element> {
     match object {
-        Object::Home(Home { prefix, bridge }) => {
-            let prefix = prefix.trunc();
-            let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
-            of(set, ranged(prefix, bridge))
-        }
-        Object::Masquerade(Masquerade { prefix }) => {
-            let prefix = prefix.trunc();
-            let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
-            of(set, interval(prefix))
-        }
+        Object::Home(home) => vec![ranged(home)],
+        Object::Masquerade(masquerade) => interval(masquerade),
         _ => Vec::new(),
     }
 }
 
-/// The messages that add the elements of an object (or, with `delete`, take them away), one for each set.
-pub(crate) fn messages_of(object: &Object, delete: bool) -> Vec<NetfilterMessage> {
-    let mut sets: Vec<(&'static str, Vec<Element>)> = Vec::new();
-    for (set, element) in elements_of(object) {
-        match sets.iter_mut().find(|(other, _)| *other == set) {
-            Some((_, elements)) => elements.push(element),
-            None => sets.push((set, vec![element])),
-        }
-    }
-    sets.into_iter().map(|(set, elements)| change(set, elements, delete)).collect()
+/// The messages that add elements or take them away, with their flags.
+pub(super) fn messages(elements: &[Element], delete: bool) -> Vec<(u16, NfTablesMessage)> {
+    let of_one_set = elements.chunk_by(|a, b| a.set == b.set);
+    let parts = of_one_set.flat_map(|elements| elements.chunks(MOST_OF_A_MESSAGE));
+    parts.map(|part| message(part, delete)).collect()
 }
 
-/// The message that adds elements to a set or takes them away.
-pub(super) fn change(set: &str, elements: Vec<Element>, delete: bool) -> NetfilterMessage {
+fn message(elements: &[Element], delete: bool) -> (u16, NfTablesMessage) {
     let message = SetElementMessage {
         attributes: vec![
             SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(set.to_owned()),
-            SetElementList::Elements(elements),
+            SetElementList::Set(elements[0].set.clone()),
+            SetElementList::Elements(elements.iter().map(Element::attributes).collect()),
         ],
     };
-    inet(if delete {
-        NfTablesMessage::DeleteSetElement(message)
+    if delete {
+        (0, NfTablesMessage::DeleteSetElement(message))
     } else {
-        NfTablesMessage::NewSetElement(message)
-    })
+        (NLM_F_CREATE | NLM_F_EXCL, NfTablesMessage::NewSetElement(message))
+    }
 }
 
 /// In a set of concatenations: one element with the lowest and the highest key.
-fn ranged(prefix: IpNet, link: &str) -> Vec<Element> {
-    let mut name = link.as_bytes().to_vec();
+fn ranged(home: &Home) -> Element {
+    let prefix = home.prefix.trunc();
+    let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
+    let mut name = home.bridge.as_bytes().to_vec();
     name.resize(IFNAME as usize, 0);
     let key = |address: IpAddr| [octets(address), name.clone()].concat();
-    vec![ListAttribute::Element(vec![
-        SetElementAttribute::Key(DataAttribute::Value(key(prefix.network()))),
-        SetElementAttribute::KeyEnd(vec![DefaultNla::new(NFTA_DATA_VALUE, key(prefix.broadcast()))]),
-    ])]
+    Element { key_end: Some(key(prefix.broadcast())), ..Element::new(set, key(prefix.network())) }
 }
 
 /// In a set of single intervals: the first key, and as another element the first key after it.
-fn interval(prefix: IpNet) -> Vec<Element> {
-    let first = SetElementAttribute::Key(DataAttribute::Value(octets(prefix.network())));
-    let mut elements = vec![ListAttribute::Element(vec![first])];
+fn interval(masquerade: &Masquerade) -> Vec<Element> {
+    let prefix: IpNet = masquerade.prefix.trunc();
+    let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
+    let mut elements = vec![Element::new(set, octets(prefix.network()))];
     // An interval up to the last address has no end.
     if let Some(next) = after(octets(prefix.broadcast())) {
-        elements.push(ListAttribute::Element(vec![
-            SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
-            SetElementAttribute::Key(DataAttribute::Value(next)),
-        ]));
+        elements.push(Element { interval_end: true, ..Element::new(set, next) });
     }
     elements
 }
@@ -120,7 +145,8 @@ mod tests {
 
     #[test]
     fn an_interval_up_to_the_last_address_is_open() {
-        assert_eq!(interval("0.0.0.0/0".parse().unwrap()).len(), 1);
-        assert_eq!(interval("10.0.0.0/8".parse().unwrap()).len(), 2);
+        let of_prefix = |prefix: &str| interval(&Masquerade { prefix: prefix.parse().unwrap() });
+        assert_eq!(of_prefix("0.0.0.0/0").len(), 1);
+        assert_eq!(of_prefix("10.0.0.0/8").len(), 2);
     }
 }

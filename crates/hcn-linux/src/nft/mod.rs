@@ -13,7 +13,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-pub(crate) use elements::messages_of;
+pub(crate) use elements::of;
 pub(crate) use take_over::take_over;
 
 use crate::error::StartError;
@@ -30,8 +30,9 @@ pub(crate) const OWN_V4: &str = "own4";
 /// The same for IPv6.
 pub(crate) const OWN_V6: &str = "own6";
 
-/// Room for the messages of one transaction, in octets: 80,000 elements take about 6 MiB.
-const SEND_LIMIT: usize = 8 << 20;
+/// For the messages of one transaction, in octets: 80,000 elements take about 6 MiB. Memory is taken only for what is
+/// sent.
+const ROOM: usize = 16 << 20;
 
 /// Subsystem of nftables, the resource of a transaction.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -39,6 +40,14 @@ const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// A message about something of the family `inet`.
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+}
+
+/// The messages that add elements to their sets, or with `delete` take them away, and their flags.
+pub(crate) fn change(
+    elements: &[elements::Element],
+    delete: bool,
+) -> impl Iterator<Item = (u16, NetfilterMessage)> {
+    elements::messages(elements, delete).into_iter().map(|(flags, message)| (flags, inet(message)))
 }
 
 /// The messages around a transaction.
@@ -65,7 +74,7 @@ pub(crate) fn holds(object: &Object) -> bool {
 pub(crate) fn start(wire: &mut Wire) -> Result<Socket, StartError> {
     let failed = |source: io::Error| StartError::Nftables { step: "talk to nftables", source };
     let socket = Socket::open(NETLINK_NETFILTER).map_err(failed)?;
-    socket.raise_send_limit(SEND_LIMIT);
+    socket.make_room(ROOM).map_err(failed)?;
     // Without the capability even asking is refused.
     match present::Present::read(wire, &socket) {
         Ok(Some(table)) if table.owned => Err(StartError::AnotherRuns),
