@@ -36,15 +36,16 @@ impl Socket {
         Ok(Self(socket))
     }
 
-    /// Allows larger datagrams to be sent, as far as the kernel lets this process.
-    pub(crate) fn raise_send_limit(&self, octets: usize) {
+    /// Makes room for messages that have to go in one `sendmsg`, however many they are: as much as is asked for, or
+    /// without privileges on the machine itself what anyone may have, usually 416 KiB.
+    pub(crate) fn make_room(&self, octets: usize) -> io::Result<()> {
         if setsockopt(&self.0, sockopt::SndBufForce, &octets).is_err() {
-            // Capped by net.core.wmem_max: larger ones are to be cut up.
-            let _ = setsockopt(&self.0, sockopt::SndBuf, &octets);
+            setsockopt(&self.0, sockopt::SndBuf, &octets)?;
         }
+        Ok(())
     }
 
-    /// How many octets one datagram can have.
+    /// How many octets one `sendmsg` can have.
     pub(crate) fn send_limit(&self) -> usize {
         // Of its buffer the kernel keeps 32 octets.
         getsockopt(&self.0, sockopt::SndBuf).map_or(64 << 10, |octets| octets.saturating_sub(32))

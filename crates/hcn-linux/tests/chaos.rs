@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use common::*;
 use hcn_dataplane::{
-    Barrier, Chaos, Dataplane, Family, HeldPort, LinkId, Mac, Masquerade, Object, Op, Plan, Protocol,
-    Service, Source,
+    Barrier, Chaos, Claim, Dataplane, Family, HeldPort, LinkId, Mac, Masquerade, Object, Op, Plan, Protocol,
+    Service, Source, State, diff,
 };
 use hcn_linux::Linux;
 
@@ -78,7 +78,30 @@ fn cases() -> Vec<Case> {
     let mut reguard = remove(&guarded[1..]).ops;
     reguard.extend(create([barrier(false), held(HELD, Protocol::Udp)]).ops);
     let replace = [remove(&endpoint(2, "A")).ops, create(endpoint(4, "A")).ops].concat();
+    let claim = |address: &str, claimant: &str| {
+        let address = address.parse().unwrap();
+        Object::Claim(Claim { bridge: BRIDGE.into(), address, claimant: claimant.into() })
+    };
+    let claims = vec![
+        claim("10.7.255.1", "one"),
+        claim("fd07::1", "one"),
+        claim("10.7.255.1", "two"),
+        claim("fd07::ff", "one"),
+    ];
+    let claimed = [network(), claims.clone()].concat();
+    let of_bridge: State = claimed.iter().cloned().collect();
+    let exchange = claims
+        .iter()
+        .map(|object| Op::Remove { object: object.clone(), implied: false })
+        .chain([claim("fd07::fe", "one"), claim("10.7.255.1", "two")].map(Op::Create))
+        .collect();
     vec![
+        ("claim", network(), create(claims.clone())),
+        ("claim with the network", vec![], create(claimed.clone())),
+        ("give up one claim", claimed.clone(), remove(&claims[2..3])),
+        ("give up claims", claimed.clone(), remove(&claims)),
+        ("other claims", claimed.clone(), Plan { ops: exchange }),
+        ("remove a network with claims", claimed, diff(&of_bridge, &State::new())),
         // With an uplink that lives by router advertisements.
         ("create a network", vec![], create(network())),
         ("attach", [network(), vec![netns("A")]].concat(), create(endpoint(2, "A"))),

@@ -19,7 +19,7 @@ use super::maps::{
 use super::services::Code;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
 
-pub(super) const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VALUE: u16 = 1;
 /// An attribute holds 64 KiB at most, and an element of the longest kind takes 80 octets.
 const MOST_OF_A_MESSAGE: usize = 512;
 
@@ -52,7 +52,7 @@ impl Element {
         Self { value: Some(value), ..Self::new(set, key) }
     }
 
-    fn attributes(&self) -> Carried {
+    fn attributes(&self) -> ListAttribute<SetElementAttribute> {
         let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(self.key.clone()))];
         if self.interval_end {
             attributes.push(SetElementAttribute::Flags(SetElementFlags::IntervalEnd));
@@ -82,14 +82,6 @@ pub(crate) fn of(object: &Object) -> Vec<Element> {
     }
 }
 
-/// An element as messages carry it.
-pub(super) type Carried = ListAttribute<SetElementAttribute>;
-
-/// The elements that an object means as messages carry them, each with the name of its set.
-pub(super) fn carried(object: &Object) -> Vec<(String, Carried)> {
-    of(object).into_iter().map(|element| (element.set.clone(), element.attributes())).collect()
-}
-
 /// The elements to delete and those to add when an object becomes another. What keeps its key and gets another value
 /// is in both.
 pub(crate) fn difference(from: &Object, to: &Object) -> (Vec<Element>, Vec<Element>) {
@@ -113,21 +105,19 @@ pub(super) fn messages(elements: &[Element], delete: bool) -> Vec<(u16, NfTables
 }
 
 fn message(elements: &[Element], delete: bool) -> (u16, NfTablesMessage) {
-    let carried = elements.iter().map(Element::attributes).collect();
-    let new = netlink_packet_core::NLM_F_CREATE | netlink_packet_core::NLM_F_EXCL;
-    (if delete { 0 } else { new }, message_of(&elements[0].set, carried, delete))
-}
-
-/// The message that adds elements to a set or takes them away.
-pub(super) fn message_of(set: &str, elements: Vec<Carried>, delete: bool) -> NfTablesMessage {
     let message = SetElementMessage {
         attributes: vec![
             SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(set.to_owned()),
-            SetElementList::Elements(elements),
+            SetElementList::Set(elements[0].set.clone()),
+            SetElementList::Elements(elements.iter().map(Element::attributes).collect()),
         ],
     };
-    if delete { NfTablesMessage::DeleteSetElement(message) } else { NfTablesMessage::NewSetElement(message) }
+    if delete {
+        (0, NfTablesMessage::DeleteSetElement(message))
+    } else {
+        let new = netlink_packet_core::NLM_F_CREATE | netlink_packet_core::NLM_F_EXCL;
+        (new, NfTablesMessage::NewSetElement(message))
+    }
 }
 
 /// In a set of concatenations: one element with the lowest and the highest key.

@@ -36,7 +36,7 @@ pub(crate) const OWN_V6: &str = "own6";
 
 /// Room for the messages of one transaction, in octets; memory is taken only for what is sent. The table is 250 KiB, a
 /// service has up to 80 KiB, 80,000 elements take about 6 MiB.
-const SEND_LIMIT: usize = 16 << 20;
+const ROOM: usize = 16 << 20;
 
 /// Subsystem of nftables, the resource of a transaction.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -78,7 +78,7 @@ pub(crate) fn holds(object: &Object) -> bool {
 pub(crate) fn start(wire: &mut Wire) -> Result<Socket, StartError> {
     let failed = |source: io::Error| StartError::Nftables { step: "talk to nftables", source };
     let socket = Socket::open(NETLINK_NETFILTER).map_err(failed)?;
-    socket.raise_send_limit(SEND_LIMIT);
+    socket.make_room(ROOM).map_err(failed)?;
     // Without the capability even asking is refused.
     match present::Present::read(wire, &socket) {
         Ok(Some(table)) if table.owned => Err(StartError::AnotherRuns),

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use netlink_packet_core::{DefaultNla, Emitable as _};
+use netlink_packet_core::Emitable as _;
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetElementAttribute,
-    SetElementFlags, SetElementList, SetElementMessage, TableFlags,
+    NfTablesMessage, RuleAttribute, RuleMessage, SetElementFlags, SetElementList, SetElementMessage,
+    TableFlags,
 };
 
-use super::elements::{Carried, NFTA_DATA_VALUE};
+use super::elements::{Element, Value};
 use super::{TABLE, inet, table};
 use crate::attributes::{self, find};
 use crate::socket::{Batch, Socket, Wire};
@@ -18,11 +18,13 @@ const NFTA_TABLE_USE: u16 = 3;
 const NFTA_TABLE_USERDATA: u16 = 6;
 const NFTA_TABLE_OWNER: u16 = 7;
 const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_FLAGS: u16 = 3;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
+const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NFTA_VERDICT_CHAIN: u16 = 2;
@@ -67,58 +69,69 @@ impl Present {
     }
 }
 
-/// What makes an element, for comparing. An empty part is one that the element does not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// What makes an element of a set, for comparing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Raw {
     key: Vec<u8>,
-    key_end: Vec<u8>,
-    flags: u32,
-    data: Vec<u8>,
+    key_end: Option<Vec<u8>>,
+    interval_end: bool,
+    /// Empty in a set.
+    value: Vec<u8>,
 }
 
 impl Raw {
     /// Of an element that is meant to be there.
-    pub(super) fn of(element: &Carried) -> Self {
-        let mut bytes = vec![0; element.buffer_len()];
-        element.emit(&mut bytes);
-        attributes::all(&bytes).next().map(|(_, attributes)| Self::read(attributes)).unwrap_or_default()
+    pub(super) fn of(element: &Element) -> Self {
+        let value = match &element.value {
+            None => Vec::new(),
+            Some(Value::Octets(octets)) => octets.clone(),
+            Some(Value::Verdict(parts)) => {
+                let mut bytes = vec![0; parts.as_slice().buffer_len()];
+                parts.as_slice().emit(&mut bytes);
+                verdict(&bytes)
+            }
+        };
+        let Element { key, key_end, interval_end, .. } = element;
+        Self { key: key.clone(), key_end: key_end.clone(), interval_end: *interval_end, value }
     }
 
-    fn read(attributes: &[u8]) -> Self {
-        let value = |kind| {
-            let data = find(attributes, kind).and_then(|data| find(data, NFTA_DATA_VALUE));
-            data.unwrap_or_default().to_vec()
-        };
-        let mut raw = Self {
-            key: value(NFTA_SET_ELEM_KEY),
-            key_end: value(NFTA_SET_ELEM_KEY_END),
-            flags: find(attributes, NFTA_SET_ELEM_FLAGS).and_then(big_endian).unwrap_or(0),
-            data: value(NFTA_SET_ELEM_DATA),
-        };
-        let verdict = find(attributes, NFTA_SET_ELEM_DATA).and_then(|data| find(data, NFTA_DATA_VERDICT));
-        if let Some(verdict) = verdict {
-            raw.data = find(verdict, NFTA_VERDICT_CODE).unwrap_or_default().to_vec();
-            let chain = find(verdict, NFTA_VERDICT_CHAIN).map(attributes::text).unwrap_or_default();
-            raw.data.extend(chain.into_bytes());
-        }
-        raw
+    fn read(attributes: &[u8]) -> Option<Self> {
+        let octets =
+            |kind| find(attributes, kind).and_then(|data| find(data, NFTA_DATA_VALUE)).map(<[u8]>::to_vec);
+        let decision = find(attributes, NFTA_SET_ELEM_DATA).and_then(|data| find(data, NFTA_DATA_VERDICT));
+        let flags = find(attributes, NFTA_SET_ELEM_FLAGS).and_then(big_endian).unwrap_or(0);
+        Some(Self {
+            key: octets(NFTA_SET_ELEM_KEY)?,
+            key_end: octets(NFTA_SET_ELEM_KEY_END),
+            interval_end: SetElementFlags::from_bits_retain(flags).contains(SetElementFlags::IntervalEnd),
+            value: decision.map(verdict).or_else(|| octets(NFTA_SET_ELEM_DATA)).unwrap_or_default(),
+        })
     }
 
     /// What a message that deletes the element says of it.
-    pub(super) fn element(&self) -> Carried {
-        let mut attributes = Vec::new();
-        if self.flags != 0 {
-            attributes.push(SetElementAttribute::Flags(SetElementFlags::from_bits_retain(self.flags)));
+    pub(super) fn place(&self, set: &str) -> Element {
+        Element {
+            set: set.to_owned(),
+            key: self.key.clone(),
+            key_end: self.key_end.clone(),
+            interval_end: self.interval_end,
+            value: None,
         }
-        if !self.key.is_empty() {
-            attributes.push(SetElementAttribute::Key(DataAttribute::Value(self.key.clone())));
-        }
-        if !self.key_end.is_empty() {
-            let end = DefaultNla::new(NFTA_DATA_VALUE, self.key_end.clone());
-            attributes.push(SetElementAttribute::KeyEnd(vec![end]));
-        }
-        ListAttribute::Element(attributes)
     }
+}
+
+/// Code and chain, without what differs in how they are written down.
+fn verdict(parts: &[u8]) -> Vec<u8> {
+    let chain = find(parts, NFTA_VERDICT_CHAIN).map(attributes::text).unwrap_or_default();
+    [find(parts, NFTA_VERDICT_CODE).unwrap_or_default(), chain.as_bytes()].concat()
+}
+
+/// The set and the elements that a message names.
+pub(super) fn listed(attributes: &[SetElementList]) -> (String, Vec<Raw>) {
+    let mut bytes = vec![0; attributes.buffer_len()];
+    attributes.emit(&mut bytes);
+    let set = find(&bytes, NFTA_SET_ELEM_LIST_SET).map(attributes::text).unwrap_or_default();
+    (set, read_all(&bytes))
 }
 
 /// The elements of a set.
@@ -127,15 +140,13 @@ pub(super) fn elements(wire: &mut Wire, socket: &Socket, set: &str) -> io::Resul
         attributes: vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.to_owned())],
     };
     let answers = wire.dump(socket, &inet(NfTablesMessage::GetSetElement(question)))?;
-    let mut elements = Vec::new();
-    for answer in &answers {
-        let list =
-            answer.get(NFGENMSG..).and_then(|attributes| find(attributes, NFTA_SET_ELEM_LIST_ELEMENTS));
-        let list = attributes::all(list.unwrap_or_default());
-        elements
-            .extend(list.filter(|(kind, _)| *kind == NFTA_LIST_ELEM).map(|(_, element)| Raw::read(element)));
-    }
-    Ok(elements)
+    Ok(answers.iter().flat_map(|answer| read_all(answer.get(NFGENMSG..).unwrap_or_default())).collect())
+}
+
+fn read_all(attributes: &[u8]) -> Vec<Raw> {
+    let list = find(attributes, NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
+    let elements = attributes::all(list).filter(|(kind, _)| *kind == NFTA_LIST_ELEM);
+    elements.filter_map(|(_, element)| Raw::read(element)).collect()
 }
 
 fn big_endian(value: &[u8]) -> Option<u32> {

@@ -5,31 +5,25 @@
 //! ruleset` passes it by, and once the socket is gone, another one can become its owner. Older kernels refuse the
 //! flags; there it is an ordinary table.
 
-use std::collections::HashSet;
-use std::io;
+use std::collections::{HashMap, HashSet};
+use std::{io, iter};
 
 use hcn_dataplane::{Object, OpError};
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_netfilter::nftables::{
-    NfTablesMessage, SetAttribute, SetElementList, SetFlags, TableAttribute, TableFlags, TableMessage,
+    NfTablesMessage, SetAttribute, SetFlags, TableAttribute, TableFlags, TableMessage,
 };
 
-use super::elements::{Carried, carried, message_of};
+use super::elements::{self, Element};
 use super::present::{self, Present, Raw};
-use super::{inet, skeleton, table, transaction};
+use super::{change, inet, skeleton, table, transaction};
 use crate::socket::{Batch, Refusal, Socket, Wire};
 
 /// `NFTNL_UDATA_TABLE_COMMENT`
 const COMMENT: u8 = 0;
-/// Elements of one message: their list must stay below 64 KiB, and a long one is a long time under the kernel's lock.
-const ELEMENTS: usize = 128;
-
 /// The table's owner is this socket, and it outlives the socket.
 const OWNED: Option<TableFlags> = Some(TableFlags::Owner.union(TableFlags::Persisent));
-
-/// An element, with the name of its set.
-type Placed = (String, Carried);
 
 /// Makes the table what the wanted objects mean, and the socket its owner.
 pub(crate) fn take_over<'a>(
@@ -38,29 +32,9 @@ pub(crate) fn take_over<'a>(
     wanted: impl Iterator<Item = &'a Object>,
 ) -> Result<(), OpError> {
     let skeleton = Skeleton::new();
-    let mut wanted: Vec<Placed> = wanted.flat_map(carried).collect();
-    // Those of one set together, so that they travel together.
-    wanted.sort_by(|(set, _), (next, _)| set.cmp(next));
+    let wanted: Vec<Element> = wanted.flat_map(elements::of).collect();
     let mut writer = Writer { wire, socket };
-    let result = Present::read(writer.wire, socket).and_then(|present| {
-        let intact = present.as_ref().is_some_and(|present| skeleton.is_in(present));
-        if intact
-            && present.is_some_and(|present| present.persistent)
-            && writer.update(&skeleton, OWNED, &wanted)?
-        {
-            return Ok(Ok(()));
-        }
-        match writer.rebuild(&skeleton, OWNED, &wanted)? {
-            Err(Refusal { errno: libc::EOPNOTSUPP | libc::EINVAL, .. }) => {
-                if intact && writer.update(&skeleton, None, &wanted)? {
-                    return Ok(Ok(()));
-                }
-                writer.rebuild(&skeleton, None, &wanted)
-            }
-            done => Ok(done),
-        }
-    });
-    match result {
+    match writer.make(&skeleton, &wanted) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(refusal)) => Err(explain(refusal)),
         Err(error) => Err(OpError {
@@ -75,10 +49,10 @@ struct Skeleton {
     messages: Vec<(u16, NfTablesMessage)>,
     /// Says beside the table what it was built from.
     userdata: Vec<u8>,
-    /// Sets whose elements only hcnd makes, not packets.
+    /// Sets whose elements objects bring; not those that packets add to.
     sets: Vec<String>,
-    /// Elements that are there without an object.
-    elements: Vec<Placed>,
+    /// Sets that have their elements from the start.
+    fixed: HashMap<String, HashSet<Raw>>,
     /// How many chains and sets there are.
     parts: usize,
     rules: usize,
@@ -90,7 +64,7 @@ impl Skeleton {
             messages: Vec::new(),
             userdata: Vec::new(),
             sets: Vec::new(),
-            elements: Vec::new(),
+            fixed: HashMap::new(),
             parts: 0,
             rules: 0,
         };
@@ -104,19 +78,32 @@ impl Skeleton {
                     all.parts += 1;
                     all.sets.extend(own_set(&set.attributes));
                 }
-                NfTablesMessage::NewSetElement(elements) => all.elements.extend(placed(&elements.attributes)),
+                NfTablesMessage::NewSetElement(elements) => {
+                    let (set, elements) = present::listed(&elements.attributes);
+                    all.fixed.entry(set).or_default().extend(elements);
+                }
                 _ => {}
             }
             all.messages.push((flags, message));
         }
+        all.sets.retain(|set| !all.fixed.contains_key(set));
         let comment = format!("hcnd {:016x}\0", fnv1a(bytes.bytes()));
         all.userdata = [&[COMMENT, comment.len() as u8], comment.as_bytes()].concat();
         all
     }
 
     /// Whether the table was built from this skeleton and still has all of it.
-    fn is_in(&self, present: &Present) -> bool {
-        present.userdata == self.userdata && present.parts == self.parts && present.rules == self.rules
+    fn is_in(&self, present: &Present, wire: &mut Wire, socket: &Socket) -> io::Result<bool> {
+        if present.userdata != self.userdata || present.parts != self.parts || present.rules != self.rules {
+            return Ok(false);
+        }
+        for (set, elements) in &self.fixed {
+            let there = present::elements(wire, socket, set)?;
+            if there.len() != elements.len() || !there.iter().all(|element| elements.contains(element)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -138,19 +125,6 @@ fn own_set(attributes: &[SetAttribute]) -> Option<String> {
     own
 }
 
-fn placed(attributes: &[SetElementList]) -> Vec<Placed> {
-    let set = attributes.iter().find_map(|attribute| match attribute {
-        SetElementList::Set(name) => Some(name.clone()),
-        _ => None,
-    });
-    let elements = attributes.iter().find_map(|attribute| match attribute {
-        SetElementList::Elements(elements) => Some(elements.clone()),
-        _ => None,
-    });
-    let (Some(set), Some(elements)) = (set, elements) else { return Vec::new() };
-    elements.into_iter().map(|element| (set.clone(), element)).collect()
-}
-
 /// The 64-bit FNV-1a hash: the same from every build, which the standard library's is not.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
@@ -164,32 +138,55 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    fn make(&mut self, skeleton: &Skeleton, wanted: &[Element]) -> io::Result<Result<(), Refusal>> {
+        let present = match Present::read(self.wire, self.socket)? {
+            Some(present) if skeleton.is_in(&present, self.wire, self.socket)? => Some(present),
+            _ => None,
+        };
+        let persistent = present.as_ref().is_some_and(|present| present.persistent);
+        if persistent && self.update(skeleton, OWNED, wanted)? {
+            return Ok(Ok(()));
+        }
+        match self.rebuild(skeleton, OWNED, wanted)? {
+            Err(Refusal { errno: libc::EOPNOTSUPP | libc::EINVAL, .. }) => {
+                if present.is_some() && self.update(skeleton, None, wanted)? {
+                    return Ok(Ok(()));
+                }
+                self.rebuild(skeleton, None, wanted)
+            }
+            done => Ok(done),
+        }
+    }
+
     /// Becomes the table's owner and writes what differs. `false`: the kernel refused, and nothing but the owner
     /// has changed.
     fn update(
         &mut self,
         skeleton: &Skeleton,
         flags: Option<TableFlags>,
-        wanted: &[Placed],
+        wanted: &[Element],
     ) -> io::Result<bool> {
         if flags.is_some() {
             let own = inet(NfTablesMessage::NewTable(table(flags)));
-            if self.write(vec![(NLM_F_CREATE, own)], Vec::new())?.is_err() {
+            if self.write(vec![(NLM_F_CREATE, own)], iter::empty())?.is_err() {
                 return Ok(false);
             }
+        }
+        let mut by_set: HashMap<&str, Vec<(Raw, &Element)>> = HashMap::new();
+        for element in wanted {
+            by_set.entry(&element.set).or_default().push((Raw::of(element), element));
         }
         let mut surplus = Vec::new();
         let mut missing = Vec::new();
         for set in &skeleton.sets {
             let present = present::elements(self.wire, self.socket, set)?;
-            let of_set = skeleton.elements.iter().chain(wanted).filter(|(other, _)| other == set);
-            let wanted: Vec<(Raw, &Placed)> = of_set.map(|placed| (Raw::of(&placed.1), placed)).collect();
+            let wanted = by_set.remove(set.as_str()).unwrap_or_default();
             let known: HashSet<&Raw> = wanted.iter().map(|(raw, _)| raw).collect();
             let there: HashSet<&Raw> = present.iter().collect();
-            let too_much = present.iter().filter(|raw| !known.contains(raw));
-            surplus.extend(too_much.map(|raw| (set.clone(), raw.element())));
-            let too_little = wanted.iter().filter(|(raw, _)| !there.contains(raw));
-            missing.extend(too_little.map(|(_, placed)| (*placed).clone()));
+            surplus.extend(present.iter().filter(|raw| !known.contains(raw)).map(|raw| raw.place(set)));
+            missing.extend(
+                wanted.iter().filter(|(raw, _)| !there.contains(raw)).map(|(_, wanted)| (*wanted).clone()),
+            );
         }
         if surplus.is_empty() && missing.is_empty() {
             return Ok(true);
@@ -199,8 +196,8 @@ impl Writer<'_> {
             missing = missing.len(),
             "repairing the sets of the table inet hcnd"
         );
-        let head = messages(&surplus, true);
-        Ok(self.write(head, messages(&missing, false))?.is_ok())
+        let head = change(&surplus, true).collect();
+        Ok(self.write(head, change(&missing, false))?.is_ok())
     }
 
     /// Builds the table in place of the one that is there.
@@ -208,7 +205,7 @@ impl Writer<'_> {
         &mut self,
         skeleton: &Skeleton,
         flags: Option<TableFlags>,
-        wanted: &[Placed],
+        wanted: &[Element],
     ) -> io::Result<Result<(), Refusal>> {
         // Deleting fails where there is nothing, so it is made first; all in the one transaction.
         let mut head = vec![
@@ -217,14 +214,14 @@ impl Writer<'_> {
             (NLM_F_CREATE, inet(NfTablesMessage::NewTable(noted(table(flags), &skeleton.userdata)))),
         ];
         head.extend(skeleton.messages.iter().cloned().map(|(flags, message)| (flags, inet(message))));
-        self.write(head, messages(wanted, false))
+        self.write(head, change(wanted, false))
     }
 
     /// Writes messages in one transaction, the tail in further ones as far as one datagram cannot hold it.
     fn write(
         &mut self,
         head: Vec<(u16, NetfilterMessage)>,
-        tail: Vec<(u16, NetfilterMessage)>,
+        tail: impl Iterator<Item = (u16, NetfilterMessage)>,
     ) -> io::Result<Result<(), Refusal>> {
         // Opening and closing message.
         const AROUND: usize = 64;
@@ -265,25 +262,12 @@ fn noted(mut table: TableMessage, userdata: &[u8]) -> TableMessage {
     table
 }
 
-/// The messages that add elements or delete them, in their order.
-fn messages(elements: &[Placed], delete: bool) -> Vec<(u16, NetfilterMessage)> {
-    let mut messages = Vec::new();
-    for of_set in elements.chunk_by(|(set, _), (next, _)| set == next) {
-        for part in of_set.chunks(ELEMENTS) {
-            let list = part.iter().map(|(_, element)| element.clone()).collect();
-            let message = inet(message_of(&part[0].0, list, delete));
-            messages.push((if delete { 0 } else { NLM_F_CREATE }, message));
-        }
-    }
-    messages
-}
-
 fn explain(refusal: Refusal) -> OpError {
     let hint = match refusal.errno {
         libc::EPERM => "; it belongs to another program",
         libc::ENOENT | libc::EOPNOTSUPP => {
             "; the kernel lacks something of: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, \
-             CONFIG_NFT_CT, CONFIG_NFT_NUMGEN, CONFIG_NFT_HASH, CONFIG_NFT_FIB_INET, CONFIG_NF_CONNTRACK"
+             CONFIG_NF_CONNTRACK"
         }
         _ => "",
     };
