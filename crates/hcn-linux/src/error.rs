@@ -89,11 +89,22 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::ENODEV, Object::Veth(veth)) if matches!(op, Op::Create(_)) => {
             format!("bridge {} is gone", veth.bridge)
         }
+        (libc::EEXIST, Object::Service(service)) => format!("{} is translated already", service.frontend),
+        (libc::EEXIST, Object::Barrier(barrier)) => {
+            format!("there is a barrier around {} already", barrier.bridge)
+        }
+        (libc::EADDRINUSE, Object::HeldPort(port)) => {
+            format!("{} port {} is used by a program of the host", port.protocol, port.port)
+        }
+        (libc::EAFNOSUPPORT, Object::HeldPort(port)) => {
+            format!("this kernel runs without {:?} (IPv6 off by ipv6.disable=1 or not built)", port.family)
+        }
         (libc::EOPNOTSUPP, Object::Bridge(_)) => "the kernel lacks bridges (CONFIG_BRIDGE)".to_owned(),
         (libc::EOPNOTSUPP, Object::Veth(_)) => "the kernel lacks veth pairs (CONFIG_VETH)".to_owned(),
-        (libc::EOPNOTSUPP | libc::ENOENT, Object::Home(_) | Object::Masquerade(_)) => {
-            "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned()
-        }
+        (
+            libc::EOPNOTSUPP | libc::ENOENT,
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_),
+        ) => "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned(),
         (libc::EMFILE | libc::ENFILE, _) => {
             "too many open files; raise LimitNOFILE of hcnd (two for each namespace)".to_owned()
         }

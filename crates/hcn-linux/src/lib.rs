@@ -9,6 +9,7 @@ mod address;
 mod adopt;
 mod announce;
 mod attributes;
+mod conntrack;
 mod error;
 mod executor;
 mod facts;
@@ -16,6 +17,7 @@ mod link;
 mod netns;
 mod nft;
 mod observe;
+mod ports;
 mod reaper;
 pub mod render;
 mod resolver;
@@ -31,7 +33,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Dataplane, HostFacts, Key, LinkId, Object, Op, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Dataplane, HeldPort, HostFacts, Key, LinkId, Object, Op, OpError, Plan, State,
+    UndoError,
 };
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -68,6 +71,7 @@ pub struct Linux {
     wire: Wire,
     host: Socket,
     nft: Socket,
+    conntrack: conntrack::Conntrack,
     /// For announcements of endpoints in the host's own namespace.
     packets: announce::PacketSocket,
     owners: announce::Owners,
@@ -85,6 +89,8 @@ pub struct Linux {
     limbo: Vec<Limbo>,
     /// Addresses of the host on bridges, by bridge, with who counts on them.
     claims: HashMap<(String, IpAddr), Claimed>,
+    /// Ports that no program of the host may listen on.
+    ports: HashMap<HeldPort, ports::Held>,
     /// Who needs the host to forward.
     forwarding: sysctl::Forwarders,
     /// Makes the names of retired links.
@@ -114,6 +120,8 @@ enum Retired {
     },
     /// A namespace without a name.
     Netns(netns::Handle),
+    /// A port, held until no one can want it back.
+    Port(ports::Held),
     /// It was gone already.
     Nothing,
 }
@@ -159,6 +167,8 @@ impl Linux {
         let mut wire = Wire::new();
         let host = open().map_err(system("open a route socket"))?;
         let nft = nft::start(&mut wire)?;
+        let conntrack = conntrack::Conntrack::open()
+            .map_err(system("open a connection tracking socket (CONFIG_NF_CT_NETLINK)"))?;
         let packets =
             announce::PacketSocket::open().map_err(system("open a packet socket (CONFIG_PACKET)"))?;
         let folder = netns::Folder::open(&config.netns_dir)
@@ -170,6 +180,7 @@ impl Linux {
             wire,
             host,
             nft,
+            conntrack,
             packets,
             owners: announce::Owners::default(),
             folder,
@@ -181,6 +192,7 @@ impl Linux {
             retired: HashMap::new(),
             limbo: Vec::new(),
             claims: HashMap::new(),
+            ports: HashMap::new(),
             forwarding: sysctl::Forwarders::default(),
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
             sequence: reaper::random() & 0xf_ffff_ffff,
@@ -210,7 +222,10 @@ impl Linux {
                     self.claims.remove(&key);
                 }
             }
-            Op::Remove { object: Object::Netns(_) | Object::Bridge(_) | Object::Veth(_), .. } => {
+            Op::Remove {
+                object: Object::Netns(_) | Object::Bridge(_) | Object::Veth(_) | Object::HeldPort(_),
+                ..
+            } => {
                 let key = op.key();
                 let Some(queue) = self.retired.get_mut(&key) else { return };
                 let oldest = queue.pop_front();
@@ -220,7 +235,7 @@ impl Linux {
                 match oldest {
                     Some(Retired::Link { index, .. }) => self.reaper.release(Released::Link(index)),
                     Some(Retired::Netns(handle)) => self.reaper.release(Released::Netns(handle)),
-                    Some(Retired::Nothing) | None => {}
+                    Some(Retired::Port(_) | Retired::Nothing) | None => {}
                 }
             }
             _ => {}

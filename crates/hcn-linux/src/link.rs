@@ -6,8 +6,9 @@ use hcn_dataplane::{Bridge, Mac, Veth};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InetDevConf, InfoBridge, InfoData,
-    InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InetDevConf, InfoBridge,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::attributes;
@@ -212,6 +213,20 @@ impl IpTraits {
 pub(crate) fn describe(index: u32, link_alias: Option<&str>, traits: IpTraits) -> RouteNetlinkMessage {
     let attributes = link_alias.map(alias).into_iter().chain(traits.attribute()).collect();
     RouteNetlinkMessage::SetLink(message(index, attributes))
+}
+
+/// The same of a bridge's port, as RTM_NEWLINK, which knows of ports. A port sends frames back by the way they came:
+/// what a service sends back to its client leaves so where br_netfilter translates it on the bridge.
+pub(crate) fn describe_port(index: u32, link_alias: &str, traits: IpTraits) -> RouteNetlinkMessage {
+    let mut attributes = vec![
+        alias(link_alias),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+        ]),
+    ];
+    attributes.extend(traits.attribute());
+    RouteNetlinkMessage::NewLink(message(index, attributes))
 }
 
 /// RTM_SETLINK: IP traits and up, in one. Not for the lack of a link-local address, which must come first.

@@ -5,7 +5,6 @@ use std::io;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 /// Length of `struct nlmsghdr`.

@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
+mod traffic;
 
 use std::collections::BTreeSet;
 
 use common::*;
-use hcn_dataplane::{Chaos, Claim, Dataplane, LinkId, Mac, Masquerade, Object, Op, Plan, State, diff};
+use hcn_dataplane::{
+    Barrier, Chaos, Claim, Dataplane, Family, HeldPort, LinkId, Mac, Masquerade, Object, Op, Plan, Protocol,
+    Service, Source, State, diff,
+};
 use hcn_linux::Linux;
 
 /// What is there before the plan, the plan, and its name.
@@ -51,6 +55,28 @@ fn cases() -> Vec<Case> {
         }
         other => other,
     };
+    let service = |port, backends: &[&str]| {
+        let backends: Vec<_> = backends.iter().map(|backend| backend.parse().unwrap()).collect();
+        // A flow that is not deleted fails no plan, so there are none of UDP here.
+        traffic::service(Protocol::Tcp, (traffic::VIP, port), &backends)
+    };
+    let services = |services: &[Service]| services.iter().cloned().map(Object::Service).collect::<Vec<_>>();
+    let two = services(&[service(80, &["10.7.0.2:80", "10.7.0.3:80"]), service(81, &[])]);
+    let mut other = service(80, &["10.7.0.3:80", "10.7.0.3:80", "10.7.0.4:80"]);
+    (other.affinity, other.from_host, other.source) = (true, true, Source::Masquerade);
+    let mut internal = service(81, &["10.7.0.2:80"]);
+    internal.only_from = Some(BRIDGE.into());
+    let change_services = two
+        .iter()
+        .cloned()
+        .zip(services(&[other, internal]))
+        .map(|(from, to)| Op::Change { from, to })
+        .collect::<Vec<_>>();
+    let held = |port, protocol| Object::HeldPort(HeldPort { family: Family::V4, protocol, port });
+    let barrier = |host| Object::Barrier(Barrier { bridge: BRIDGE.into(), host });
+    let guarded = vec![held(HELD, Protocol::Tcp), held(HELD, Protocol::Udp), barrier(true)];
+    let mut reguard = remove(&guarded[1..]).ops;
+    reguard.extend(create([barrier(false), held(HELD, Protocol::Udp)]).ops);
     let replace = [remove(&endpoint(2, "A")).ops, create(endpoint(4, "A")).ops].concat();
     let claim = |address: &str, claimant: &str| {
         let address = address.parse().unwrap();
@@ -89,7 +115,13 @@ fn cases() -> Vec<Case> {
         ("replace", ab.clone(), Plan { ops: replace }),
         ("remove all", ab.clone(), remove(&ab)),
         ("other masquerades", ab.clone(), Plan { ops: remasquerade }),
-        ("change", ab, Plan { ops: change }),
+        ("change", ab.clone(), Plan { ops: change }),
+        ("services with a network", vec![], create([network(), two.clone()].concat())),
+        ("change services", two.clone(), Plan { ops: change_services }),
+        ("remove services", [ab, two.clone()].concat(), remove(&two)),
+        ("hold ports and close", vec![], create(guarded.clone())),
+        ("hold and close otherwise", guarded.clone(), Plan { ops: reguard }),
+        ("open and let go", guarded.clone(), remove(&guarded)),
     ]
 }
 

@@ -1,15 +1,16 @@
 //! Creating and changing objects, and taking creations back.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use hcn_dataplane::{Bridge, Forwarding, LinkId, Netns, Object, Op, OpError, Route, Veth};
+use hcn_dataplane::{Bridge, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Route, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::reaper::Released;
-use crate::{address, nft, resolver, route};
+use crate::{Retired, address, conntrack, nft, ports, resolver, route};
 
 /// Make it, and refuse if it is there.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
@@ -29,10 +30,11 @@ impl Run<'_> {
                 self.write(&Place::Named(netns.name.clone()), op, 0, link::mark_up(LOOPBACK, &netns.alias));
                 Ok(())
             }
-            Object::Home(_) | Object::Masquerade(_) => {
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, false);
                 Ok(())
             }
+            Object::HeldPort(port) => self.hold(op, port),
             Object::Address(address) => {
                 let index = self.index(op, &address.link)?;
                 let place = Place::from(&address.link.netns);
@@ -51,7 +53,6 @@ impl Run<'_> {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.claim(op, claim),
-            Object::Barrier(_) | Object::HeldPort(_) | Object::Service(_) => self.unsupported(op),
             // `step` gathers these.
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
@@ -84,8 +85,12 @@ impl Run<'_> {
                 self.doomed.push(pair.host);
                 Ok(())
             }
-            Object::Home(_) | Object::Masquerade(_) => {
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, true);
+                Ok(())
+            }
+            Object::HeldPort(port) => {
+                self.linux.ports.remove(port);
                 Ok(())
             }
             Object::Address(address) => {
@@ -104,7 +109,6 @@ impl Run<'_> {
             Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
                 .map_err(|error| self.stop(op, &error)),
             Object::Claim(claim) => self.release_claim(op, claim, false),
-            Object::Barrier(_) | Object::HeldPort(_) | Object::Service(_) => self.unsupported(op),
         }
     }
 
@@ -128,6 +132,13 @@ impl Run<'_> {
             (Object::Resolver(_), Object::Resolver(to)) => {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, to).map_err(|error| self.stop(op, &error))
+            }
+            (Object::Service(before), Object::Service(after)) => {
+                self.stale.extend(conntrack::stale(Some(before), Some(after)));
+                let (gone, come) = nft::difference(from, to);
+                let messages = nft::change(&gone, true).chain(nft::change(&come, false));
+                messages.for_each(|(flags, message)| self.write(&Place::Nft, op, flags, message));
+                Ok(())
             }
             _ => {
                 let message = "this kind of object does not change in place".to_owned();
@@ -232,7 +243,7 @@ impl Run<'_> {
             let peer = self.index(op, &veth.peer)?;
             // The host end is only a port. It generates its link-local address when the peer comes up, not before.
             let port = IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() };
-            self.write(&Place::Host, op, 0, link::describe(host, Some(&veth.alias), port));
+            self.write(&Place::Host, op, 0, link::describe_port(host, &veth.alias, port));
             let traits = IpTraits {
                 no_ipv6_link_local: !veth.ipv6 && self.linux.ipv6,
                 promote_secondaries: true,
@@ -258,14 +269,25 @@ impl Run<'_> {
 
     /// Adds or takes away the set elements of an object that is nothing else.
     pub(super) fn elements(&mut self, op: usize, object: &Object, delete: bool) {
+        if let Object::Service(service) = object {
+            let (from, to) = if delete { (Some(service), None) } else { (None, Some(service)) };
+            self.stale.extend(conntrack::stale(from, to));
+        }
         for (flags, message) in nft::change(&nft::of(object), delete) {
             self.write(&Place::Nft, op, flags, message);
         }
     }
 
-    /// For what cannot be done yet.
-    pub(super) fn unsupported(&mut self, op: usize) -> Result<(), Stop> {
-        Err(self.stop(op, &std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)))
+    fn hold(&mut self, op: usize, port: &HeldPort) -> Result<(), Stop> {
+        // A removal that is not settled holds the port still.
+        let retired = self.linux.retired.get(&Key::HeldPort(port.clone())).and_then(VecDeque::back);
+        let held = match retired {
+            Some(Retired::Port(held)) => held.clone(),
+            _ => ports::hold(port).map_err(|error| self.stop(op, &error))?,
+        };
+        self.linux.ports.insert(port.clone(), held);
+        self.touched[op] = true;
+        Ok(())
     }
 
     pub(super) fn forward(&mut self, op: usize, claim: &Forwarding) -> Result<(), Stop> {

@@ -15,6 +15,7 @@ use std::io;
 use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, UndoError};
 use netlink_packet_core::NetlinkSerializable;
 
+use crate::conntrack::Stale;
 use crate::link::{self, LinkFacts};
 use crate::reaper::Released;
 use crate::socket::Batch;
@@ -84,6 +85,8 @@ struct Run<'a> {
     doomed: Vec<u32>,
     /// Links that were brought back, by operation: if that failed they are given up.
     restored: Vec<(usize, u32)>,
+    /// Flows that the operations leave on a way that is no longer theirs.
+    stale: Vec<Stale>,
 }
 
 /// Carries operations out until one fails. Gives, for each operation that was begun, whether it changed
@@ -103,6 +106,9 @@ pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usiz
     if run.errors.is_empty() {
         // What it reports is in `errors`.
         let _ = run.flush(|_| true);
+    }
+    if run.errors.is_empty() {
+        run.drop_stale_flows();
     }
     for op in run.missed.iter().map(|op| &ops[*op]).filter(|op| matches!(op, Op::Remove { .. })) {
         let retired = run.linux.retired.get_mut(&op.key()).and_then(VecDeque::back_mut);
@@ -127,6 +133,7 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
         }
     }
     let _ = run.flush(|_| true);
+    run.drop_stale_flows();
     for (index, link) in std::mem::take(&mut run.restored) {
         if run.errors.contains_key(&index) {
             // Half brought back is worse than gone: what is left to do says to make it anew.
@@ -164,6 +171,7 @@ impl<'a> Run<'a> {
             answers: HashMap::new(),
             doomed: Vec::new(),
             restored: Vec::new(),
+            stale: Vec::new(),
         }
     }
 
@@ -347,6 +355,12 @@ impl<'a> Run<'a> {
             let error = error::failed(&self.words(tag.op), error);
             self.errors.entry(tag.op).or_insert(error);
         }
+    }
+
+    /// Only once the rules are others: a packet in between would make the old flow anew.
+    fn drop_stale_flows(&mut self) {
+        let stale = std::mem::take(&mut self.stale);
+        self.linux.conntrack.drop(&mut self.linux.wire, &stale);
     }
 
     fn note(&mut self, op: usize, error: OpError) {

@@ -49,8 +49,14 @@ impl Run<'_> {
                 self.retire(Key::Veth(veth.name.clone()), retired);
                 Ok(())
             }
-            Object::Home(_) | Object::Masquerade(_) => {
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, true);
+                Ok(())
+            }
+            Object::HeldPort(port) => {
+                self.touched[op] = true;
+                let held = self.linux.ports.remove(port);
+                self.retire(object.key(), held.map_or(Retired::Nothing, Retired::Port));
                 Ok(())
             }
             Object::Address(address) => {
@@ -86,7 +92,6 @@ impl Run<'_> {
                     .map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.release_claim(op, claim, implied),
-            Object::Barrier(_) | Object::HeldPort(_) | Object::Service(_) => self.unsupported(op),
         }
     }
 
@@ -115,8 +120,14 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Veth(veth) => self.restore_veth(op, veth),
-            Object::Home(_) | Object::Masquerade(_) => {
+            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, false);
+                Ok(())
+            }
+            Object::HeldPort(port) => {
+                if let Some(Retired::Port(held)) = self.unretire(&object.key()) {
+                    self.linux.ports.insert(port.clone(), held);
+                }
                 Ok(())
             }
             Object::Address(address) => {
@@ -138,7 +149,6 @@ impl Run<'_> {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.claim(op, claim),
-            Object::Barrier(_) | Object::HeldPort(_) | Object::Service(_) => self.unsupported(op),
         }
     }
 

@@ -1,25 +1,30 @@
 //! Set elements: which ones an object means, and the messages that add them to the table and take them from it.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Home, Masquerade, Object};
+use hcn_dataplane::{Barrier, Family, Home, Masquerade, Object, Service, Source};
 use ipnet::IpNet;
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementFlags, SetElementList,
     SetElementMessage, VerdictAttribute,
 };
 
-use super::skeleton::IFNAME;
+use super::expressions::{IFNAME, V4, V6};
+use super::maps::{
+    CLIENT_VIPS, CLOSED, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS,
+    PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SLOTS, SOURCES, VIPS,
+};
+use super::services::Code;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
 
 const NFTA_DATA_VALUE: u16 = 1;
-/// An attribute holds 64 KiB at most.
+/// An attribute holds 64 KiB at most, and an element of the longest kind takes 80 octets.
 const MOST_OF_A_MESSAGE: usize = 512;
 
 /// What a map's key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "services bring maps")]
 pub(crate) enum Value {
     Octets(Vec<u8>),
     Verdict(Vec<VerdictAttribute>),
@@ -39,8 +44,12 @@ pub(crate) struct Element {
 }
 
 impl Element {
-    fn new(set: &str, key: Vec<u8>) -> Self {
-        Self { set: set.to_owned(), key, key_end: None, interval_end: false, value: None }
+    fn new(set: String, key: Vec<u8>) -> Self {
+        Self { set, key, key_end: None, interval_end: false, value: None }
+    }
+
+    pub(super) fn with(set: String, key: Vec<u8>, value: Value) -> Self {
+        Self { value: Some(value), ..Self::new(set, key) }
     }
 
     fn attributes(&self) -> ListAttribute<SetElementAttribute> {
@@ -67,8 +76,25 @@ pub(crate) fn of(object: &Object) -> Vec<Element> {
     match object {
         Object::Home(home) => vec![ranged(home)],
         Object::Masquerade(masquerade) => interval(masquerade),
+        Object::Barrier(barrier) => around(barrier),
+        Object::Service(service) => translating(service),
         _ => Vec::new(),
     }
+}
+
+/// The elements to delete and those to add when an object becomes another. What keeps its key and gets another value
+/// is in both.
+pub(crate) fn difference(from: &Object, to: &Object) -> (Vec<Element>, Vec<Element>) {
+    let (before, after) = (of(from), of(to));
+    let place = |element: &Element| (element.set.clone(), element.key.clone());
+    let known = |elements: &[Element]| -> HashMap<_, _> {
+        elements.iter().map(|element| (place(element), element.clone())).collect()
+    };
+    let without = |elements: &[Element], others: &HashMap<_, Element>| -> Vec<Element> {
+        let differs = |element: &&Element| others.get(&place(element)) != Some(*element);
+        elements.iter().filter(differs).cloned().collect()
+    };
+    (without(&before, &known(&after)), without(&after, &known(&before)))
 }
 
 /// The messages that add elements or take them away, with their flags.
@@ -89,7 +115,8 @@ fn message(elements: &[Element], delete: bool) -> (u16, NfTablesMessage) {
     if delete {
         (0, NfTablesMessage::DeleteSetElement(message))
     } else {
-        (NLM_F_CREATE | NLM_F_EXCL, NfTablesMessage::NewSetElement(message))
+        let new = netlink_packet_core::NLM_F_CREATE | netlink_packet_core::NLM_F_EXCL;
+        (new, NfTablesMessage::NewSetElement(message))
     }
 }
 
@@ -97,22 +124,92 @@ fn message(elements: &[Element], delete: bool) -> (u16, NfTablesMessage) {
 fn ranged(home: &Home) -> Element {
     let prefix = home.prefix.trunc();
     let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
-    let mut name = home.bridge.as_bytes().to_vec();
-    name.resize(IFNAME as usize, 0);
-    let key = |address: IpAddr| [octets(address), name.clone()].concat();
-    Element { key_end: Some(key(prefix.broadcast())), ..Element::new(set, key(prefix.network())) }
+    let key = |address: IpAddr| [octets(address), ifname(&home.bridge)].concat();
+    Element { key_end: Some(key(prefix.broadcast())), ..Element::new(set.to_owned(), key(prefix.network())) }
 }
 
 /// In a set of single intervals: the first key, and as another element the first key after it.
 fn interval(masquerade: &Masquerade) -> Vec<Element> {
     let prefix: IpNet = masquerade.prefix.trunc();
     let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
-    let mut elements = vec![Element::new(set, octets(prefix.network()))];
+    let mut elements = vec![Element::new(set.to_owned(), octets(prefix.network()))];
     // An interval up to the last address has no end.
     if let Some(next) = after(octets(prefix.broadcast())) {
-        elements.push(Element { interval_end: true, ..Element::new(set, next) });
+        elements.push(Element { interval_end: true, ..Element::new(set.to_owned(), next) });
     }
     elements
+}
+
+fn around(barrier: &Barrier) -> Vec<Element> {
+    let bridge = ifname(&barrier.bridge);
+    let mut elements = vec![
+        Element::new(INSIDE.to_owned(), [bridge.clone(), bridge.clone()].concat()),
+        Element::new(CLOSED.to_owned(), bridge.clone()),
+    ];
+    if barrier.host {
+        elements.push(Element::new(SEALED.to_owned(), bridge));
+    }
+    elements
+}
+
+fn translating(service: &Service) -> Vec<Element> {
+    let frontend = &service.frontend;
+    let family = match frontend.family {
+        Family::V4 => &V4,
+        Family::V6 => &V6,
+    };
+    let any_address = frontend.address.is_none();
+    let named = |of_vips: &str, of_ports: &str| family.set(if any_address { of_ports } else { of_vips });
+    let mut key = word(&[frontend.protocol as u8]);
+    key.extend(frontend.address.map(octets).unwrap_or_default());
+    key.extend(word(&frontend.port.to_be_bytes()));
+
+    let code = Value::Octets(Code::of(service).number().to_ne_bytes().to_vec());
+    let mut elements = vec![match &service.only_from {
+        Some(link) if !any_address => {
+            let key = [ifname(link), key.clone()].concat();
+            Element::with(family.set(INTERNAL), key, code.clone())
+        }
+        _ => Element::with(named(VIPS, PORTS), key.clone(), code.clone()),
+    }];
+    if service.from_host {
+        elements.push(Element::with(named(HOST_VIPS, HOST_PORTS), key.clone(), code));
+    }
+    match service.source {
+        Source::Client if any_address => {}
+        Source::Client => elements.push(Element::new(family.set(CLIENT_VIPS), key.clone())),
+        Source::Masquerade => {
+            elements.push(Element::new(named(MASQUERADED_VIPS, MASQUERADED_PORTS), key.clone()));
+        }
+        Source::Address(address) => {
+            let value = Value::Octets(octets(address));
+            elements.push(Element::with(named(SOURCES, PORT_SOURCES), key.clone(), value));
+        }
+    }
+    let slots = named(SLOTS, PORT_SLOTS);
+    for (slot, backend) in (0u32..).zip(&service.backends) {
+        let key = [&key[..], &slot.to_ne_bytes()].concat();
+        elements.push(Element::with(slots.clone(), key, Value::Octets(socket(backend))));
+    }
+    elements
+}
+
+/// An address and a port.
+fn socket(address: &SocketAddr) -> Vec<u8> {
+    [octets(address.ip()), word(&address.port().to_be_bytes())].concat()
+}
+
+/// A part of a key, filled up to the next register.
+fn word(octets: &[u8]) -> Vec<u8> {
+    let mut word = octets.to_vec();
+    word.resize(octets.len().next_multiple_of(4), 0);
+    word
+}
+
+fn ifname(link: &str) -> Vec<u8> {
+    let mut name = link.as_bytes().to_vec();
+    name.resize(IFNAME as usize, 0);
+    name
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -134,6 +231,8 @@ fn after(mut octets: Vec<u8>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use hcn_dataplane::{Frontend, Protocol};
+
     use super::*;
 
     #[test]
@@ -145,8 +244,35 @@ mod tests {
 
     #[test]
     fn an_interval_up_to_the_last_address_is_open() {
-        let of_prefix = |prefix: &str| interval(&Masquerade { prefix: prefix.parse().unwrap() });
-        assert_eq!(of_prefix("0.0.0.0/0").len(), 1);
-        assert_eq!(of_prefix("10.0.0.0/8").len(), 2);
+        let elements = |prefix: &str| interval(&Masquerade { prefix: prefix.parse().unwrap() }).len();
+        assert_eq!(elements("0.0.0.0/0"), 1);
+        assert_eq!(elements("10.0.0.0/8"), 2);
+    }
+
+    fn service(backends: u16) -> Service {
+        let frontend = Frontend {
+            family: Family::V4,
+            address: Some("10.0.0.1".parse().unwrap()),
+            protocol: Protocol::Tcp,
+            port: 80,
+        };
+        let backends = (0..backends).map(|n| SocketAddr::from(([10, 7, 0, 2], 1000 + n))).collect();
+        let source = Source::default();
+        Service { frontend, backends, affinity: false, only_from: None, from_host: false, source }
+    }
+
+    #[test]
+    fn a_change_touches_only_what_differs() {
+        let (from, mut to) = (service(6), service(5));
+        to.backends[3].set_port(1);
+        let (gone, come) = difference(&Object::Service(from), &Object::Service(to));
+        // The number of bits stays, slot 5 goes, slot 3 gets another back end.
+        assert_eq!((gone.len(), come.len()), (2, 1));
+        assert!(gone.iter().any(|element| element.key == come[0].key && element.value != come[0].value));
+    }
+
+    #[test]
+    fn a_message_holds_as_much_as_an_attribute_can() {
+        assert_eq!(messages(&of(&Object::Service(service(1024))), false).len(), 4);
     }
 }

@@ -1,7 +1,11 @@
 //! The nftables side: one table of hcnd's own, written by transactions on one kept socket. `nft` is never run.
 
 mod elements;
+mod expressions;
+pub(crate) mod filter;
+pub(crate) mod maps;
 mod present;
+pub(crate) mod services;
 mod skeleton;
 mod take_over;
 
@@ -13,7 +17,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-pub(crate) use elements::of;
+pub(crate) use elements::{difference, of};
 pub(crate) use take_over::take_over;
 
 use crate::error::StartError;

@@ -84,6 +84,9 @@ pub fn done(linux: &mut impl Dataplane, plan: &Plan) {
     linux.settle(applied);
 }
 
+/// The port that tests hold.
+pub const HELD: u16 = 8080;
+
 pub const BRIDGE: &str = "hcn00000001";
 
 pub fn bridge() -> Object {
@@ -223,9 +226,11 @@ pub fn snapshot() -> BTreeSet<String> {
     if std::path::Path::new("/proc/sys/net/ipv6/conf/up0").exists() {
         lines.insert(format!("accept_ra {}", sh("cat /proc/sys/net/ipv6/conf/up0/accept_ra")));
     }
+    lines.insert(format!("TCP port held={}", std::net::TcpListener::bind(("0.0.0.0", HELD)).is_err()));
+    lines.insert(format!("UDP port held={}", std::net::UdpSocket::bind(("0.0.0.0", HELD)).is_err()));
     let mut set = String::new();
     for line in sh("nft list table inet hcnd").lines() {
-        if line.contains("set ") || line.contains("chain ") {
+        if line.starts_with("\tset ") || line.starts_with("\tmap ") || line.starts_with("\tchain ") {
             set = line.trim().to_owned();
         }
         lines.insert(format!("nft {set} {}", line.trim()));

@@ -1,0 +1,327 @@
+//! How rules are written: what loads a packet's fields into registers, compares, looks up and translates. A key is
+//! built from register word 0 on, as the elements of its set are laid out.
+
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta,
+    MetaKey, NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage, Verdict,
+    VerdictAttribute,
+};
+
+use super::TABLE;
+
+/// Octets of an interface name in a key.
+pub(super) const IFNAME: u32 = 16;
+
+const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+const NFT_CT_STATUS: u32 = 2;
+const NFT_CT_PROTO_DST: u32 = 12;
+const NFT_CT_DST_IP: u32 = 20;
+const NFT_CT_DST_IP6: u32 = 22;
+const IP_CT_DIR_ORIGINAL: u8 = 0;
+const IPS_DST_NAT: u32 = 1 << 5;
+const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFTA_FIB_F_DADDR: u32 = 1 << 1;
+const RTN_LOCAL: u32 = 2;
+const NFT_NAT_SNAT: u32 = 0;
+const NFT_NAT_DNAT: u32 = 1;
+pub(super) const NF_DROP: u32 = 0;
+pub(super) const NF_ACCEPT: u32 = 1;
+
+/// The parts in which the two families differ.
+pub(super) struct Family {
+    /// `NFPROTO_*`, which is `AF_*`.
+    pub(super) protocol: u8,
+    /// What the names of its sets end in.
+    pub(super) suffix: char,
+    /// Octets of an address.
+    pub(super) length: u32,
+    /// Of the source address, in the header; the destination follows it.
+    source: u32,
+    /// The original destination of a connection.
+    original: u32,
+    /// How the header's destination is seen to be a loopback address.
+    loopback: &'static [u8],
+}
+
+pub(super) const V4: Family = Family {
+    protocol: 2,
+    suffix: '4',
+    length: 4,
+    source: 12,
+    original: NFT_CT_DST_IP,
+    // 127.0.0.0/8: the first octet decides.
+    loopback: &[127],
+};
+pub(super) const V6: Family = Family {
+    protocol: 10,
+    suffix: '6',
+    length: 16,
+    source: 8,
+    original: NFT_CT_DST_IP6,
+    loopback: &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+};
+pub(super) const FAMILIES: [&Family; 2] = [&V4, &V6];
+
+impl Family {
+    /// The set of this family.
+    pub(super) fn set(&self, stem: &str) -> String {
+        format!("{stem}{}", self.suffix)
+    }
+}
+
+/// Part of a key.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Source,
+    Destination,
+    /// The transport protocol.
+    Protocol,
+    /// The destination port.
+    Port,
+    Input,
+    Output,
+    /// The destination before it was translated.
+    OriginalDestination,
+    /// The destination port before it was translated.
+    OriginalPort,
+}
+
+impl Part {
+    /// Register words that it takes.
+    fn words(self, family: &Family) -> u32 {
+        match self {
+            Self::Source | Self::Destination | Self::OriginalDestination => family.length / 4,
+            Self::Protocol | Self::Port | Self::OriginalPort => 1,
+            Self::Input | Self::Output => IFNAME / 4,
+        }
+    }
+
+    pub(super) fn load(self, family: &Family, to: u32) -> Expressions {
+        match self {
+            Self::Source => payload(NFT_PAYLOAD_NETWORK_HEADER, family.source, family.length, to),
+            Self::Destination => {
+                payload(NFT_PAYLOAD_NETWORK_HEADER, family.source + family.length, family.length, to)
+            }
+            Self::Protocol => meta(MetaKey::L4Proto, to),
+            Self::Port => payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, to),
+            Self::Input => meta(MetaKey::Iifname, to),
+            Self::Output => meta(MetaKey::Oifname, to),
+            Self::OriginalDestination => conntrack(family.original, to, Some(IP_CT_DIR_ORIGINAL)),
+            Self::OriginalPort => conntrack(NFT_CT_PROTO_DST, to, Some(IP_CT_DIR_ORIGINAL)),
+        }
+    }
+}
+
+/// Loads a key.
+pub(super) fn key(family: &Family, parts: &[Part]) -> Vec<Expressions> {
+    let mut to = 0;
+    let load = |part: &Part| {
+        let loaded = part.load(family, to);
+        to += part.words(family);
+        loaded
+    };
+    parts.iter().map(load).collect()
+}
+
+/// The word after a key.
+pub(super) fn after(family: &Family, parts: &[Part]) -> u32 {
+    parts.iter().map(|part| part.words(family)).sum()
+}
+
+/// A register of four octets, of which there are sixteen.
+fn word(number: u32) -> Register {
+    Register::from(u32::from(Register::Reg32_00) + number)
+}
+
+fn meta(key: MetaKey, to: u32) -> Expressions {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(word(to))])
+}
+
+fn payload(base: u32, offset: u32, length: u32, to: u32) -> Expressions {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(word(to)),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(length),
+    ])
+}
+
+/// Only packets of the family, and none before its header may be looked at.
+pub(super) fn of_family(family: &Family) -> Vec<Expressions> {
+    vec![meta(MetaKey::Nfproto, 0), equal(0, vec![family.protocol])]
+}
+
+pub(super) fn equal(from: u32, value: Vec<u8>) -> Expressions {
+    compare(from, Operator::Equal, value)
+}
+
+fn compare(from: u32, operator: Operator, value: Vec<u8>) -> Expressions {
+    Expressions::Cmp(vec![
+        Cmp::SourceRegister(word(from)),
+        Cmp::Op(operator),
+        Cmp::Data(DataAttribute::Value(value)),
+    ])
+}
+
+/// Only packets to addresses of the host, loopback's aside. Uses the words from `free` on.
+pub(super) fn to_host(family: &Family, free: u32) -> Vec<Expressions> {
+    let fib = [(1, word(free).into()), (2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
+    let length = family.loopback.len() as u32;
+    vec![
+        other("fib", fib.map(number).to_vec()),
+        equal(free, RTN_LOCAL.to_ne_bytes().to_vec()),
+        payload(NFT_PAYLOAD_NETWORK_HEADER, family.source + family.length, length, free),
+        compare(free, Operator::NotEqual, family.loopback.to_vec()),
+    ]
+}
+
+/// Only packets whose destination was translated.
+pub(super) fn translated() -> Vec<Expressions> {
+    let value = |number: u32| DataAttribute::Value(number.to_ne_bytes().to_vec());
+    vec![
+        conntrack(NFT_CT_STATUS, 0, None),
+        Expressions::Bitwise(vec![
+            Bitwise::SourceRegister(word(0)),
+            Bitwise::DestinationRegister(word(0)),
+            Bitwise::Length(4),
+            Bitwise::Mask(value(IPS_DST_NAT)),
+            Bitwise::Xor(value(0)),
+        ]),
+        compare(0, Operator::NotEqual, 0u32.to_ne_bytes().to_vec()),
+    ]
+}
+
+fn conntrack(key: u32, to: u32, direction: Option<u8>) -> Expressions {
+    let mut attributes = vec![number((1, word(to).into())), number((2, key))];
+    attributes.extend(direction.map(|direction| DefaultNla::new(3, vec![direction])));
+    other("ct", attributes)
+}
+
+/// A number at random.
+pub(super) fn random(to: u32, modulus: u32) -> Expressions {
+    other("numgen", [(1, word(to).into()), (2, modulus), (3, 1), (4, 0)].map(number).to_vec())
+}
+
+/// A number that follows from the words from `from` on.
+pub(super) fn hash((from, length): (u32, u32), to: u32, modulus: u32, seed: u32) -> Expressions {
+    let attributes =
+        [(1, word(from).into()), (2, word(to).into()), (3, length), (4, modulus), (5, seed), (6, 0), (7, 0)];
+    other("hash", attributes.map(number).to_vec())
+}
+
+/// Goes on only if the set has the key.
+pub(super) fn lookup(set: &str) -> Expressions {
+    Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(word(0))])
+}
+
+/// Goes on only if the map has the key, with what it stands for in place of the key.
+pub(super) fn map(name: &str) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::Set(name.to_owned()),
+        Lookup::SourceRegister(word(0)),
+        Lookup::DestinationRegister(word(0)),
+    ])
+}
+
+/// Goes where the map of verdicts says.
+pub(super) fn verdict_map(name: &str) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::Set(name.to_owned()),
+        Lookup::SourceRegister(word(0)),
+        Lookup::DestinationRegister(Register::Verdict),
+    ])
+}
+
+/// Writes word 0 to the packet's priority.
+pub(super) fn set_priority() -> Expressions {
+    Expressions::Meta(vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(word(0))])
+}
+
+pub(super) fn priority() -> Expressions {
+    meta(MetaKey::Priority, 0)
+}
+
+pub(super) fn zero() -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(word(0)),
+        Immediate::Data(DataAttribute::Value(vec![0; 4])),
+    ])
+}
+
+/// To the address and port that a map gave.
+pub(super) fn dnat(family: &Family) -> Expressions {
+    let port = (5, word(family.length / 4).into());
+    other(
+        "nat",
+        [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, word(0).into()), port].map(number).to_vec(),
+    )
+}
+
+/// From the address that a map gave.
+pub(super) fn snat(family: &Family) -> Expressions {
+    other("nat", [(1, NFT_NAT_SNAT), (2, family.protocol.into()), (3, word(0).into())].map(number).to_vec())
+}
+
+pub(super) fn masquerade() -> Expressions {
+    other("masq", Vec::new())
+}
+
+/// Accept or drop.
+pub(super) fn decide(verdict: u32) -> Expressions {
+    immediate(vec![VerdictAttribute::Code(Verdict::Other(verdict))])
+}
+
+/// To a chain and back.
+pub(super) fn jump(chain: &str) -> Expressions {
+    immediate(to_chain(Verdict::Jump, chain))
+}
+
+/// To a chain, then back to where the present chain was jumped to from.
+pub(super) fn goto(chain: &str) -> Expressions {
+    immediate(to_chain(Verdict::Goto, chain))
+}
+
+pub(super) fn to_chain(verdict: Verdict, chain: &str) -> Vec<VerdictAttribute> {
+    vec![VerdictAttribute::Code(verdict), VerdictAttribute::Chain(chain.to_owned())]
+}
+
+fn immediate(verdict: Vec<VerdictAttribute>) -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(Register::Verdict),
+        Immediate::Data(DataAttribute::Verdict(verdict)),
+    ])
+}
+
+/// An expression that the crate has no type for.
+fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
+    Expressions::Other { expression_type: name.to_owned(), attributes }
+}
+
+fn number((kind, value): (u16, u32)) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
+
+/// An attribute that holds others.
+pub(super) fn nested(kind: u16, inner: &DefaultNla) -> DefaultNla {
+    use netlink_packet_core::Emitable as _;
+    let mut bytes = vec![0; inner.buffer_len()];
+    inner.emit(&mut bytes);
+    DefaultNla::new(kind | NLA_F_NESTED, bytes)
+}
+
+/// A rule at the end of a chain.
+pub(super) fn rule(
+    chain: &str,
+    expressions: impl IntoIterator<Item = Expressions>,
+) -> (u16, NfTablesMessage) {
+    let expressions: Vec<ListAttribute<ExpressionAttribute>> =
+        expressions.into_iter().map(ListAttribute::from).collect();
+    let attributes = vec![
+        RuleAttribute::Table(TABLE.to_owned()),
+        RuleAttribute::Chain(chain.to_owned()),
+        RuleAttribute::Expressions(expressions),
+    ];
+    (NLM_F_CREATE | NLM_F_APPEND, NfTablesMessage::NewRule(RuleMessage { attributes }))
+}

@@ -1,0 +1,102 @@
+//! Elements, written as nft takes and lists them.
+
+use std::borrow::Cow;
+
+use hcn_dataplane::{Barrier, Family, Home, Masquerade, Object, Protocol, Service, Source};
+use ipnet::IpNet;
+use nftables::expr::{Expression, NamedExpression, Prefix};
+use nftables::schema::{Element, NfListObject};
+use nftables::types::NfFamily;
+
+use crate::nft::services::Code;
+use crate::nft::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
+
+type Expr = Expression<'static>;
+
+/// The elements of an object; of a service those without a port as data.
+pub(super) fn of(object: &Object) -> Vec<NfListObject<'static>> {
+    match object {
+        Object::Home(Home { prefix, bridge }) => {
+            let set = if prefix.addr().is_ipv4() { OWN_V4 } else { OWN_V6 };
+            vec![element(set, concat(vec![of_prefix(*prefix), string(bridge)]))]
+        }
+        Object::Masquerade(Masquerade { prefix }) => {
+            let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
+            vec![element(set, of_prefix(*prefix))]
+        }
+        Object::Barrier(Barrier { bridge, host }) => {
+            let bridge = || string(bridge);
+            let mut elements =
+                vec![element("inside", concat(vec![bridge(), bridge()])), element("closed", bridge())];
+            elements.extend(host.then(|| element("sealed", bridge())));
+            elements
+        }
+        Object::Service(service) => of_service(service),
+        _ => Vec::new(),
+    }
+}
+
+fn of_service(service: &Service) -> Vec<NfListObject<'static>> {
+    let frontend = &service.frontend;
+    let suffix = if frontend.family == Family::V4 { '4' } else { '6' };
+    let protocol = match frontend.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    let mut parts = vec![string(protocol), Expression::Number(frontend.port.into())];
+    if let Some(address) = frontend.address {
+        parts.insert(1, string(&address.to_string()));
+    }
+    let name =
+        |vip: &str, port: &str| format!("{}{suffix}", if frontend.address.is_some() { vip } else { port });
+    let key = || concat(parts.clone());
+    let code = || Expression::Number(Code::of(service).number());
+    let pair = |set: &str, key: Expr, value: Expr| element(set, Expression::List(vec![key, value]));
+    let mut elements = vec![match &service.only_from {
+        Some(link) if frontend.address.is_some() => {
+            let key = concat([vec![string(link)], parts.clone()].concat());
+            pair(&format!("internal{suffix}"), key, code())
+        }
+        _ => pair(&name("vips", "ports"), key(), code()),
+    }];
+    if service.from_host {
+        elements.push(pair(&name("hostvips", "hostports"), key(), code()));
+    }
+    match service.source {
+        Source::Client if frontend.address.is_none() => {}
+        Source::Client => elements.push(element(&format!("clientvips{suffix}"), key())),
+        Source::Masquerade => elements.push(element(&name("masqvips", "masqports"), key())),
+        Source::Address(address) => {
+            elements.push(pair(&name("sources", "portsources"), key(), string(&address.to_string())));
+        }
+    }
+    elements
+}
+
+fn element(set: &str, value: Expr) -> NfListObject<'static> {
+    NfListObject::Element(Element {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: set.to_owned().into(),
+        elem: Cow::Owned(vec![value]),
+    })
+}
+
+fn string(text: &str) -> Expr {
+    Expression::String(text.to_owned().into())
+}
+
+fn concat(parts: Vec<Expr>) -> Expr {
+    Expression::Named(NamedExpression::Concat(parts))
+}
+
+fn of_prefix(prefix: IpNet) -> Expr {
+    let prefix = prefix.trunc();
+    let address = string(&prefix.addr().to_string());
+    if prefix.prefix_len() == prefix.max_prefix_len() {
+        return address;
+    }
+    let length = u32::from(prefix.prefix_len());
+    Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(address), len: length }))
+}

@@ -1,0 +1,219 @@
+//! The rules of the table, written as nft lists them.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use nftables::expr::{
+    CT, CTDir, Expression, Fib, FibFlag, FibResult, JHash, Map, Meta, MetaKey, NamedExpression, NgMode,
+    Numgen, Payload, PayloadField, Prefix,
+};
+use nftables::schema::{NfListObject, Rule};
+use nftables::stmt::{JumpTarget, Mangle, Match, NAT, NATFamily, Operator, Statement, VerdictMap};
+use nftables::types::NfFamily;
+
+use crate::nft::TABLE;
+use crate::nft::filter::{FORWARD, INPUT, LEAVING, OUTPUT};
+use crate::nft::services::{Code, DRAWS, HAIRPIN, TRANSLATED};
+
+type Expr = Expression<'static>;
+type Stmt = Statement<'static>;
+
+/// The families as nft writes them: of headers, of sets' names, and of `meta nfproto`.
+const FAMILIES: [(&str, char, &str); 2] = [("ip", '4', "ipv4"), ("ip6", '6', "ipv6")];
+const SEED: u32 = 0x9e37_79b1;
+
+/// All rules; those of one chain in their order.
+pub(super) fn all() -> Vec<NfListObject<'static>> {
+    let mut rules = entry();
+    rules.extend(Code::all().into_iter().flat_map(choice));
+    rules.extend(sources());
+    rules.push(rule("postrouting", [is(meta(MetaKey::Oifname), "lo"), Statement::Accept(None)]));
+    let translated = matched(Operator::IN, conntrack("status", None), string("dnat"));
+    rules.push(rule("postrouting", [translated, jump(TRANSLATED)]));
+    for (header, suffix, _) in FAMILIES {
+        let both = concat([payload(header, "saddr"), meta(MetaKey::Oifname)]);
+        rules.push(rule("postrouting", [is(both, &format!("@own{suffix}")), Statement::Accept(None)]));
+        let source = is(payload(header, "saddr"), &format!("@masq{suffix}"));
+        rules.push(rule("postrouting", [source, Statement::Masquerade(None)]));
+    }
+    rules.extend(filter());
+    rules
+}
+
+fn filter() -> Vec<NfListObject<'static>> {
+    let (input, output) = (|| meta(MetaKey::Iifname), || meta(MetaKey::Oifname));
+    let inside = is(concat([input(), output()]), "@inside");
+    vec![
+        rule(FORWARD, [is(input(), "@closed"), jump(LEAVING)]),
+        rule(FORWARD, [is(output(), "@closed"), Statement::Drop(None)]),
+        rule(LEAVING, [inside, Statement::Accept(None)]),
+        rule(LEAVING, [Statement::Drop(None)]),
+        rule(INPUT, [is(input(), "@sealed"), Statement::Drop(None)]),
+        rule(OUTPUT, [is(output(), "@sealed"), Statement::Drop(None)]),
+    ]
+}
+
+fn entry() -> Vec<NfListObject<'static>> {
+    let priority = || meta(MetaKey::Priority);
+    let dispatch = |codes: &str, key: Expr| {
+        [
+            Statement::Mangle(Mangle { key: priority(), value: map(key, codes) }),
+            Statement::VerdictMap(VerdictMap { key: priority(), data: string("@dispatch") }),
+        ]
+    };
+    let mut rules = Vec::new();
+    for (header, suffix, _) in FAMILIES {
+        let vip = || vec![meta(MetaKey::L4proto), payload(header, "daddr"), payload("th", "dport")];
+        let internal = [vec![meta(MetaKey::Iifname)], vip()].concat();
+        rules.push(rule("prerouting", dispatch(&format!("internal{suffix}"), concat(internal))));
+        rules.push(rule("prerouting", dispatch(&format!("vips{suffix}"), concat(vip()))));
+        rules.push(rule("output", dispatch(&format!("hostvips{suffix}"), concat(vip()))));
+    }
+    for (header, suffix, _) in FAMILIES {
+        for (chain, codes) in [("prerouting", "ports"), ("output", "hostports")] {
+            let local = Fib { result: FibResult::Type, flags: HashSet::from([FibFlag::Daddr]) };
+            let loopback = match suffix {
+                '4' => named(NamedExpression::Prefix(Prefix { addr: Box::new(string("127.0.0.0")), len: 8 })),
+                _ => string("::1"),
+            };
+            let mut statements = vec![
+                is(named(NamedExpression::Fib(local)), "local"),
+                matched(Operator::NEQ, payload(header, "daddr"), loopback),
+            ];
+            let port = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
+            statements.extend(dispatch(&format!("{codes}{suffix}"), port));
+            rules.push(rule(chain, statements));
+        }
+    }
+    rules
+}
+
+fn choice(code: Code) -> Vec<NfListObject<'static>> {
+    let chain = code.chain();
+    let Code::Choose { any_address, affinity, level } = code else {
+        return vec![rule(&chain, [Statement::Drop(None)])];
+    };
+    let reset = Mangle { key: meta(MetaKey::Priority), value: string("none") };
+    let mut rules = vec![rule(&chain, [Statement::Mangle(reset)])];
+    let draws = if level < 2 { 1 } else { DRAWS + 1 };
+    for (header, suffix, protocol) in FAMILIES {
+        for draw in 0..draws {
+            let modulus = 1 << if draw == DRAWS { level - 1 } else { level };
+            let slot = if affinity {
+                NamedExpression::JHash(JHash {
+                    hash_mod: modulus,
+                    offset: None,
+                    expr: Box::new(payload(header, "saddr")),
+                    seed: Some(SEED.wrapping_mul(draw + 1)),
+                })
+            } else {
+                NamedExpression::Numgen(Numgen { mode: NgMode::Random, ng_mod: modulus, offset: Some(0) })
+            };
+            let mut key = vec![meta(MetaKey::L4proto), payload("th", "dport"), named(slot)];
+            if !any_address {
+                key.insert(1, payload(header, "daddr"));
+            }
+            let slots = if any_address { "portslots" } else { "slots" };
+            let backend = map(concat(key), &format!("{slots}{suffix}"));
+            // nft leaves out what a field of the header says already.
+            let unsaid = any_address && !affinity;
+            let family = unsaid.then(|| is(meta(MetaKey::Nfproto), protocol));
+            let dnat = Statement::DNAT(Some(to(header, backend)));
+            rules.push(rule(&chain, family.into_iter().chain([dnat])));
+        }
+    }
+    rules
+}
+
+fn sources() -> Vec<NfListObject<'static>> {
+    let mut rules = Vec::new();
+    for (header, suffix, protocol) in FAMILIES {
+        let family = || is(meta(MetaKey::Nfproto), protocol);
+        let original = |key: &str| conntrack(key, Some(CTDir::Original));
+        let port = || concat([meta(MetaKey::L4proto), original("proto-dst")]);
+        let vip =
+            || concat([meta(MetaKey::L4proto), original(&format!("{header} daddr")), original("proto-dst")]);
+        let snat = |key: Expr, sources: &str| {
+            let address = map(key, &format!("{sources}{suffix}"));
+            rule(TRANSLATED, [family(), Statement::SNAT(Some(to(header, address)))])
+        };
+        let when = |key: Expr, set: &str, then: Stmt| {
+            rule(TRANSLATED, [family(), is(key, &format!("@{set}{suffix}")), then])
+        };
+        rules.push(when(vip(), "clientvips", goto(HAIRPIN)));
+        rules.push(snat(vip(), "sources"));
+        rules.push(when(vip(), "masqvips", Statement::Masquerade(None)));
+        rules.push(snat(port(), "portsources"));
+        rules.push(when(port(), "masqports", Statement::Masquerade(None)));
+    }
+    rules.push(rule(TRANSLATED, [goto(HAIRPIN)]));
+    for (header, suffix, _) in FAMILIES {
+        let both = concat([payload(header, "saddr"), meta(MetaKey::Oifname)]);
+        rules.push(rule(HAIRPIN, [is(both, &format!("@own{suffix}")), Statement::Masquerade(None)]));
+    }
+    rules
+}
+
+fn rule(chain: &str, statements: impl IntoIterator<Item = Stmt>) -> NfListObject<'static> {
+    NfListObject::Rule(Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: chain.to_owned().into(),
+        expr: Cow::Owned(statements.into_iter().collect()),
+        handle: None,
+        index: None,
+        comment: None,
+    })
+}
+
+fn matched(op: Operator, left: Expr, right: Expr) -> Stmt {
+    Statement::Match(Match { left, right, op })
+}
+
+fn is(left: Expr, right: &str) -> Stmt {
+    matched(Operator::EQ, left, string(right))
+}
+
+fn jump(chain: &str) -> Stmt {
+    Statement::Jump(JumpTarget { target: chain.to_owned().into() })
+}
+
+fn goto(chain: &str) -> Stmt {
+    Statement::Goto(JumpTarget { target: chain.to_owned().into() })
+}
+
+fn to(header: &str, address: Expr) -> NAT<'static> {
+    let family = if header == "ip" { NATFamily::IP } else { NATFamily::IP6 };
+    NAT { addr: Some(address), family: Some(family), port: None, flags: None }
+}
+
+fn named(expression: NamedExpression<'static>) -> Expr {
+    Expression::Named(expression)
+}
+
+fn string(text: &str) -> Expr {
+    Expression::String(text.to_owned().into())
+}
+
+fn concat(parts: impl Into<Vec<Expr>>) -> Expr {
+    named(NamedExpression::Concat(parts.into()))
+}
+
+fn map(key: Expr, name: &str) -> Expr {
+    named(NamedExpression::Map(Box::new(Map { key, data: string(&format!("@{name}")) })))
+}
+
+fn meta(key: MetaKey) -> Expr {
+    named(NamedExpression::Meta(Meta { key }))
+}
+
+fn payload(protocol: &str, field: &str) -> Expr {
+    named(NamedExpression::Payload(Payload::PayloadField(PayloadField {
+        protocol: protocol.to_owned().into(),
+        field: field.to_owned().into(),
+    })))
+}
+
+fn conntrack(key: &str, dir: Option<CTDir>) -> Expr {
+    named(NamedExpression::CT(CT { key: key.to_owned().into(), family: None, dir }))
+}

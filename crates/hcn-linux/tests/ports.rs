@@ -1,0 +1,91 @@
+//! Ports that are held: no program gets them, and none that has one loses it.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use common::*;
+use hcn_dataplane::{Dataplane, Family, HeldPort, Object, Op, Plan, Protocol};
+
+fn held(family: Family, protocol: Protocol) -> Object {
+    Object::HeldPort(HeldPort { family, protocol, port: 8080 })
+}
+
+/// Whether a program can have the port; as servers do, TCP asks for SO_REUSEADDR.
+fn free(protocol: Protocol, address: &str) -> bool {
+    let address: SocketAddr = format!("{address}:8080").parse().unwrap();
+    let bound = match protocol {
+        Protocol::Tcp => TcpListener::bind(address).map(drop),
+        _ => UdpSocket::bind(address).map(drop),
+    };
+    match bound {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::AddrInUse);
+            false
+        }
+    }
+}
+
+#[test]
+fn a_held_port_is_no_programs_until_its_removal_is_settled() {
+    isolated("a_held_port_is_no_programs_until_its_removal_is_settled", || {
+        let mut linux = start();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let other = if protocol == Protocol::Tcp { Protocol::Udp } else { Protocol::Tcp };
+            for (family, addresses, others) in [
+                (Family::V4, ["0.0.0.0", "127.0.0.1"], "[::1]"),
+                // The wildcard of IPv6 means both families.
+                (Family::V6, ["[::]", "[::1]"], "127.0.0.1"),
+            ] {
+                let taken = || addresses.iter().all(|address| !free(protocol, address));
+                let held = held(family, protocol);
+                let plan = create([held.clone()]);
+                let applied = apply(&mut linux, &plan);
+                assert!(taken());
+                assert!(!free(protocol, "[::]"), "which includes the held one");
+                assert!(free(protocol, others));
+                assert!(addresses.iter().all(|address| free(other, address)));
+                linux.undo(applied).unwrap();
+                assert!(addresses.iter().all(|address| free(protocol, address)));
+
+                done(&mut linux, &plan);
+                let removal = remove(std::slice::from_ref(&held));
+                let applied = apply(&mut linux, &removal);
+                assert!(taken(), "it may still be wanted back");
+                // By who comes next before that, too.
+                let again = apply(&mut linux, &plan);
+                linux.undo(again).unwrap();
+                linux.undo(applied).unwrap();
+                assert!(taken());
+                let replace = Plan { ops: [removal.ops.clone(), vec![Op::Create(held)]].concat() };
+                done(&mut linux, &replace);
+                assert!(taken());
+                done(&mut linux, &removal);
+                assert!(addresses.iter().all(|address| free(protocol, address)));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_port_of_a_program_is_not_taken_from_it() {
+    isolated("a_port_of_a_program_is_not_taken_from_it", || {
+        let mut linux = start();
+        let _tcp = TcpListener::bind("127.0.0.1:8080").unwrap();
+        let _udp = UdpSocket::bind("[::]:8080").unwrap();
+        for (family, protocol) in
+            [(Family::V4, Protocol::Tcp), (Family::V4, Protocol::Udp), (Family::V6, Protocol::Udp)]
+        {
+            let error = linux.apply(&create([held(family, protocol)])).unwrap_err();
+            assert_eq!(error.source.errno, Some(libc::EADDRINUSE));
+            let message = format!("{protocol} port 8080 is used by a program of the host");
+            assert!(error.source.message.ends_with(&message), "{}", error.source);
+        }
+        // Nothing holds ports of SCTP.
+        done(&mut linux, &create([held(Family::V4, Protocol::Sctp)]));
+        done(&mut linux, &remove(&[held(Family::V4, Protocol::Sctp)]));
+    });
+}
