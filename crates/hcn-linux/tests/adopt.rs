@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use hcn_dataplane::{
-    Address, Claim, Dataplane, Key, LinkId, Mac, Masquerade, Netns, Object, Op, Resolver, Route, State, Veth,
-    diff,
+    Address, Barrier, Claim, Dataplane, Family, Frontend, Key, LinkId, Mac, Masquerade, Netns, Object, Op,
+    Protocol, Resolver, Route, Service, Source, State, Veth, diff,
 };
 use hcn_linux::Linux;
 
@@ -60,10 +60,36 @@ fn world() -> State {
         endpoint(3, "B"),
         host_endpoint(),
         claims,
+        services(),
     ]
     .concat()
     .into_iter()
     .collect()
+}
+
+fn services() -> Vec<Object> {
+    let service = |address: Option<&str>, port, backends: &[&str], source| {
+        let address = address.map(|address| address.parse().unwrap());
+        let frontend = Frontend { family: Family::V4, address, protocol: Protocol::Tcp, port };
+        let backends = backends.iter().map(|backend| backend.parse().unwrap()).collect();
+        let only_from = (port == 81).then(|| BRIDGE.to_owned());
+        Object::Service(Service {
+            frontend,
+            backends,
+            affinity: port == 80,
+            only_from,
+            from_host: true,
+            source,
+        })
+    };
+    let two = ["10.7.0.2:80", "10.7.0.3:80"];
+    vec![
+        service(Some("10.99.0.1"), 80, &two, Source::Masquerade),
+        service(Some("10.99.0.1"), 81, &[], Source::Client),
+        service(Some("10.99.0.2"), 82, &two, Source::Address("10.7.0.1".parse().unwrap())),
+        service(None, 83, &two[..1], Source::Client),
+        Object::Barrier(Barrier { bridge: "hcn00000005".into(), host: true }),
+    ]
 }
 
 fn build(wanted: &State) -> Linux {
@@ -140,7 +166,13 @@ fn what_was_found_is_changed_removed_and_brought_back() {
 fn leaves_nothing() {
     assert_eq!(sh("ip -o link | grep -v ' lo:' || true"), "");
     assert_eq!(sh("ls /run/netns /run/etc-netns"), "/run/etc-netns:\n\n/run/netns:\n");
-    assert!(!sh("nft list table inet hcnd").contains("elements"));
+    assert!(table_is_empty());
+}
+
+/// Whether no object is in the table.
+fn table_is_empty() -> bool {
+    let table = sh("nft list table inet hcnd");
+    !["10.7.", "10.99.", "fd07:", "hcn0"].iter().any(|part| table.contains(part))
 }
 
 /// How the kernel comes to differ while nobody looks after it.
@@ -262,7 +294,7 @@ fn what_others_made_is_never_touched() {
         assert!(!["hcn00000001", "hve", "hvp"].iter().any(|name| links.contains(name)), "{links}");
         assert_eq!(sh("ls /run/netns"), "F\nfile\n");
         assert!(sh("nft list table inet other").contains("10.7.0.0"));
-        assert!(!sh("nft list table inet hcnd").contains("elements"));
+        assert!(table_is_empty());
     });
 }
 

@@ -266,8 +266,8 @@ fn explain(refusal: Refusal) -> OpError {
     let hint = match refusal.errno {
         libc::EPERM => "; it belongs to another program",
         libc::ENOENT | libc::EOPNOTSUPP => {
-            "; the kernel lacks something of: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, \
-             CONFIG_NF_CONNTRACK"
+            "; the kernel lacks something of: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_CT, \
+             CONFIG_NFT_NUMGEN, CONFIG_NFT_HASH, CONFIG_NFT_FIB_INET, CONFIG_NF_CONNTRACK"
         }
         _ => "",
     };
