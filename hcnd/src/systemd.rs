@@ -46,3 +46,15 @@ fn say(what: NotifyState<'_>) {
         tracing::warn!(%error, "cannot tell systemd");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What is passed is tested with a process that it is passed to, in tests/e2e/systemd.rs.
+    #[test]
+    fn what_systemd_passed_to_another_process_is_not_taken() {
+        assert!(listener().unwrap().is_none());
+        assert_eq!(watchdog(), None);
+    }
+}

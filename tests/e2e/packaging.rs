@@ -19,7 +19,11 @@ fn the_service_is_watched_started_again_and_shares_the_hosts_mounts() {
     let unit = read("hcnd/systemd/hcnd.service");
     assert_eq!(settings(&unit, "Type"), ["notify"]);
     assert_eq!(settings(&unit, "Restart"), ["always"]);
+    assert_eq!(settings(&unit, "StartLimitIntervalSec"), ["0"]);
     assert_eq!(settings(&unit, "WatchdogSec"), ["30"]);
+    assert_eq!(settings(&unit, "RuntimeDirectory"), ["hcnd"]);
+    // Otherwise the socket would go with the service, and callers be refused while it starts again.
+    assert_eq!(settings(&unit, "RuntimeDirectoryPreserve"), ["yes"]);
     assert_eq!(settings(&unit, "StateDirectory"), ["hcnd"]);
     assert_eq!(settings(&unit, "ExecStart"), ["/usr/bin/hcnd"]);
     // Each of these gives the service a mount namespace, and network namespaces would be named there only.
@@ -50,6 +54,19 @@ fn the_service_is_watched_started_again_and_shares_the_hosts_mounts() {
         "DynamicUser",
         "MountFlags",
         "MountAPIVFS",
+        "MountImages",
+        "ExtensionImages",
+        "ExtensionDirectories",
+        "PrivateIPC",
+        "IPCNamespacePath",
+        "NetworkNamespacePath",
+        "ProtectHostname",
+        "LogNamespace",
+        "LoadCredential",
+        "LoadCredentialEncrypted",
+        "SetCredential",
+        "SetCredentialEncrypted",
+        "ImportCredential",
     ];
     for option in own_mounts {
         assert_eq!(settings(&unit, option), [""; 0], "{option}");
@@ -59,6 +76,10 @@ fn the_service_is_watched_started_again_and_shares_the_hosts_mounts() {
     let socket = read("hcnd/systemd/hcnd.socket");
     assert_eq!(settings(&socket, "ListenStream"), [defaults.socket.to_str().unwrap()]);
     assert_eq!(settings(&socket, "SocketMode"), ["0666"]);
+    assert_eq!(settings(&socket, "DirectoryMode"), ["0755"]);
+    let groups = read("hcnd/systemd/hcnd.sysusers");
+    let groups: Vec<&str> = groups.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(groups, ["g hcn -", "g hcn-read -"]);
 }
 
 #[test]
@@ -68,7 +89,8 @@ fn the_image_is_built_by_the_toolchain_of_this_repository_from_what_is_in_it() {
     let channel =
         toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
     assert!(image.contains(&format!("FROM rust:{channel}-bookworm AS build\n")), "{image}");
-    for package in ["hcnd", "hcnctl"] {
+    for (package, manifest) in [("hcnd", "hcnd/Cargo.toml"), ("hcnctl", "crates/hcnctl/Cargo.toml")] {
+        assert!(read(manifest).contains(&format!("name = \"{package}\"\n")), "{manifest}");
         assert!(image.contains(&format!(" -p {package}")), "{image}");
         assert!(image.contains(&format!("/src/target/release/{package} ")), "{image}");
     }

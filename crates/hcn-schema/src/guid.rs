@@ -25,6 +25,11 @@ impl Guid {
         self.0.as_bytes()
     }
 
+    /// The GUID of these bytes, most significant first.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// A version 4 GUID made of 122 of the given bits.
     pub fn random_from(high: u64, low: u64) -> Self {
         Self(

@@ -32,6 +32,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// redb panics over what it finds.
+    pub(crate) fn unreadable() -> Self {
+        Self::Corrupt("reading it fails".to_owned())
+    }
+
     pub(crate) fn of(error: redb::Error) -> Self {
         match error {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,

@@ -1,33 +1,47 @@
 //! Opening the file so that whatever is wrong with it is told, and nothing is made worse.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{Builder, Database};
+use redb::{Builder, Database, DatabaseError};
 
 use crate::error::OpenError;
+use crate::schema;
 
 /// Octets of the file that are kept in memory: all of it, for as many entities as most hosts have.
 const CACHE: usize = 4 << 20;
 
 /// Opens the file, or makes it.
 pub(crate) fn open(path: &Path) -> Result<Database, OpenError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(OpenError::Io)?;
+    if !is_made(path)?
+        && let Some(database) = make(path)?
+    {
+        return Ok(database);
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(OpenError::Io)?;
-    checked(|| builder().create_with_backend(FileBackend::new(file)?))
+    look(path)?;
+    reopen(path)
+}
+
+/// Opens it again after an error that left the old one unusable.
+pub(crate) fn reopen(path: &Path) -> Result<Database, OpenError> {
+    checked(|| builder().open(path))
+}
+
+/// Refuses a file that cannot be used before it is opened for writing, which changes some octets of it. One that was
+/// not closed has to be opened for writing to be read, and is looked at then.
+fn look(path: &Path) -> Result<(), OpenError> {
+    match unpanicked(|| builder().open_read_only(path)) {
+        Some(Ok(database)) => {
+            unpanicked(|| schema::check(&database)).unwrap_or_else(|| Err(OpenError::unreadable()))
+        }
+        Some(Err(DatabaseError::RepairAborted)) => Ok(()),
+        Some(Err(error)) => Err(OpenError::of(error.into())),
+        None => Err(OpenError::unreadable()),
+    }
 }
 
 /// A database that lasts as long as it is held.
@@ -35,11 +49,63 @@ pub(crate) fn in_memory() -> Result<Database, OpenError> {
     checked(|| builder().create_with_backend(InMemoryBackend::new()))
 }
 
-/// Opens it again after an error that left the old one unusable.
-pub(crate) fn reopen(path: &Path) -> Result<Database, OpenError> {
-    let file: io::Result<File> = OpenOptions::new().read(true).write(true).open(path);
-    let file = file.map_err(OpenError::Io)?;
-    checked(|| builder().create_with_backend(FileBackend::new(file)?))
+/// Makes the file under another name and gives it its own when it is whole: one that is there always opens, whenever
+/// hcnd was killed or the disk was full. None if another process has made it meanwhile.
+fn make(path: &Path) -> Result<Option<Database>, OpenError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(OpenError::Io)?;
+    let unfinished = unfinished(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&unfinished)
+        .map_err(OpenError::Io)?;
+    // Whoever makes the file holds this lock, and keeps it: it is also the one of the file that was made.
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse),
+        Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
+    }
+    if is_made(path)? {
+        return Ok(None);
+    }
+    let made = fill(file).and_then(|database| {
+        fs::rename(&unfinished, path).map_err(OpenError::Io)?;
+        // The name is to outlive a loss of power too.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(OpenError::Io)?;
+        Ok(database)
+    });
+    if made.is_err() {
+        // It is of no use to anyone; the next start makes it anew if it stays.
+        let _ = fs::remove_file(&unfinished);
+    }
+    made.map(Some)
+}
+
+fn fill(file: File) -> Result<Database, OpenError> {
+    file.set_len(0).map_err(OpenError::Io)?;
+    let database = checked(|| builder().create_with_backend(FileBackend::new(file)?))?;
+    schema::prepare(&database)?;
+    Ok(database)
+}
+
+/// Whether there is a file. An empty one holds nothing, so it counts as none.
+fn is_made(path: &Path) -> Result<bool, OpenError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(OpenError::Io(error)),
+    }
+}
+
+/// The name of the file while it is being made.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".unfinished");
+    name.into()
 }
 
 fn builder() -> Builder {
@@ -48,11 +114,16 @@ fn builder() -> Builder {
     builder
 }
 
-/// A damaged file may look like anything, so whatever reading it leads to is an error.
-fn checked(open: impl FnOnce() -> Result<Database, redb::DatabaseError>) -> Result<Database, OpenError> {
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(error)) => Err(OpenError::of(error.into())),
-        Err(_) => Err(OpenError::Corrupt("reading it fails".to_owned())),
+fn checked(open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, OpenError> {
+    match unpanicked(open) {
+        Some(Ok(database)) => Ok(database),
+        Some(Err(error)) => Err(OpenError::of(error.into())),
+        None => Err(OpenError::unreadable()),
     }
+}
+
+/// Does something with the file; none if it panics. A damaged file may look like anything, and not every way of it is
+/// foreseen by redb: whatever reading or writing it leads to is an error, not the end of hcnd.
+pub(crate) fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }

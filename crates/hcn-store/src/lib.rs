@@ -55,7 +55,9 @@ impl Store {
     /// The file cannot be used; it is left as it is.
     pub fn open(path: &Path, era: &Era) -> Result<(Self, Loaded), OpenError> {
         let database = file::open(path)?;
-        let loaded = schema::load(&database, era)?;
+        let read =
+            file::unpanicked(|| schema::prepare(&database).and_then(|()| schema::load(&database, era)));
+        let loaded = read.unwrap_or_else(|| Err(OpenError::unreadable()))?;
         Ok((Self::on(database, Some(path))?, loaded))
     }
 
@@ -65,7 +67,7 @@ impl Store {
     /// The thread that writes cannot be made.
     pub fn in_memory() -> Result<Self, OpenError> {
         let database = file::in_memory()?;
-        schema::load(&database, &Era::default())?;
+        schema::prepare(&database)?;
         Self::on(database, None)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hcn_core::{Entity, EntityKey};
+use hcn_schema::Guid;
 use hcn_schema::call::Kind;
 
 /// Key and value of a record in the file.
@@ -50,28 +51,28 @@ pub(crate) fn encode(entity: &Entity) -> Record {
 
 /// The entity of a record, or what is wrong with it.
 pub(crate) fn decode(found: &[u8], value: &[u8]) -> Result<Entity, String> {
-    let kind = Kind::ALL.into_iter().find(|kind| found.first() == Some(&number(*kind)));
+    let Some((kind, id)) = split(found) else {
+        return Err(format!("a record has the unknown key {found:02X?}"));
+    };
     let entity = match kind {
-        Some(Kind::Network) => serde_json::from_slice(value).map(|record| Entity::Network(Arc::new(record))),
-        Some(Kind::Endpoint) => {
-            serde_json::from_slice(value).map(|record| Entity::Endpoint(Arc::new(record)))
-        }
-        Some(Kind::Namespace) => {
-            serde_json::from_slice(value).map(|record| Entity::Namespace(Arc::new(record)))
-        }
-        Some(Kind::LoadBalancer) => {
+        Kind::Network => serde_json::from_slice(value).map(|record| Entity::Network(Arc::new(record))),
+        Kind::Endpoint => serde_json::from_slice(value).map(|record| Entity::Endpoint(Arc::new(record))),
+        Kind::Namespace => serde_json::from_slice(value).map(|record| Entity::Namespace(Arc::new(record))),
+        Kind::LoadBalancer => {
             serde_json::from_slice(value).map(|record| Entity::LoadBalancer(Arc::new(record)))
         }
-        None => return Err(format!("the record {} is of no known kind", hex(found))),
     };
-    let entity = entity.map_err(|error| format!("the record {} does not read: {error}", hex(found)))?;
+    let entity = entity.map_err(|error| format!("the record of {kind} {id} does not read: {error}"))?;
     if key(entity.key()) == found {
         Ok(entity)
     } else {
-        Err(format!("the record {} is another one's", hex(found)))
+        Err(format!("the record of {kind} {id} is another one's"))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+/// The kind and the ID of a key.
+fn split(key: &[u8]) -> Option<(Kind, Guid)> {
+    let (first, id) = key.split_first()?;
+    let kind = Kind::ALL.into_iter().find(|kind| number(*kind) == *first)?;
+    Some((kind, Guid::from_bytes(id.try_into().ok()?)))
 }

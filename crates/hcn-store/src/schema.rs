@@ -43,9 +43,22 @@ impl Step {
     }
 }
 
-/// Reads everything; makes the tables of a new file, and brings those of an older version up to date.
-pub(crate) fn load(database: &Database, era: &Era) -> Result<Loaded, OpenError> {
-    prepare(database, MIGRATIONS)?;
+/// Makes the tables of a new file, and brings those of an older version up to date.
+pub(crate) fn prepare(database: &Database) -> Result<(), OpenError> {
+    migrate(database, MIGRATIONS)
+}
+
+/// Refuses a file that this hcnd cannot read, in case it is opened only for that.
+pub(crate) fn check(database: &impl ReadableDatabase) -> Result<(), OpenError> {
+    match version(database)? {
+        Some(version) if version == current(MIGRATIONS) => load(database, &Era::default()).map(drop),
+        Some(version) => known(version, MIGRATIONS),
+        None => Ok(()),
+    }
+}
+
+/// Reads everything.
+pub(crate) fn load(database: &impl ReadableDatabase, era: &Era) -> Result<Loaded, OpenError> {
     let transaction = database.begin_read().map_err(|error| OpenError::of(error.into()))?;
     let meta = transaction.open_table(META).map_err(|error| OpenError::of(error.into()))?;
     let fact = |name: &str| -> Result<Vec<u8>, OpenError> {
@@ -54,9 +67,9 @@ pub(crate) fn load(database: &Database, era: &Era) -> Result<Loaded, OpenError> 
     };
     let written = Era {
         boot_id: String::from_utf8_lossy(&fact(BOOT_ID)?).into_owned(),
-        netns_cookie: number(&fact(NETNS_COOKIE)?),
+        netns_cookie: known_number(NETNS_COOKIE, &fact(NETNS_COOKIE)?)?,
     };
-    let last_incarnation = number(&fact(LAST_INCARNATION)?);
+    let last_incarnation = known_number(LAST_INCARNATION, &fact(LAST_INCARNATION)?)?;
     let table = transaction.open_table(ENTITIES).map_err(|error| OpenError::of(error.into()))?;
     let mut entities: Vec<Entity> = Vec::new();
     for entry in table.iter().map_err(|error| OpenError::of(error.into()))? {
@@ -67,16 +80,25 @@ pub(crate) fn load(database: &Database, era: &Era) -> Result<Loaded, OpenError> 
     Ok(Loaded { entities, same_era: written == *era, last_incarnation })
 }
 
+/// The version that these steps lead to.
+fn current(migrations: &[Migration]) -> u64 {
+    1 + migrations.len() as u64
+}
+
+fn known(version: u64, migrations: &[Migration]) -> Result<(), OpenError> {
+    let known = current(migrations);
+    if version > known { Err(OpenError::Newer { found: version, known }) } else { Ok(()) }
+}
+
 /// Checks the version, without writing anything into a newer file.
-fn prepare(database: &Database, migrations: &[Migration]) -> Result<(), OpenError> {
-    let current = 1 + migrations.len() as u64;
+fn migrate(database: &Database, migrations: &[Migration]) -> Result<(), OpenError> {
+    let current = current(migrations);
     let found = version(database)?;
-    match found {
-        Some(version) if version > current => {
-            return Err(OpenError::Newer { found: version, known: current });
+    if let Some(version) = found {
+        known(version, migrations)?;
+        if version == current {
+            return Ok(());
         }
-        Some(version) if version == current => return Ok(()),
-        _ => {}
     }
     let failed = |error: redb::Error| OpenError::of(error);
     let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
@@ -95,7 +117,7 @@ fn prepare(database: &Database, migrations: &[Migration]) -> Result<(), OpenErro
 }
 
 /// The version of the file; none of a new one.
-fn version(database: &Database) -> Result<Option<u64>, OpenError> {
+fn version(database: &impl ReadableDatabase) -> Result<Option<u64>, OpenError> {
     let transaction = database.begin_read().map_err(|error| OpenError::of(error.into()))?;
     let meta = match transaction.open_table(META) {
         Ok(meta) => meta,
@@ -104,13 +126,21 @@ fn version(database: &Database) -> Result<Option<u64>, OpenError> {
     };
     let version = meta.get(VERSION).map_err(|error| OpenError::of(error.into()))?;
     match version {
-        Some(version) => Ok(Some(number(version.value()))),
+        Some(version) => known_number(VERSION, version.value()).map(Some),
         None => Err(OpenError::Corrupt("the file does not say its version".to_owned())),
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_be_bytes)
+/// A number of the file; 0 if it was never written.
+fn known_number(name: &str, bytes: &[u8]) -> Result<u64, OpenError> {
+    match bytes {
+        [] => Ok(0),
+        _ => number(bytes).ok_or_else(|| OpenError::Corrupt(format!("its {name} is no number"))),
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Writes changes in one transaction, all or none.
@@ -162,7 +192,7 @@ fn in_transaction(
 fn note_incarnation(transaction: &WriteTransaction, youngest: Option<u64>) -> Result<(), redb::Error> {
     let Some(youngest) = youngest else { return Ok(()) };
     let mut meta = transaction.open_table(META)?;
-    let known = meta.get(LAST_INCARNATION)?.map_or(0, |value| number(value.value()));
+    let known = meta.get(LAST_INCARNATION)?.and_then(|value| number(value.value())).unwrap_or_default();
     if youngest > known {
         meta.insert(LAST_INCARNATION, youngest.to_be_bytes().as_slice())?;
     }
@@ -185,24 +215,24 @@ mod tests {
     fn an_older_file_is_brought_up_to_date_once_and_a_newer_one_is_refused() {
         let step: Migration = |transaction| {
             let mut meta = transaction.open_table(META)?;
-            let done = meta.get("steps")?.map_or(0, |value| number(value.value()));
+            let done = meta.get("steps")?.and_then(|value| number(value.value())).unwrap_or(0);
             meta.insert("steps", (done + 1).to_be_bytes().as_slice())?;
             Ok(())
         };
         let database = crate::file::in_memory().unwrap();
-        prepare(&database, &[]).unwrap();
+        prepare(&database).unwrap();
         assert_eq!(version(&database).unwrap(), Some(1));
         let steps = || {
             let transaction = database.begin_read().unwrap();
             let meta = transaction.open_table(META).unwrap();
-            meta.get("steps").unwrap().map_or(0, |value| number(value.value()))
+            meta.get("steps").unwrap().and_then(|value| number(value.value())).unwrap_or(0)
         };
         for _ in 0..2 {
-            prepare(&database, &[step, step]).unwrap();
+            migrate(&database, &[step, step]).unwrap();
             assert_eq!((version(&database).unwrap(), steps()), (Some(3), 2));
         }
         set_version(&database, 9);
-        let refused = prepare(&database, &[step, step]).unwrap_err();
+        let refused = migrate(&database, &[step, step]).unwrap_err();
         assert!(matches!(refused, OpenError::Newer { found: 9, known: 3 }), "{refused}");
         assert_eq!((version(&database).unwrap(), steps()), (Some(9), 2));
     }

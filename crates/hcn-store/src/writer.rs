@@ -141,11 +141,19 @@ impl Open {
             self.reopen()?;
         }
         let Some(database) = &self.database else { return Err(CommitError::Stopped) };
-        let outcome = work(database);
+        let outcome = file::unpanicked(|| work(database))
+            .unwrap_or_else(|| Err(CommitError::Damaged("writing it fails".to_owned())));
         if outcome.is_err() && self.path.is_some() {
-            self.database = None;
+            self.close();
         }
         outcome
+    }
+
+    fn close(&mut self) {
+        let database = self.database.take();
+        if file::unpanicked(|| drop(database)).is_none() {
+            tracing::error!("closing the damaged state fails");
+        }
     }
 
     fn reopen(&mut self) -> Outcome {
