@@ -21,6 +21,7 @@ const FILETIME_EPOCH: u64 = 11_644_473_600;
 
 enum Message {
     Call {
+        caller_uid: u32,
         call: Call,
         reply: oneshot::Sender<Result<Answer>>,
     },
@@ -81,7 +82,7 @@ impl hcn_ipc::Service for Service {
         tracing::debug!(kind = %call.kind, verb = call.verb.name(), uid = caller.uid, pid = caller.pid, "call");
         let (reply, answer) = oneshot::channel();
         let stopped = || Error::new(HResult::MANAGER_STOPPED, "the service is stopping");
-        if self.inbox.send(Message::Call { call, reply }).is_err() {
+        if self.inbox.send(Message::Call { caller_uid: caller.uid, call, reply }).is_err() {
             return Box::pin(ready(Err(stopped())));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped())) })
@@ -118,7 +119,9 @@ impl Owner {
                         let _ = reply.send(Err(Error::new(HResult::MANAGER_STOPPED, "the service is stopping")));
                         continue;
                     }
-                    Some(Message::Call { call, reply }) => self.submit(call, reply).await,
+                    Some(Message::Call { caller_uid, call, reply }) => {
+                        self.submit(caller_uid, call, reply).await
+                    }
                     Some(Message::Finished { ticket, result }) => self.engine.finish(ticket, result, self.now()),
                     Some(Message::Stop { done }) => {
                         stopping = Some(done);
@@ -137,7 +140,12 @@ impl Owner {
         self.started.elapsed()
     }
 
-    async fn submit(&mut self, call: Call, reply: oneshot::Sender<Result<Answer>>) -> Vec<Action> {
+    async fn submit(
+        &mut self,
+        caller_uid: u32,
+        call: Call,
+        reply: oneshot::Sender<Result<Answer>>,
+    ) -> Vec<Action> {
         if needs_host(&call) {
             match self.worker.host().await {
                 Ok(Ok(facts)) => self.host = Arc::new(facts),
@@ -155,6 +163,7 @@ impl Owner {
             filetime: u64::try_from(filetime).unwrap_or(u64::MAX),
             fresh_id: Uuid::new_v4().into(),
             host: Arc::clone(&self.host),
+            caller_uid,
         };
         self.engine.submit(self.last_call, call, context)
     }

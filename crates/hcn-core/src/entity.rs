@@ -26,6 +26,8 @@ pub struct Meta {
     pub updated: u64,
     /// Why the entity is degraded: something of it could not be undone and is being retried.
     pub degraded: Option<HResult>,
+    /// The user who made it.
+    pub creator_uid: u32,
 }
 
 impl Meta {

@@ -11,10 +11,12 @@ mod attributes;
 mod error;
 mod executor;
 mod facts;
+mod features;
 mod leftovers;
 mod link;
 mod netns;
 mod nft;
+mod peer;
 mod reaper;
 pub mod render;
 mod resolver;
@@ -36,6 +38,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 pub use error::StartError;
+pub use features::{Feature, Features, features};
+pub use peer::peer_groups;
 
 use executor::Place;
 use reaper::{Reaper, Released};

@@ -32,6 +32,8 @@ pub struct Context {
     pub fresh_id: Guid,
     /// What the host looks like.
     pub host: Arc<HostFacts>,
+    /// The user who asks.
+    pub caller_uid: u32,
 }
 
 /// What a call does.
@@ -202,6 +204,7 @@ impl View<'_> {
             revision: 1,
             updated: self.context.filetime,
             degraded: None,
+            creator_uid: self.context.caller_uid,
         }
     }
 }
