@@ -1,5 +1,5 @@
-//! What does this kernel have of what hcnd can use? Asked by messages that an able kernel refuses for their content
-//! and another for their kind, in a network namespace that ends with the thread that made it.
+//! What does this kernel have of what hcnd can use? Asked in a network namespace that ends with the thread that made
+//! it: by messages that an able kernel refuses for their content and another for their kind, and by rules.
 
 use std::fs::{self, File};
 use std::io;
@@ -52,31 +52,50 @@ const QDISCS: [(&str, &str, u32, u32, &str); 3] = [
 
 /// Families of nftables, with a hook that each of them has.
 const FAMILIES: [(&str, u8, u32, &str); 5] = [
-    ("nftables inet", 1, 1, "hcnd at all"),
-    ("nftables ip", 2, 1, "rules of IPv4 alone"),
-    ("nftables ip6", 10, 1, "rules of IPv6 alone"),
-    ("nftables bridge", 7, 2, "rules between endpoints of a bridge"),
-    ("nftables netdev", 5, 0, "rules ahead of the bridge"),
+    ("nftables inet", INET, PREROUTING, "hcnd at all"),
+    ("nftables ip", 2, PREROUTING, "rules of IPv4 alone"),
+    ("nftables ip6", 10, PREROUTING, "rules of IPv6 alone"),
+    ("nftables bridge", 7, PREROUTING, "rules between endpoints of a bridge"),
+    ("nftables netdev", NETDEV, INGRESS, "rules ahead of the bridge"),
 ];
 
-/// Expressions of nftables, as the family `inet` has them.
-const EXPRESSIONS: [(&str, &str, &str); 7] = [
-    ("nftables nat", "nat", "port mappings and load balancers"),
-    ("nftables masq", "masq", "networks of type NAT"),
-    ("nftables numgen", "numgen", "load balancers"),
-    ("nftables hash", "hash", "load balancers with session affinity"),
-    ("nftables fib", "fib", "port mappings on every address of the host"),
-    ("nftables ct", "ct", "stateful ACL policies"),
-    ("nftables tproxy", "tproxy", "proxy policies"),
+/// Numbers that are attributes of an expression, by kind.
+type Numbers = &'static [(u16, u32)];
+
+/// Expressions of nftables, each with attributes that make sense and the chain of the family `inet` that takes it.
+const EXPRESSIONS: [(&str, &str, Numbers, &str, &str); 7] = [
+    // dnat, IPv4, to the port in register 1.
+    ("nftables nat", "nat", &[(1, 1), (2, 2), (5, 1)], NAT_IN, "port mappings and load balancers"),
+    ("nftables masq", "masq", &[], NAT_OUT, "networks of type NAT"),
+    // Into register 1, modulo 2, incremental.
+    ("nftables numgen", "numgen", &[(1, 1), (2, 2), (3, 0)], FILTER, "load balancers"),
+    // Into register 1, modulo 2, symmetric.
+    ("nftables hash", "hash", &[(2, 1), (4, 2), (7, 1)], FILTER, "load balancers with session affinity"),
+    // Into register 1, the type of the destination's address.
+    ("nftables fib", "fib", &[(1, 1), (2, 3), (3, 2)], FILTER, "port mappings on every address of the host"),
+    // Into register 1, the state.
+    ("nftables ct", "ct", &[(1, 1), (2, 0)], FILTER, "stateful ACL policies"),
+    // IPv4, to the port in register 1.
+    ("nftables tproxy", "tproxy", &[(1, 2), (3, 1)], FILTER, "proxy policies"),
 ];
 
-/// Flags of tables.
+/// Tables with flags, the strongest first.
+const FLAGS: [(&str, u32, &str); 2] = [
+    ("nftables table persist", OWNER | PERSIST, "owned rules that outlive hcnd"),
+    ("nftables table owner", OWNER, "rules that a foreign `flush ruleset` passes by"),
+];
 const OWNER: u32 = 2;
 const PERSIST: u32 = 4;
-const FLAGS: [(&str, u32, &str); 2] = [
-    ("nftables table owner", OWNER, "rules that a foreign `flush ruleset` passes by"),
-    ("nftables table persist", OWNER | PERSIST, "owned rules that outlive hcnd"),
-];
+
+const INET: u8 = 1;
+const NETDEV: u8 = 5;
+const PREROUTING: u32 = 0;
+const INGRESS: u32 = 0;
+const POSTROUTING: u32 = 4;
+/// The chains of the family `inet`.
+const FILTER: &str = "filter";
+const NAT_IN: &str = "nat-in";
+const NAT_OUT: &str = "nat-out";
 
 const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_CLSACT: u32 = 0xffff_fff1;
@@ -136,7 +155,7 @@ fn probe() -> Vec<Feature> {
     add(&mut links.chain(qdiscs), &ask(links_and_qdiscs));
     add(&mut std::iter::once(("tun", "endpoints of virtual machines")), &[has_tun()]);
     let families = FAMILIES.iter().map(|(name, .., needed_for)| (*name, *needed_for));
-    let expressions = EXPRESSIONS.iter().map(|(name, _, needed_for)| (*name, *needed_for));
+    let expressions = EXPRESSIONS.iter().map(|(name, .., needed_for)| (*name, *needed_for));
     add(&mut families.chain(expressions), &ask(nftables));
     add(&mut FLAGS.iter().map(|(name, _, needed_for)| (*name, *needed_for)), &ask(table_flags));
     let conntrack = ask(conntrack);
@@ -185,52 +204,50 @@ fn links_and_qdiscs(wire: &mut Wire) -> io::Result<Vec<bool>> {
     Ok(links.chain(qdiscs.iter().map(|fate| is_known(fate, libc::ENOENT))).collect())
 }
 
-/// One transaction of a table and a chain in each family and a rule with each expression; since expressions without
-/// their attributes are refused, all of it is.
+/// One transaction of a table and a chain in each family and a rule with each expression. What a kernel lacks it
+/// refuses, and all the rest with it; but only refusing takes it long, since it then waits for readers (RCU).
 fn nftables(wire: &mut Wire) -> io::Result<Vec<bool>> {
     let socket = Socket::open(NETLINK_NETFILTER)?;
     let mut batch = Batch::new();
     for (_, family, hook, _) in FAMILIES {
-        batch.push((), NLM_F_CREATE, new_table(family, 0));
-        let mut chain = nft(NFT_MSG_NEWCHAIN, family);
-        chain.text(1, TABLE);
-        chain.text(3, "chain");
-        chain.nest(4, |attributes| {
-            attributes.add(1, &hook.to_be_bytes());
-            attributes.add(2, &0_u32.to_be_bytes());
-            if hook == 0 {
-                attributes.text(3, "lo");
-            }
-        });
-        chain.text(7, "filter");
-        batch.push((), NLM_F_CREATE, chain);
+        batch.push((), NLM_F_CREATE, new_table(family, TABLE, 0));
+        batch.push((), NLM_F_CREATE, new_chain(family, FILTER, "filter", hook));
     }
-    for (_, expression, _) in EXPRESSIONS {
-        let mut rule = nft(NFT_MSG_NEWRULE, FAMILIES[0].1);
-        rule.text(1, TABLE);
-        rule.text(2, "chain");
-        rule.nest(4, |list| list.nest(1, |element| element.text(1, expression)));
-        batch.push((), NLM_F_CREATE, rule);
+    for (_, expression, numbers, chain, _) in EXPRESSIONS {
+        batch.push((), NLM_F_CREATE, new_rule(chain, expression, numbers));
     }
-    let mut fates: Vec<Fate> = vec![Ok(None); batch.len()];
+    let chains = [(NAT_IN, PREROUTING), (NAT_OUT, POSTROUTING)];
+    let mut ahead = Batch::new();
+    ahead.push((), NLM_F_CREATE, new_table(INET, TABLE, 0));
+    for (name, hook) in chains {
+        ahead.push((), NLM_F_CREATE, new_chain(INET, name, "nat", hook));
+    }
+    // Without the chains their rules are refused below.
+    let _ = wire.transact(&socket, &mut ahead, transaction())?;
+    let mut known = vec![true; batch.len()];
     for (index, refusal) in wire.transact(&socket, &mut batch, transaction())?.err().unwrap_or_default() {
-        fates[index] = Err(refusal);
+        known[index] = is_known(&Err(refusal), libc::ENOENT);
     }
-    let (families, expressions) = fates.split_at(2 * FAMILIES.len());
-    let families = families.chunks(2).map(|pair| pair.iter().all(Result::is_ok));
-    Ok(families.chain(expressions.iter().map(|fate| is_known(fate, libc::ENOENT))).collect())
+    let (families, expressions) = known.split_at(2 * FAMILIES.len());
+    let families = families.chunks(2).map(|pair| pair.iter().all(|known| *known));
+    Ok(families.chain(expressions.iter().copied()).collect())
 }
 
+/// A kernel that has tables with two flags has those with one.
 fn table_flags(wire: &mut Wire) -> io::Result<Vec<bool>> {
-    // An owned table is in nobody's way for longer than its socket lives.
+    // A table that only has an owner ends with this socket.
     let socket = Socket::open(NETLINK_NETFILTER)?;
-    let mut found = Vec::new();
+    let mut found = false;
+    let mut list = Vec::new();
     for (_, flags, _) in FLAGS {
-        let mut batch = Batch::new();
-        batch.push((), NLM_F_CREATE | NLM_F_EXCL, new_table(flags as u8, flags));
-        found.push(wire.transact(&socket, &mut batch, transaction())?.is_ok());
+        if !found {
+            let mut batch = Batch::new();
+            batch.push((), NLM_F_CREATE | NLM_F_EXCL, new_table(INET, "owned", flags));
+            found = wire.transact(&socket, &mut batch, transaction())?.is_ok();
+        }
+        list.push(found);
     }
-    Ok(found)
+    Ok(list)
 }
 
 fn conntrack(wire: &mut Wire) -> io::Result<Vec<bool>> {
@@ -252,11 +269,51 @@ fn is_known(fate: &Fate, unknown: i32) -> bool {
 
 const TABLE: &str = "features";
 
-fn new_table(family: u8, flags: u32) -> Message {
+fn new_table(family: u8, name: &str, flags: u32) -> Message {
     let mut table = nft(NFT_MSG_NEWTABLE, family);
-    table.text(1, TABLE);
+    table.text(1, name);
     table.add(2, &flags.to_be_bytes());
     table
+}
+
+fn new_chain(family: u8, name: &str, kind: &str, hook: u32) -> Message {
+    let mut chain = nft(NFT_MSG_NEWCHAIN, family);
+    chain.text(1, TABLE);
+    chain.text(3, name);
+    chain.nest(4, |attributes| {
+        attributes.add(1, &hook.to_be_bytes());
+        attributes.add(2, &0_u32.to_be_bytes());
+        if family == NETDEV {
+            attributes.text(3, "lo");
+        }
+    });
+    chain.text(7, kind);
+    chain
+}
+
+/// A rule that first fills register 1.
+fn new_rule(chain: &str, expression: &str, numbers: Numbers) -> Message {
+    let mut rule = nft(NFT_MSG_NEWRULE, INET);
+    rule.text(1, TABLE);
+    rule.text(2, chain);
+    rule.nest(4, |list| {
+        list.nest(1, |element| {
+            element.text(1, "immediate");
+            element.nest(2, |data| {
+                data.add(1, &1_u32.to_be_bytes());
+                data.nest(2, |value| value.add(1, &[0, 80]));
+            });
+        });
+        list.nest(1, |element| {
+            element.text(1, expression);
+            element.nest(2, |data| {
+                for (kind, number) in numbers {
+                    data.add(*kind, &number.to_be_bytes());
+                }
+            });
+        });
+    });
+    rule
 }
 
 /// A message of the netfilter family.
