@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use hcn_dataplane::Dataplane;
-use hcn_ipc::{Hub, serve};
-use tokio::net::UnixListener;
+use hcn_ipc::{Hub, Server};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::access;
 use crate::config::{Config, LogFormat};
+use crate::http;
 use crate::service::Service;
+use crate::status::Probe;
 use crate::worker::Worker;
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -22,6 +25,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     start_log(config)?;
     // Before the kernel is touched: where nftables tables have no owner, its rules would be made anew.
     refuse_a_second(&config.socket)?;
+    let probe = Probe::start();
     let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
         netns_dir: config.paths.netns.clone(),
         netns_etc: config.paths.netns_etc.clone(),
@@ -37,7 +41,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
         };
-        serve_on(listener, config, Box::new(dataplane), stop).await
+        serve_with(listener, config, Box::new(dataplane), probe, stop).await
     })
 }
 
@@ -60,11 +64,34 @@ pub async fn serve_on(
     dataplane: Box<dyn Dataplane>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    serve_with(listener, config, dataplane, Probe::none(), stop).await
+}
+
+async fn serve_with(
+    listener: UnixListener,
+    config: &Config,
+    dataplane: Box<dyn Dataplane>,
+    probe: Probe,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
-    let service = Service::start(worker, hub.clone());
+    let service = Service::start(worker, hub.clone()).with_probe(probe);
+    let server = Server::new(Arc::new(service.clone()), hub, limits(config), access(&config.access));
+    let metrics = match config.metrics.listen {
+        Some(address) => {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
+            Some(tokio::spawn(http::serve(listener, service.clone(), server.meter())))
+        }
+        None => None,
+    };
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "hcnd is ready");
-    serve(listener, Arc::new(service.clone()), hub, limits(config), stop).await;
+    server.serve(listener, stop).await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     service.stop().await;
     drop(service);
     // The thread ends when the last worker is gone, and with it the data plane, which finishes what it owes.
@@ -92,8 +119,9 @@ fn refuse_a_second(socket: &Path) -> anyhow::Result<()> {
 
 /// Binds the socket. A socket that nobody listens on is what an earlier daemon left; it is replaced.
 fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)))
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     if path.exists() {
@@ -102,9 +130,9 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    // Who may do what is decided per call; until then only the owner of the daemon may connect.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot protect {}", path.display()))?;
+    // Everybody may connect: who may do what is decided per call.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+        .with_context(|| format!("cannot open {} to everybody", path.display()))?;
     Ok(listener)
 }
 

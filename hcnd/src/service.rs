@@ -3,17 +3,19 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, read};
 use hcn_dataplane::{HostFacts, State, diff};
-use hcn_ipc::{Caller, Hub, Pending};
+use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, Kind, Verb};
 use hcn_schema::{Error, HResult, Result};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
+use crate::status::{self, Probe};
 use crate::worker::{Stopped, Worker};
 
 /// Seconds from 1601-01-01 (FILETIME) to 1970-01-01 (Unix).
@@ -40,6 +42,10 @@ enum Message {
 pub struct Service {
     inbox: mpsc::UnboundedSender<Message>,
     published: Arc<RwLock<Registry>>,
+    hub: Hub,
+    metrics: Arc<Metrics>,
+    probe: Probe,
+    started: Instant,
 }
 
 impl Service {
@@ -47,19 +53,32 @@ impl Service {
     pub fn start(worker: Worker, hub: Hub) -> Self {
         let (inbox, messages) = mpsc::unbounded_channel();
         let published = Arc::new(RwLock::new(Registry::new()));
+        let metrics = Arc::new(Metrics::default());
+        let started = Instant::now();
         let owner = Owner {
             engine: Engine::new(),
             published: Arc::clone(&published),
             inbox: inbox.downgrade(),
             worker,
-            hub,
+            hub: hub.clone(),
+            metrics: Arc::clone(&metrics),
             replies: HashMap::new(),
             last_call: 0,
-            started: Instant::now(),
+            started,
             host: Arc::default(),
         };
         tokio::spawn(owner.run(messages));
-        Self { inbox, published }
+        Self { inbox, published, hub, metrics, probe: Probe::none(), started }
+    }
+
+    /// The same service, which can tell what the kernel has.
+    #[must_use]
+    pub fn with_probe(self, probe: Probe) -> Self {
+        Self { probe, ..self }
+    }
+
+    fn published(&self) -> RwLockReadGuard<'_, Registry> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for calls under way, takes down what the service made, and ends it. State is in memory, so
@@ -76,8 +95,7 @@ impl Service {
 impl hcn_ipc::Service for Service {
     fn call(&self, caller: &Caller, call: Call) -> Pending {
         if !call.verb.is_change() {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            return Box::pin(ready(read::read(&published, &call)));
+            return Box::pin(ready(read::read(&self.published(), &call)));
         }
         tracing::debug!(kind = %call.kind, verb = call.verb.name(), uid = caller.uid, pid = caller.pid, "call");
         let (reply, answer) = oneshot::channel();
@@ -86,6 +104,19 @@ impl hcn_ipc::Service for Service {
             return Box::pin(ready(Err(stopped())));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped())) })
+    }
+
+    fn status(&self) -> Later<params::Status> {
+        Box::pin(status::status(self.started, status::count(&self.published()), self.probe.clone()))
+    }
+
+    fn metrics(&self, usage: Usage) -> Later<String> {
+        let text = self.metrics.text(&self.published(), self.hub.counts(), usage);
+        Box::pin(ready(text))
+    }
+
+    fn answered(&self, call: &Answered) {
+        self.metrics.answered(call);
     }
 }
 
@@ -96,6 +127,7 @@ struct Owner {
     inbox: mpsc::WeakUnboundedSender<Message>,
     worker: Worker,
     hub: Hub,
+    metrics: Arc<Metrics>,
     replies: HashMap<CallId, oneshot::Sender<Result<Answer>>>,
     last_call: CallId,
     started: Instant,
@@ -133,6 +165,7 @@ impl Owner {
                 }
             };
             self.perform(actions);
+            self.metrics.set_repairs(self.engine.repairs());
         }
     }
 
@@ -190,11 +223,15 @@ impl Owner {
     }
 
     fn start(&self, job: Job) {
-        let worker = self.worker.clone();
+        let (worker, metrics) = (self.worker.clone(), Arc::clone(&self.metrics));
         let Some(inbox) = self.inbox.upgrade() else { return };
         tokio::spawn(async move {
             let ticket = job.ticket;
+            let has_plan = !job.plan.is_empty();
             let result = carry_out(&worker, job).await;
+            if has_plan {
+                metrics.applied(result.is_ok());
+            }
             // The owner outlives its jobs, except when the daemon ends.
             let _ = inbox.send(Message::Finished { ticket, result });
         });
