@@ -85,7 +85,11 @@ impl Metrics {
 
     /// A plan was carried out, or not.
     pub(crate) fn applied(&self, successfully: bool) {
-        if successfully { self.applied.inc() } else { self.failed.inc() };
+        if successfully {
+            self.applied.inc()
+        } else {
+            self.failed.inc()
+        };
     }
 
     pub(crate) fn set_repairs(&self, count: usize) {
@@ -104,13 +108,16 @@ impl Metrics {
         };
         read.register("entities", "Entities, by kind", by_kind(status::count(published)));
         read.register("entities_degraded", "Degraded entities", by_kind(status::count_degraded(published)));
-        let mut gauge = |name: &str, help: &str, value: usize| constant(&mut read, name, help, ConstGauge::new(number(value)));
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            constant(&mut read, name, help, ConstGauge::new(number(value)))
+        };
         gauge("repairs", "Repairs that wait or are under way", self.repairs.load(Ordering::Relaxed));
         gauge("connections", "Open connections", usage.connections);
         gauge("sessions", "Open sessions", usage.sessions);
         gauge("handles", "Open handles", usage.handles);
         gauge("subscribers", "Subscribers to events", hub.subscribers);
-        let mut counter = |name: &str, help: &str, value: u64| constant(&mut read, name, help, ConstCounter::new(value));
+        let mut counter =
+            |name: &str, help: &str, value: u64| constant(&mut read, name, help, ConstCounter::new(value));
         counter("events_published", "Events published", hub.events);
         counter("subscribers_cut_off", "Subscribers who did not keep up with events", hub.cut_off);
         let mut text = String::new();

@@ -44,11 +44,7 @@ impl Probe {
 }
 
 /// Writes the status.
-pub(crate) async fn status(
-    started: Instant,
-    entities: Vec<(Kind, usize)>,
-    probe: Probe,
-) -> params::Status {
+pub(crate) async fn status(started: Instant, entities: Vec<(Kind, usize)>, probe: Probe) -> params::Status {
     let found = probe.found().await;
     let features = found.iter().flat_map(|found| &found.list).map(|feature| params::Feature {
         name: feature.name.to_owned(),
@@ -62,10 +58,7 @@ pub(crate) async fn status(
         uptime_s: started.elapsed().as_secs(),
         uid: geteuid().as_raw(),
         pid: std::process::id(),
-        entities: entities
-            .into_iter()
-            .map(|(kind, count)| (kind.name().to_owned(), count as u64))
-            .collect(),
+        entities: entities.into_iter().map(|(kind, count)| (kind.name().to_owned(), count as u64)).collect(),
         features: features.collect(),
     }
 }

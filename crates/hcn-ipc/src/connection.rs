@@ -17,8 +17,8 @@ use crate::interfaces::{self, Method, Unknown, Verb};
 use crate::message::{self, Call};
 use crate::pipeline::{Gauge, Job, Pipeline, broken_off};
 use crate::resolve::{self, Resolved};
-use crate::session::{Registry, Session};
 use crate::server::Users;
+use crate::session::{Registry, Session};
 use crate::{Caller, Hub, Limits, Meter, Notice, Service, Subscription, params};
 
 /// Bytes that are read, and at least written, at once.
@@ -238,9 +238,9 @@ impl Reader {
     fn entity(&self, kind: Kind, verb: Verb, call: &Call, size: OwnedSemaphorePermit) -> Slot {
         let service = Arc::clone(&self.shared.service);
         let account = Account::open(service, self.caller.clone(), self.number, kind, verb);
-        let resolved = self.admit(Method::Entity(kind, verb)).and_then(|()| {
-            resolve::entity(&self.session, kind, verb, call.parameters, self.limits.nesting)
-        });
+        let resolved = self
+            .admit(Method::Entity(kind, verb))
+            .and_then(|()| resolve::entity(&self.session, kind, verb, call.parameters, self.limits.nesting));
         match resolved {
             Err(error) => {
                 let error = message::shortened(error);
@@ -304,9 +304,7 @@ impl Reader {
             Method::Metrics => {
                 resolve::parameters::<params::Empty>(given)?;
                 let metrics = self.shared.service.metrics(self.shared.meter().read());
-                later(call, size, async {
-                    message::reply(&params::Metrics { text: metrics.await }, false)
-                })
+                later(call, size, async { message::reply(&params::Metrics { text: metrics.await }, false) })
             }
             Method::GetVarlinkInfo => {
                 let (product, version) = product();

@@ -22,7 +22,10 @@ const BY_TOOL: [(&str, &str); 26] = [
     ("nftables inet", "nft 'add table inet a; add chain inet a c { type filter hook input priority 0; }'"),
     ("nftables ip", "nft 'add table ip a; add chain ip a c { type filter hook input priority 0; }'"),
     ("nftables ip6", "nft 'add table ip6 a; add chain ip6 a c { type filter hook input priority 0; }'"),
-    ("nftables bridge", "nft 'add table bridge a; add chain bridge a c { type filter hook forward priority 0; }'"),
+    (
+        "nftables bridge",
+        "nft 'add table bridge a; add chain bridge a c { type filter hook forward priority 0; }'",
+    ),
     (
         "nftables netdev",
         "nft 'add table netdev a; add chain netdev a c { type filter hook ingress device lo priority 0; }'",

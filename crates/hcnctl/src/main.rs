@@ -12,6 +12,7 @@ mod lookup;
 mod namespace;
 mod network;
 mod output;
+mod status;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Endpoint(command) => endpoint::run(&mut context, command),
         Command::Namespace(command) => namespace::run(&mut context, command),
         Command::Events(command) => events::run(&mut context, &command),
+        Command::Status => status::status(&mut context),
+        Command::Metrics => status::metrics(&mut context),
         Command::Call(command) => call::run(&mut context, &command),
     }
 }
