@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hcn_core::Registry;
 use hcn_ipc::{Answered, HubCounts, Usage};
 use hcn_schema::call::Kind;
-use prometheus_client::encoding::{
-    EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, prometheus_text,
-};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, prometheus_text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Metric, Registry as Numbers, Unit};
+use prometheus_client::registry::{Registry as Numbers, Unit};
 
 use crate::status;
 
@@ -109,15 +107,16 @@ impl Metrics {
         read.register("entities", "Entities, by kind", by_kind(status::count(published)));
         read.register("entities_degraded", "Degraded entities", by_kind(status::count_degraded(published)));
         let mut gauge = |name: &str, help: &str, value: usize| {
-            constant(&mut read, name, help, ConstGauge::new(number(value)))
+            read.register(name, help, ConstGauge::new(number(value)));
         };
         gauge("repairs", "Repairs that wait or are under way", self.repairs.load(Ordering::Relaxed));
         gauge("connections", "Open connections", usage.connections);
         gauge("sessions", "Open sessions", usage.sessions);
         gauge("handles", "Open handles", usage.handles);
         gauge("subscribers", "Subscribers to events", hub.subscribers);
-        let mut counter =
-            |name: &str, help: &str, value: u64| constant(&mut read, name, help, ConstCounter::new(value));
+        let mut counter = |name: &str, help: &str, value: u64| {
+            read.register(name, help, ConstCounter::new(value));
+        };
         counter("events_published", "Events published", hub.events);
         counter("subscribers_cut_off", "Subscribers who did not keep up with events", hub.cut_off);
         let mut text = String::new();
@@ -126,10 +125,6 @@ impl Metrics {
         let _ = prometheus_text::encode(&mut text, &read);
         text
     }
-}
-
-fn constant(numbers: &mut Numbers, name: &str, help: &str, metric: impl Metric + EncodeMetric) {
-    numbers.register(name, help, metric);
 }
 
 fn number(count: usize) -> i64 {
