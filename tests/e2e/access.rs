@@ -86,7 +86,7 @@ impl As {
 /// The lines of the audit trail, as members of each.
 fn audit() -> Vec<BTreeMap<String, String>> {
     let log = fs::read_to_string(LOG).unwrap();
-    let lines = log.lines().filter_map(|line| line.split_once(" audit: ").map(|(level, rest)| (level, rest)));
+    let lines = log.lines().filter_map(|line| line.split_once(" audit: "));
     lines
         .map(|(level, rest)| {
             let members = rest.split_whitespace().filter_map(|word| word.split_once('='));

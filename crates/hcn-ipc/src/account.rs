@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hcn_schema::call::Kind;
 use hcn_schema::{Error, Guid, HResult};
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::interfaces::{Method, Verb};
@@ -74,20 +75,20 @@ impl Account {
         let duration = self.started.elapsed();
         let code = error.map_or(HResult::OK, |error| error.code);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let id = id.map(|id| id.to_string());
-        let method = format!("{}.{}", kind.name(), verb.name());
+        // Written out only where a line is logged.
+        let (verb_name, kind_name, id) = (verb.name(), kind.name(), id.map(display));
+        let method = format_args!("{kind_name}.{verb_name}");
         match error {
-            None => debug!(connection, method, id, micros, "answered"),
+            None => debug!(connection, %method, id, micros, "answered"),
             // Told below.
             Some(_) if code == HResult::ACCESS_DENIED => {}
-            Some(error) => info!(connection, method, id, micros, %error, "failed"),
+            Some(error) => info!(connection, %method, id, micros, %error, "failed"),
         }
-        let (uid, pid) = (caller.uid, caller.pid);
-        let (result, kind_name, verb_name) = (format!("0x{:08x}", code.0), kind.name(), verb.name());
+        let (uid, pid, result) = (caller.uid, caller.pid, format_args!("0x{:08x}", code.0));
         if code == HResult::ACCESS_DENIED {
-            warn!(target: AUDIT, uid, pid, verb = verb_name, kind = kind_name, id, result, micros, "denied");
+            warn!(target: AUDIT, uid, pid, verb = verb_name, kind = kind_name, id, %result, micros, "denied");
         } else if verb.is_change() {
-            info!(target: AUDIT, uid, pid, verb = verb_name, kind = kind_name, id, result, micros, "change");
+            info!(target: AUDIT, uid, pid, verb = verb_name, kind = kind_name, id, %result, micros, "change");
         }
         self.service.answered(&Answered { kind: *kind, verb: verb_name, code, duration });
     }
@@ -103,6 +104,6 @@ impl Drop for Account {
 
 /// Records that a method that is not on entities was denied.
 pub(crate) fn denied(caller: &Caller, method: Method) {
-    let result = format!("0x{:08x}", HResult::ACCESS_DENIED.0);
-    warn!(target: AUDIT, uid = caller.uid, pid = caller.pid, verb = method.name(), result, "denied");
+    let result = format_args!("0x{:08x}", HResult::ACCESS_DENIED.0);
+    warn!(target: AUDIT, uid = caller.uid, pid = caller.pid, verb = method.name(), %result, "denied");
 }
