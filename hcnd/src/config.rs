@@ -1,5 +1,6 @@
 //! Configuration: a TOML file, with the command line on top.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -17,6 +18,10 @@ pub struct Config {
     pub limits: Limits,
     /// Places in the file system.
     pub paths: Paths,
+    /// Who may do what.
+    pub access: Access,
+    /// Where the metrics are.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -26,6 +31,8 @@ impl Default for Config {
             log: Log::default(),
             limits: Limits::default(),
             paths: Paths::default(),
+            access: Access::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -101,6 +108,41 @@ impl Default for Paths {
     }
 }
 
+/// Who may do what, beside root and the user that hcnd runs as, who may do everything.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Whose members may do everything.
+    pub group: GroupName,
+    /// Whose members may read.
+    pub read_group: GroupName,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        let named = |name: &str| GroupName::Name(name.to_owned());
+        Self { group: named("hcn"), read_group: named("hcn-read") }
+    }
+}
+
+/// A group of the system; an empty name is none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected the name or the number of a group")]
+pub enum GroupName {
+    /// By its number, whether it has a name or not.
+    Number(u32),
+    /// By its name.
+    Name(String),
+}
+
+/// Where the metrics are, beside the socket.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// The address and port of `GET /metrics`; none by default. Whoever reaches it may read.
+    pub listen: Option<SocketAddr>,
+}
+
 impl Config {
     /// Reads the file, or takes the defaults when there is none; what the command line gives wins.
     ///
@@ -137,6 +179,24 @@ mod tests {
         assert_eq!(config.limits.message_bytes, 4 << 20);
         let error = toml::from_str::<Config>("[limits]\nhandels = 5\n").unwrap_err();
         assert!(error.to_string().contains("handels"), "{error}");
+    }
+
+    #[test]
+    fn groups_are_names_or_numbers() {
+        let config: Config = toml::from_str("[access]\ngroup = 900\nread_group = \"\"\n").unwrap();
+        assert_eq!(config.access.group, GroupName::Number(900));
+        assert_eq!(config.access.read_group, GroupName::Name(String::new()));
+        for wrong in ["-1", "1.5", "[\"hcn\"]", "4294967296"] {
+            let error = toml::from_str::<Config>(&format!("[access]\ngroup = {wrong}\n")).unwrap_err();
+            assert!(error.to_string().contains("the name or the number of a group"), "{error}");
+        }
+    }
+
+    #[test]
+    fn metrics_listen_nowhere_unless_told_to() {
+        assert_eq!(Config::default().metrics.listen, None);
+        let config: Config = toml::from_str("[metrics]\nlisten = \"127.0.0.1:9470\"\n").unwrap();
+        assert_eq!(config.metrics.listen, Some("127.0.0.1:9470".parse().unwrap()));
     }
 
     #[test]

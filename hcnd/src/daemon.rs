@@ -7,13 +7,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use hcn_core::restore;
 use hcn_dataplane::Dataplane;
-use hcn_ipc::{Hub, serve};
+use hcn_ipc::{Hub, Server};
 use hcn_store::{Era, Loaded, Store};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::access;
 use crate::config::{Config, LogFormat};
+use crate::http;
 use crate::service::Service;
+use crate::status::Probe;
 use crate::systemd;
 use crate::worker::Worker;
 
@@ -28,6 +31,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if passed.is_none() {
         refuse_a_second(&config.socket)?;
     }
+    let probe = Probe::start();
     let hcn_linux::Era { boot_id, netns_cookie } =
         hcn_linux::era().context("cannot tell this boot from others")?;
     let era = Era { boot_id, netns_cookie };
@@ -51,7 +55,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             Some(listener) => UnixListener::from_std(listener).context("cannot use systemd's socket"),
             None => bind(&config.socket),
         };
-        serve_on(listen, config, Box::new(dataplane), Restored { store, loaded }, stop).await
+        serve_with(listen, config, Box::new(dataplane), Restored { store, loaded }, probe, stop).await
     })
 }
 
@@ -106,17 +110,41 @@ pub async fn serve_on(
     restored: Restored,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    serve_with(listen, config, dataplane, restored, Probe::none(), stop).await
+}
+
+async fn serve_with(
+    listen: impl FnOnce() -> anyhow::Result<UnixListener>,
+    config: &Config,
+    dataplane: Box<dyn Dataplane>,
+    restored: Restored,
+    probe: Probe,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
     let Restored { store, loaded } = restored;
-    let service = Service::start(worker, store, &loaded, hub.clone()).await;
+    let service = Service::start(worker, store, &loaded, hub.clone()).await.with_probe(probe);
     drop(loaded);
     // Whoever gets through finds everything in its place.
     let listener = listen()?;
+    let server = Server::new(Arc::new(service.clone()), hub, limits(config), access(&config.access));
+    let metrics = match config.metrics.listen {
+        Some(address) => {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
+            Some(tokio::spawn(http::serve(listener, service.clone(), server.meter())))
+        }
+        None => None,
+    };
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "hcnd is ready");
     systemd::ready();
     let alive = tokio::spawn(watchdog(service.clone()));
-    serve(listener, Arc::new(service.clone()), hub, limits(config), stop).await;
+    server.serve(listener, stop).await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     service.stop().await;
     alive.abort();
     drop((service, alive));
@@ -156,8 +184,9 @@ fn refuse_a_second(socket: &Path) -> anyhow::Result<()> {
 
 /// Binds the socket. A socket that nobody listens on is what an earlier daemon left; it is replaced.
 fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)))
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     if path.exists() {
@@ -166,9 +195,9 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    // Who may do what is decided per call; until then only the owner of the daemon may connect.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot protect {}", path.display()))?;
+    // Everybody may connect: who may do what is decided per call.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+        .with_context(|| format!("cannot open {} to everybody", path.display()))?;
     Ok(listener)
 }
 

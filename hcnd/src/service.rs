@@ -3,18 +3,20 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, read};
 use hcn_dataplane::{Applied, HostFacts, Object, Op, Plan, State};
-use hcn_ipc::{Caller, Hub, Pending};
+use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, Kind, Verb};
 use hcn_schema::{Error, HResult, Result};
 use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
+use crate::status::{self, Probe};
 use crate::worker::{Stopped, Worker};
 
 /// Seconds from 1601-01-01 (FILETIME) to 1970-01-01 (Unix).
@@ -22,6 +24,7 @@ const FILETIME_EPOCH: u64 = 11_644_473_600;
 
 enum Message {
     Call {
+        caller_uid: u32,
         call: Call,
         reply: oneshot::Sender<Result<Answer>>,
     },
@@ -44,6 +47,10 @@ enum Message {
 pub struct Service {
     inbox: mpsc::UnboundedSender<Message>,
     published: Arc<RwLock<Registry>>,
+    hub: Hub,
+    metrics: Arc<Metrics>,
+    probe: Probe,
+    started: Instant,
 }
 
 impl Service {
@@ -52,21 +59,34 @@ impl Service {
         let (inbox, messages) = mpsc::unbounded_channel();
         let engine = Engine::restored(&loaded.entities, loaded.last_incarnation);
         let published = Arc::new(RwLock::new(engine.working().clone()));
+        let metrics = Arc::new(Metrics::default());
+        let started = Instant::now();
         let mut owner = Owner {
             engine,
             published: Arc::clone(&published),
             inbox: inbox.downgrade(),
             worker,
             store,
-            hub,
+            hub: hub.clone(),
+            metrics: Arc::clone(&metrics),
             replies: HashMap::new(),
             last_call: 0,
-            started: Instant::now(),
+            started,
             host: Arc::default(),
         };
         owner.adopt().await;
         tokio::spawn(owner.run(messages));
-        Self { inbox, published }
+        Self { inbox, published, hub, metrics, probe: Probe::none(), started }
+    }
+
+    /// The same service, which can tell what the kernel has.
+    #[must_use]
+    pub fn with_probe(self, probe: Probe) -> Self {
+        Self { probe, ..self }
+    }
+
+    fn published(&self) -> RwLockReadGuard<'_, Registry> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the owner task answers.
@@ -88,16 +108,28 @@ impl Service {
 impl hcn_ipc::Service for Service {
     fn call(&self, caller: &Caller, call: Call) -> Pending {
         if !call.verb.is_change() {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            return Box::pin(ready(read::read(&published, &call)));
+            return Box::pin(ready(read::read(&self.published(), &call)));
         }
         tracing::debug!(kind = %call.kind, verb = call.verb.name(), uid = caller.uid, pid = caller.pid, "call");
         let (reply, answer) = oneshot::channel();
         let stopped = || Error::new(HResult::MANAGER_STOPPED, "the service is stopping");
-        if self.inbox.send(Message::Call { call, reply }).is_err() {
+        if self.inbox.send(Message::Call { caller_uid: caller.uid, call, reply }).is_err() {
             return Box::pin(ready(Err(stopped())));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped())) })
+    }
+
+    fn status(&self) -> Later<params::Status> {
+        Box::pin(status::status(self.started, status::count(&self.published()), self.probe.clone()))
+    }
+
+    fn metrics(&self, usage: Usage) -> Later<String> {
+        let text = self.metrics.text(&self.published(), self.hub.counts(), usage);
+        Box::pin(ready(text))
+    }
+
+    fn answered(&self, call: &Answered) {
+        self.metrics.answered(call);
     }
 }
 
@@ -109,6 +141,7 @@ struct Owner {
     worker: Worker,
     store: Store,
     hub: Hub,
+    metrics: Arc<Metrics>,
     replies: HashMap<CallId, oneshot::Sender<Result<Answer>>>,
     last_call: CallId,
     started: Instant,
@@ -131,7 +164,9 @@ impl Owner {
                         let _ = reply.send(Err(Error::new(HResult::MANAGER_STOPPED, "the service is stopping")));
                         continue;
                     }
-                    Some(Message::Call { call, reply }) => self.submit(call, reply).await,
+                    Some(Message::Call { caller_uid, call, reply }) => {
+                        self.submit(caller_uid, call, reply).await
+                    }
                     Some(Message::Finished { ticket, result }) => self.engine.finish(ticket, result, self.now()),
                     Some(Message::Echo { done }) => {
                         // Whoever asked may have given up.
@@ -148,6 +183,7 @@ impl Owner {
                 }
             };
             self.perform(actions);
+            self.metrics.set_repairs(self.engine.repairs());
         }
     }
 
@@ -155,7 +191,12 @@ impl Owner {
         self.started.elapsed()
     }
 
-    async fn submit(&mut self, call: Call, reply: oneshot::Sender<Result<Answer>>) -> Vec<Action> {
+    async fn submit(
+        &mut self,
+        caller_uid: u32,
+        call: Call,
+        reply: oneshot::Sender<Result<Answer>>,
+    ) -> Vec<Action> {
         if needs_host(&call) {
             match self.worker.host().await {
                 Ok(Ok(facts)) => self.host = Arc::new(facts),
@@ -173,6 +214,7 @@ impl Owner {
             filetime: u64::try_from(filetime).unwrap_or(u64::MAX),
             fresh_id: Uuid::new_v4().into(),
             host: Arc::clone(&self.host),
+            caller_uid,
         };
         self.engine.submit(self.last_call, call, context)
     }
@@ -200,10 +242,15 @@ impl Owner {
 
     fn start(&self, job: Job) {
         let (worker, store) = (self.worker.clone(), self.store.clone());
+        let metrics = Arc::clone(&self.metrics);
         let Some(inbox) = self.inbox.upgrade() else { return };
         tokio::spawn(async move {
             let ticket = job.ticket;
+            let has_plan = !job.plan.is_empty();
             let result = carry_out(&worker, &store, job).await;
+            if has_plan {
+                metrics.applied(result.is_ok());
+            }
             // The owner outlives its jobs, except when the daemon ends.
             let _ = inbox.send(Message::Finished { ticket, result });
         });

@@ -159,6 +159,11 @@ impl Engine {
         self.pending.is_empty()
     }
 
+    /// How many repairs wait or are under way.
+    pub fn repairs(&self) -> usize {
+        self.repairs.len() + self.pending.values().filter(|job| job.repair.is_some()).count()
+    }
+
     /// Decides a changing call, or lets it wait.
     pub fn submit(&mut self, id: CallId, call: Call, context: Context) -> Vec<Action> {
         let deadline = context.now + WAIT_LIMIT;

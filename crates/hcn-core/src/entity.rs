@@ -30,6 +30,9 @@ pub struct Meta {
     /// start finds out anew.
     #[serde(skip)]
     pub degraded: Option<HResult>,
+    /// The user who made it.
+    #[serde(default)]
+    pub creator_uid: u32,
 }
 
 impl Meta {

@@ -168,6 +168,7 @@ fn health(meta: &Meta) -> Option<Health> {
     let data = HealthData {
         last_error_code: meta.degraded.map_or(0, |code| code.0),
         last_update_time: meta.updated,
+        creator_uid: meta.creator_uid,
     };
     Some(Health { data: Some(Raw::of(&data)), extra: None })
 }

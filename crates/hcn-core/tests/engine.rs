@@ -35,6 +35,7 @@ impl World {
             filetime: 1,
             fresh_id: Self::guid(1000 + self.last_call),
             host: Arc::new(HostFacts::default()),
+            caller_uid: 1000,
         };
         let actions = self.engine.submit(self.last_call, Call { kind, verb }, context);
         self.perform(actions);

@@ -10,13 +10,16 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, info};
 
+use crate::access::Access;
+use crate::account::{self, Account};
 use crate::frame::{Decoder, TooLarge, is_nested_deeper};
-use crate::interfaces::{self, Method, Unknown};
+use crate::interfaces::{self, Method, Unknown, Verb};
 use crate::message::{self, Call};
 use crate::pipeline::{Gauge, Job, Pipeline, broken_off};
 use crate::resolve::{self, Resolved};
+use crate::server::Users;
 use crate::session::{Registry, Session};
-use crate::{Caller, Hub, Limits, Notice, Service, Subscription, params};
+use crate::{Caller, Hub, Limits, Meter, Notice, Service, Subscription, params};
 
 /// Bytes that are read, and at least written, at once.
 const CHUNK: usize = 8 << 10;
@@ -36,9 +39,22 @@ pub(crate) struct Shared {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) hub: Hub,
     pub(crate) limits: Limits,
+    pub(crate) access: Access,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) users: Users,
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) phase: watch::Receiver<Phase>,
+}
+
+impl Shared {
+    /// What this caller may use.
+    pub(crate) fn limits_of(&self, caller: &Caller) -> Limits {
+        if self.access.is_stranger(caller) { self.limits.of_strangers() } else { self.limits }
+    }
+
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::new(&self.registry, &self.users)
+    }
 }
 
 /// A place in the order of replies.
@@ -77,15 +93,18 @@ struct Reader {
     room: Arc<Semaphore>,
     pipeline: Arc<Pipeline>,
     session: Arc<Session>,
+    caller: Caller,
+    limits: Limits,
     number: u64,
 }
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller, number: u64) {
-    let limits = shared.limits;
+    let limits = shared.limits_of(&caller);
     let (input, output) = stream.into_split();
     let (service, gauge) = (Arc::clone(&shared.service), Arc::clone(&shared.gauge));
-    let pipeline = Pipeline::new(service, caller, number, gauge, limits.unwritten_reads);
+    let pipeline = Pipeline::new(service, caller.clone(), gauge, limits.unwritten_reads);
+    debug!(connection = number, uid = caller.uid, pid = caller.pid, "connected");
     let mut reader = Reader {
         phase: shared.phase.clone(),
         stream: input,
@@ -94,10 +113,11 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller,
         room: Arc::new(Semaphore::new(2 * limits.message)),
         pipeline: Arc::clone(&pipeline),
         session: shared.registry.start(caller.uid),
+        caller,
+        limits,
         number,
         shared,
     };
-    debug!(connection = number, uid = caller.uid, pid = caller.pid, "connected");
     let (sender, slots) = mpsc::channel(limits.in_flight);
     let mut writer = Writer { stream: output, buffer: Vec::new(), pipeline, limits };
     let writing = writer.run(slots);
@@ -173,7 +193,7 @@ impl Reader {
         let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         // Calls in flight together are not larger than two of the largest messages. Nobody closes the semaphore.
         let size = Arc::clone(&self.room).acquire_many_owned(size).await.ok()?;
-        let nesting = self.shared.limits.nesting;
+        let nesting = self.limits.nesting;
         if is_nested_deeper(frame, nesting) {
             return Some(self.failed("", resolve::too_deep(nesting)));
         }
@@ -186,6 +206,7 @@ impl Reader {
             }
         };
         let slot = match Method::find(&call.method) {
+            Ok(Method::Entity(kind, verb)) => self.entity(kind, verb, &call, size),
             Ok(method) => {
                 self.method(method, &call, size).unwrap_or_else(|error| self.failed(&call.method, error))
             }
@@ -205,24 +226,50 @@ impl Reader {
         Slot::Ready(message::failure(&error))
     }
 
-    fn method(&mut self, method: Method, call: &Call, size: OwnedSemaphorePermit) -> Result<Slot> {
-        let given = call.parameters;
+    /// Whether a call of the method goes on at all; nothing of its parameters has been looked at.
+    fn admit(&self, method: Method) -> Result<()> {
+        self.shared.access.check(&self.caller, method)?;
         if *self.phase.borrow() != Phase::Running {
             return Err(Error::new(HResult::MANAGER_STOPPED, "hcnd is stopping"));
         }
-        Ok(match method {
-            Method::Entity(kind, verb) => {
-                match resolve::entity(&self.session, kind, verb, given, self.shared.limits.nesting)? {
-                    Resolved::Closed => ready(&params::Empty {}),
-                    Resolved::Call(asked, reservation) => {
-                        let (sender, reply) = oneshot::channel();
-                        let is_read = !asked.verb.is_change();
-                        let reservation = reservation.filter(|_| !call.oneway);
-                        self.pipeline.submit(Job { call: asked, reservation, reply: sender });
-                        Slot::Pending(Awaited { reply, is_read, oneway: call.oneway, _size: size })
-                    }
-                }
+        Ok(())
+    }
+
+    fn entity(&self, kind: Kind, verb: Verb, call: &Call, size: OwnedSemaphorePermit) -> Slot {
+        let service = Arc::clone(&self.shared.service);
+        let account = Account::open(service, self.caller.clone(), self.number, kind, verb);
+        let resolved = self
+            .admit(Method::Entity(kind, verb))
+            .and_then(|()| resolve::entity(&self.session, kind, verb, call.parameters, self.limits.nesting));
+        match resolved {
+            Err(error) => {
+                let error = message::shortened(error);
+                account.close(Err(&error));
+                Slot::Ready(message::failure(&error))
             }
+            Ok(Resolved::Closed) => {
+                account.close(Ok(None));
+                ready(&params::Empty {})
+            }
+            Ok(Resolved::Call(asked, reservation)) => {
+                let (sender, reply) = oneshot::channel();
+                let is_read = !asked.verb.is_change();
+                let reservation = reservation.filter(|_| !call.oneway);
+                self.pipeline.submit(Job { call: asked, reservation, account, reply: sender });
+                Slot::Pending(Awaited { reply, is_read, oneway: call.oneway, _size: size })
+            }
+        }
+    }
+
+    fn method(&mut self, method: Method, call: &Call, size: OwnedSemaphorePermit) -> Result<Slot> {
+        let given = call.parameters;
+        self.admit(method).inspect_err(|error| {
+            if error.code == HResult::ACCESS_DENIED {
+                account::denied(&self.caller, method);
+            }
+        })?;
+        Ok(match method {
+            Method::Entity(kind, verb) => self.entity(kind, verb, call, size),
             Method::Subscribe => {
                 let kinds = kinds(resolve::parameters(given)?)?;
                 if !call.more || call.oneway {
@@ -249,6 +296,16 @@ impl Reader {
                 let (product, version) = product();
                 ready(&params::ServiceInfo { product, version, interfaces: interfaces::names() })
             }
+            Method::Status => {
+                resolve::parameters::<params::Empty>(given)?;
+                let status = self.shared.service.status();
+                later(call, size, async { message::reply(&status.await, false) })
+            }
+            Method::Metrics => {
+                resolve::parameters::<params::Empty>(given)?;
+                let metrics = self.shared.service.metrics(self.shared.meter().read());
+                later(call, size, async { message::reply(&params::Metrics { text: metrics.await }, false) })
+            }
             Method::GetVarlinkInfo => {
                 let (product, version) = product();
                 let url = "https://varlink.org/".to_owned();
@@ -264,7 +321,7 @@ impl Reader {
     async fn hold(&mut self) {
         while let Ok(read @ 1..) = self.stream.read(&mut self.chunk).await {
             self.decoder.extend(&self.chunk[..read]);
-            if self.decoder.pending() > self.shared.limits.message {
+            if self.decoder.pending() > self.limits.message {
                 return;
             }
         }
@@ -274,12 +331,24 @@ impl Reader {
     async fn discard(&mut self) {
         let rest = async { while let Ok(1..) = self.stream.read(&mut self.chunk).await {} };
         // Whoever has not read the reply by then will not.
-        let _ = tokio::time::timeout(self.shared.limits.grace, rest).await;
+        let _ = tokio::time::timeout(self.limits.grace, rest).await;
     }
 }
 
 fn ready<P: serde::Serialize>(results: &P) -> Slot {
     Slot::Ready(message::reply(results, false))
+}
+
+/// A place for a reply that takes a moment.
+fn later(
+    call: &Call,
+    size: OwnedSemaphorePermit,
+    frame: impl Future<Output = Vec<u8>> + Send + 'static,
+) -> Slot {
+    let (sender, reply) = oneshot::channel();
+    // Nobody may be there to read it.
+    tokio::spawn(async move { drop(sender.send(frame.await)) });
+    Slot::Pending(Awaited { reply, is_read: false, oneway: call.oneway, _size: size })
 }
 
 fn refused<P: serde::Serialize>(error: &str, parameters: &P) -> Slot {

@@ -23,6 +23,19 @@ struct State {
     seq: u64,
     closed: bool,
     subscribers: Vec<Subscriber>,
+    /// Subscribers so far that did not keep up.
+    cut_off: u64,
+}
+
+/// What a hub has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubCounts {
+    /// Events published.
+    pub events: u64,
+    /// Subscribers cut off because they did not keep up.
+    pub cut_off: u64,
+    /// Subscribers now.
+    pub subscribers: usize,
 }
 
 #[derive(Debug)]
@@ -67,9 +80,16 @@ impl Hub {
             return seq;
         }
         let frame: Arc<[u8]> = message::reply(&event_reply(seq, event), true).into();
+        let mut cut_off = 0;
         state.subscribers.retain(|subscriber| {
-            !subscriber.kinds.contains(&event.kind) || subscriber.queue.try_send(Arc::clone(&frame)).is_ok()
+            if !subscriber.kinds.contains(&event.kind) {
+                return true;
+            }
+            let sent = subscriber.queue.try_send(Arc::clone(&frame));
+            cut_off += u64::from(matches!(sent, Err(mpsc::error::TrySendError::Full(_))));
+            sent.is_ok()
         });
+        state.cut_off += cut_off;
         seq
     }
 
@@ -93,9 +113,15 @@ impl Hub {
 
     /// How many subscribers there are.
     pub fn subscribers(&self) -> usize {
+        self.counts().subscribers
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> HubCounts {
         let mut state = locked(&self.0);
         state.subscribers.retain(|subscriber| !subscriber.queue.is_closed());
-        state.subscribers.len()
+        let State { seq: events, cut_off, ref subscribers, .. } = *state;
+        HubCounts { events, cut_off, subscribers: subscribers.len() }
     }
 }
 
@@ -216,7 +242,8 @@ mod tests {
         for _ in 0..=QUEUE {
             hub.publish(&event(Kind::Network));
         }
-        assert_eq!(hub.subscribers(), 0);
+        let queue = u64::try_from(QUEUE).unwrap();
+        assert_eq!(hub.counts(), HubCounts { events: queue + 1, cut_off: 1, subscribers: 0 });
         for _ in 0..QUEUE {
             assert!(matches!(slow.try_next(), Some(Notice::Event(_))));
         }

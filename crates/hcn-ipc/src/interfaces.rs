@@ -37,6 +37,26 @@ pub(crate) enum Verb {
     Close,
 }
 
+impl Verb {
+    /// Whether the call changes anything.
+    pub(crate) fn is_change(self) -> bool {
+        matches!(self, Self::Create | Self::Modify | Self::Delete)
+    }
+
+    /// The name, as in method names.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Enumerate => "Enumerate",
+            Self::Create => "Create",
+            Self::Open => "Open",
+            Self::Modify => "Modify",
+            Self::Query => "Query",
+            Self::Delete => "Delete",
+            Self::Close => "Close",
+        }
+    }
+}
+
 /// Methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -46,6 +66,8 @@ pub(crate) enum Method {
     GetInfo,
     OpenSession,
     JoinSession,
+    Status,
+    Metrics,
     GetVarlinkInfo,
     GetInterfaceDescription,
 }
@@ -71,9 +93,28 @@ impl Method {
             ("io.hcn.Service", "GetInfo") => Some(Self::GetInfo),
             ("io.hcn.Service", "OpenSession") => Some(Self::OpenSession),
             ("io.hcn.Service", "JoinSession") => Some(Self::JoinSession),
+            ("io.hcn.Service", "Status") => Some(Self::Status),
+            ("io.hcn.Service", "Metrics") => Some(Self::Metrics),
             _ => entity(interface, method),
         };
         found.ok_or_else(|| Unknown::Method(repeated(name)))
+    }
+
+    /// The name, for people: without what all interfaces of hcnd begin with.
+    pub(crate) fn name(self) -> String {
+        let name = match self {
+            Self::Entity(kind, verb) => return format!("{}.{}", kind.name(), verb.name()),
+            Self::Subscribe => "Events.Subscribe",
+            Self::Ping => "Service.Ping",
+            Self::GetInfo => "Service.GetInfo",
+            Self::OpenSession => "Service.OpenSession",
+            Self::JoinSession => "Service.JoinSession",
+            Self::Status => "Service.Status",
+            Self::Metrics => "Service.Metrics",
+            Self::GetVarlinkInfo => "org.varlink.service.GetInfo",
+            Self::GetInterfaceDescription => "org.varlink.service.GetInterfaceDescription",
+        };
+        name.to_owned()
     }
 }
 
@@ -110,7 +151,9 @@ mod tests {
             let methods = description.lines().filter_map(|line| line.strip_prefix("method "));
             for line in methods {
                 let name = &line[..line.find('(').unwrap()];
-                Method::find(&format!("{interface}.{name}")).unwrap();
+                let full = format!("{interface}.{name}");
+                let method = Method::find(&full).unwrap();
+                assert_eq!(full.strip_prefix("io.hcn.").unwrap_or(&full), method.name());
             }
         }
         for kind in Kind::ALL {

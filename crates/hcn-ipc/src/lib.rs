@@ -2,9 +2,11 @@
 //!
 //! One JSON object per message, ended by a NUL. [`frame`] cuts the byte stream into messages, [`message`] and
 //! [`params`] say what is in them, [`interfaces`] describes them to clients; the client crate uses these too. The
-//! rest is the server: [`serve`] runs one task per connection and keeps sessions and their handles, [`Hub`] spreads
-//! events. What the calls mean is behind [`Service`].
+//! rest is the server: [`Server`] runs one task per connection and keeps sessions and their handles, [`Access`] says
+//! who may do what, [`Hub`] spreads events. What the calls mean is behind [`Service`].
 
+mod access;
+mod account;
 mod connection;
 pub mod frame;
 mod hub;
@@ -23,8 +25,10 @@ use std::time::Duration;
 
 use hcn_schema::call::{Answer, Call};
 
-pub use hub::{Hub, Notice, Subscription};
-pub use server::serve;
+pub use access::{Access, Caller, Group, Identify};
+pub use account::Answered;
+pub use hub::{Hub, HubCounts, Notice, Subscription};
+pub use server::{Meter, Server, Usage};
 
 /// Where hcnd listens unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/hcnd/hcnd.sock";
@@ -39,25 +43,26 @@ pub fn default_socket() -> PathBuf {
         .map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from)
 }
 
+/// Something to come.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// The answer to a call, to come.
-pub type Pending = Pin<Box<dyn Future<Output = hcn_schema::Result<Answer>> + Send>>;
+pub type Pending = Later<hcn_schema::Result<Answer>>;
 
 /// What the calls mean.
 pub trait Service: Send + Sync + 'static {
     /// Queues the call at once, so that calls are decided in the order of arrival, and returns the future of its
     /// answer. Dropping the future must not break the call off half-way.
     fn call(&self, caller: &Caller, call: Call) -> Pending;
-}
 
-/// Who is at the other end of a connection (SO_PEERCRED).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Effective user.
-    pub uid: u32,
-    /// Effective group.
-    pub gid: u32,
-    /// Process that connected, when it is in sight of ours.
-    pub pid: Option<i32>,
+    /// What the service is, and how it is.
+    fn status(&self) -> Later<params::Status>;
+
+    /// The numbers of the service and of its server, in the text format of Prometheus.
+    fn metrics(&self, usage: Usage) -> Later<String>;
+
+    /// A call on entities was answered: by the service, or by the server before it came that far.
+    fn answered(&self, _: &Answered) {}
 }
 
 /// What a client may use.
@@ -91,6 +96,18 @@ impl Default for Limits {
             handles: 65_536,
             connections: 4096,
             grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// The same for a caller who may only ask what this is: enough for that, and not enough to do harm.
+    fn of_strangers(self) -> Self {
+        Self {
+            message: self.message.min(16 << 10),
+            in_flight: self.in_flight.min(16),
+            connections: self.connections.min(32),
+            ..self
         }
     }
 }

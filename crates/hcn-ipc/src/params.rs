@@ -2,6 +2,8 @@
 //!
 //! Unknown parameters are refused, so that a misspelt one is not taken for one that was not given.
 
+use std::collections::BTreeMap;
+
 use hcn_schema::{Guid, Raw};
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +159,45 @@ pub struct ServiceInfo {
     pub version: String,
     /// What it serves.
     pub interfaces: Vec<String>,
+}
+
+/// Result of Status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of hcnd.
+    pub version: String,
+    /// The newest version of the documents.
+    pub schema: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// The user that hcnd runs as.
+    pub uid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// How many entities there are, by kind.
+    pub entities: BTreeMap<String, u64>,
+    /// What the kernel has and lacks of what hcnd can use.
+    pub features: Vec<Feature>,
+}
+
+/// Something that a kernel has or lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// What it is called.
+    pub name: String,
+    /// Whether this kernel has it.
+    pub present: bool,
+    /// What hcnd cannot do without it.
+    pub needed_for: String,
+}
+
+/// Result of Metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// In the text format of Prometheus.
+    pub text: String,
 }
 
 /// Result of org.varlink.service.GetInfo.

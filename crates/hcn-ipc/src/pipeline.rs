@@ -4,13 +4,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use hcn_schema::call::{Answer, Call, Verb};
-use hcn_schema::{Error, HResult};
+use hcn_schema::{Error, Guid, HResult};
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, info};
 
+use crate::account::Account;
 use crate::params::{Created, Empty, Ids, Opened, Properties};
 use crate::session::{Reservation, locked};
 use crate::{Caller, Pending, Service, message};
@@ -55,6 +54,8 @@ pub(crate) struct Job {
     pub(crate) call: Call,
     /// Room for the handle that Create and Open give; none when nobody wants the reply.
     pub(crate) reservation: Option<Reservation>,
+    /// Where its answer is recorded.
+    pub(crate) account: Account,
     /// Where the frame of the reply goes.
     pub(crate) reply: oneshot::Sender<Vec<u8>>,
 }
@@ -63,8 +64,6 @@ pub(crate) struct Job {
 pub(crate) struct Pipeline {
     service: Arc<dyn Service>,
     caller: Caller,
-    /// Number of the connection, for logs.
-    connection: u64,
     gauge: Arc<Gauge>,
     /// Reads that may run or wait for being written.
     read_limit: usize,
@@ -105,11 +104,10 @@ impl Pipeline {
     pub(crate) fn new(
         service: Arc<dyn Service>,
         caller: Caller,
-        connection: u64,
         gauge: Arc<Gauge>,
         read_limit: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { service, caller, connection, gauge, read_limit, state: Mutex::default() })
+        Arc::new(Self { service, caller, gauge, read_limit, state: Mutex::default() })
     }
 
     /// Takes the next call of the connection.
@@ -150,15 +148,18 @@ impl Pipeline {
     }
 
     fn run(&self, job: Job, entered: Entered, change: Option<Change>) {
-        let started = Instant::now();
-        let Job { call, reservation, reply } = job;
-        let log = Log { connection: self.connection, method: name(&call), about: about(&call.verb), started };
+        let Job { call, reservation, mut account, reply } = job;
+        account.begin(about(&call.verb));
         let creates = matches!(call.verb, Verb::Create { .. });
         let kind = call.kind;
         let pending: Pending = self.service.call(&self.caller, call);
         tokio::spawn(async move {
             let result = pending.await.map_err(message::shortened);
-            log.write(&result);
+            account.close(match &result {
+                Ok(Answer::Entity { id, .. }) => Ok(Some(*id)),
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            });
             let frame = match result {
                 Err(error) => message::failure(&error),
                 Ok(Answer::Ids(ids)) => message::reply(&Ids { ids }, false),
@@ -198,38 +199,11 @@ pub(crate) fn broken_off() -> Vec<u8> {
     message::failure(&Error::new(HResult::CALL_FAILED, "the service broke the call off"))
 }
 
-struct Log {
-    connection: u64,
-    method: String,
-    about: Option<String>,
-    started: Instant,
-}
-
-impl Log {
-    fn write(&self, result: &hcn_schema::Result<Answer>) {
-        let Self { connection, method, .. } = self;
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let created = match result {
-            Ok(Answer::Entity { id, .. }) => Some(id.to_string()),
-            _ => None,
-        };
-        let id = self.about.as_ref().or(created.as_ref());
-        match result {
-            Ok(_) => debug!(connection, method, id, micros, "answered"),
-            Err(error) => info!(connection, method, id, micros, %error, "failed"),
-        }
-    }
-}
-
-fn name(call: &Call) -> String {
-    format!("{}.{}", call.kind.name(), call.verb.name())
-}
-
-fn about(verb: &Verb) -> Option<String> {
+fn about(verb: &Verb) -> Option<Guid> {
     match verb {
         Verb::Enumerate { .. } => None,
-        Verb::Create { id, .. } => id.map(|id| id.to_string()),
-        Verb::Open { id } | Verb::Delete { id } => Some(id.to_string()),
-        Verb::Modify { target, .. } | Verb::Query { target, .. } => Some(target.id.to_string()),
+        Verb::Create { id, .. } => *id,
+        Verb::Open { id } | Verb::Delete { id } => Some(*id),
+        Verb::Modify { target, .. } | Verb::Query { target, .. } => Some(target.id),
     }
 }

@@ -1,4 +1,4 @@
-//! Who gets a connection, and how does the server stop?
+//! Who gets a connection, how much is held, and how does the server stop?
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,53 +15,101 @@ use tracing::{debug, info, warn};
 use crate::connection::{self, Phase, Shared};
 use crate::pipeline::Gauge;
 use crate::session::{Registry, locked};
-use crate::{Caller, Hub, Limits, Service, message};
+use crate::{Access, Caller, Hub, Limits, Service, message};
 
 /// Connections per user.
-type Users = Arc<Mutex<HashMap<u32, usize>>>;
+pub(crate) type Users = Arc<Mutex<HashMap<u32, usize>>>;
 
-/// Serves the socket until `shutdown` is finished, and then until the calls in flight are answered and subscribers
-/// have got their last notice, each within `limits.grace`. New calls in that time get 0x803b0020.
-///
-/// The futures of the service and the connections run as tasks of the current runtime, of any flavour.
-pub async fn serve(
-    listener: UnixListener,
-    service: Arc<dyn Service>,
-    hub: Hub,
-    limits: Limits,
-    shutdown: impl Future<Output = ()>,
-) {
-    let (phase, watched) = watch::channel(Phase::Running);
-    let shared = Arc::new(Shared {
-        service,
-        hub: hub.clone(),
-        limits,
-        registry: Registry::new(limits.handles),
-        gauge: Arc::default(),
-        phase: watched,
-    });
-    let gauge: Arc<Gauge> = Arc::clone(&shared.gauge);
-    let mut connections = JoinSet::new();
-    tokio::select! {
-        () = accept(&listener, &shared, &mut connections) => {}
-        () = shutdown => {}
+/// How much clients hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections.
+    pub connections: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Open handles of all sessions.
+    pub handles: usize,
+}
+
+/// Tells how much clients hold; clones tell of the same server.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    registry: Arc<Registry>,
+    users: Users,
+}
+
+impl Meter {
+    pub(crate) fn new(registry: &Arc<Registry>, users: &Users) -> Self {
+        Self { registry: Arc::clone(registry), users: Arc::clone(users) }
     }
-    info!(connections = connections.len(), "stopping");
-    drop(listener);
-    phase.send_replace(Phase::Stopping);
-    if timeout(limits.grace, gauge.drained()).await.is_err() {
-        warn!("calls are still running after {:?}", limits.grace);
+
+    /// How much they hold now.
+    pub fn read(&self) -> Usage {
+        Usage {
+            connections: locked(&self.users).values().sum(),
+            sessions: self.registry.sessions(),
+            handles: self.registry.handles(),
+        }
     }
-    hub.close();
-    phase.send_replace(Phase::Closing);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if timeout(limits.grace, ended).await.is_err() {
-        debug!(connections = connections.len(), "clients did not take their replies");
+}
+
+/// A server that does not listen yet.
+pub struct Server {
+    shared: Arc<Shared>,
+    phase: watch::Sender<Phase>,
+}
+
+impl Server {
+    /// A server for this service.
+    pub fn new(service: Arc<dyn Service>, hub: Hub, limits: Limits, access: Access) -> Self {
+        let (phase, watched) = watch::channel(Phase::Running);
+        let shared = Arc::new(Shared {
+            service,
+            hub,
+            limits,
+            access,
+            registry: Registry::new(limits.handles),
+            users: Users::default(),
+            gauge: Arc::default(),
+            phase: watched,
+        });
+        Self { shared, phase }
+    }
+
+    /// Tells how much clients hold.
+    pub fn meter(&self) -> Meter {
+        self.shared.meter()
+    }
+
+    /// Serves the socket until `shutdown` is finished, and then until the calls in flight are answered and
+    /// subscribers have got their last notice, each within `limits.grace`. New calls in that time get 0x803b0020.
+    ///
+    /// The futures of the service and the connections run as tasks of the current runtime, of any flavour.
+    pub async fn serve(self, listener: UnixListener, shutdown: impl Future<Output = ()>) {
+        let Self { shared, phase } = self;
+        let (hub, grace) = (shared.hub.clone(), shared.limits.grace);
+        let gauge: Arc<Gauge> = Arc::clone(&shared.gauge);
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = accept(&listener, &shared, &mut connections) => {}
+            () = shutdown => {}
+        }
+        info!(connections = connections.len(), "stopping");
+        drop(listener);
+        phase.send_replace(Phase::Stopping);
+        if timeout(grace, gauge.drained()).await.is_err() {
+            warn!("calls are still running after {grace:?}");
+        }
+        hub.close();
+        phase.send_replace(Phase::Closing);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if timeout(grace, ended).await.is_err() {
+            debug!(connections = connections.len(), "clients did not take their replies");
+        }
     }
 }
 
 async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
-    let users = Users::default();
     let mut number = 0_u64;
     loop {
         // Also when no tasks are left, which answers None at once, the next connection is waited for.
@@ -69,11 +117,12 @@ async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        match accepted.and_then(|(stream, _)| Ok((caller(&stream)?, stream))) {
+        match accepted.and_then(|(stream, _)| Ok(((shared.access.identify)(&stream)?, stream))) {
             Ok((caller, stream)) => {
                 number += 1;
-                let Some(place) = Place::take(&users, caller.uid, shared.limits.connections) else {
-                    refuse(&stream, caller, shared.limits.connections);
+                let limit = shared.limits_of(&caller).connections;
+                let Some(place) = Place::take(&shared.users, caller.uid, limit) else {
+                    refuse(&stream, &caller, limit);
                     continue;
                 };
                 let shared = Arc::clone(shared);
@@ -91,12 +140,7 @@ async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut
     }
 }
 
-fn caller(stream: &UnixStream) -> std::io::Result<Caller> {
-    let peer = stream.peer_cred()?;
-    Ok(Caller { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() })
-}
-
-fn refuse(stream: &UnixStream, caller: Caller, limit: usize) {
+fn refuse(stream: &UnixStream, caller: &Caller, limit: usize) {
     let error =
         Error::new(HResult::LIMIT_EXCEEDED, format!("user {} has {limit} connections already", caller.uid));
     warn!(uid = caller.uid, pid = caller.pid, %error, "refused a connection");

@@ -3,7 +3,7 @@
 //! A session lives as long as one of its connections: connections hold it, calls in flight only refer to it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hcn_schema::call::{Kind, Reference};
@@ -17,6 +17,10 @@ pub(crate) struct Registry {
     /// Handles are never used again in the life of the server.
     next_handle: AtomicI64,
     handle_limit: usize,
+    /// Sessions that live.
+    sessions: AtomicUsize,
+    /// Handles that are open.
+    handles: AtomicUsize,
 }
 
 /// Connections that share handles.
@@ -37,11 +41,28 @@ struct State {
 
 impl Registry {
     pub(crate) fn new(handle_limit: usize) -> Arc<Self> {
-        Arc::new(Self { tokens: Mutex::default(), next_handle: AtomicI64::new(1), handle_limit })
+        Arc::new(Self {
+            tokens: Mutex::default(),
+            next_handle: AtomicI64::new(1),
+            handle_limit,
+            sessions: AtomicUsize::new(0),
+            handles: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many sessions live.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// How many handles are open in them.
+    pub(crate) fn handles(&self) -> usize {
+        self.handles.load(Ordering::Relaxed)
     }
 
     /// A session of a new connection of this user.
     pub(crate) fn start(self: &Arc<Self>, uid: u32) -> Arc<Session> {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
         Arc::new(Session { registry: Arc::clone(self), uid, state: Mutex::default() })
     }
 }
@@ -105,16 +126,22 @@ impl Session {
     /// Forgets a handle.
     pub(crate) fn close(&self, kind: Kind, handle: i64) -> Result<()> {
         self.resolve(kind, handle, "handle")?;
-        locked(&self.state).handles.remove(&handle);
+        // Of two that close it at once, one does.
+        if locked(&self.state).handles.remove(&handle).is_some() {
+            self.registry.handles.fetch_sub(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(token) = &locked(&self.state).token {
+        let state = locked(&self.state);
+        if let Some(token) = &state.token {
             locked(&self.registry.tokens).remove(token);
         }
+        self.registry.handles.fetch_sub(state.handles.len(), Ordering::Relaxed);
+        self.registry.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -131,6 +158,7 @@ impl Reservation {
         let handle = session.registry.next_handle.fetch_add(1, Ordering::Relaxed);
         let reference = Reference { id, incarnation: Some(incarnation) };
         locked(&session.state).handles.insert(handle, (kind, reference));
+        session.registry.handles.fetch_add(1, Ordering::Relaxed);
         handle
     }
 }
@@ -177,8 +205,13 @@ mod tests {
         assert_eq!(code(mine.resolve(Kind::Endpoint, handle, "handle")), HResult::INVALID_HANDLE);
         assert_eq!(code(other.resolve(Kind::Network, handle, "handle")), HResult::INVALID_HANDLE);
         assert_eq!(code(mine.close(Kind::Endpoint, handle)), HResult::INVALID_HANDLE);
+        assert_eq!((registry.sessions(), registry.handles()), (2, 1));
         mine.close(Kind::Network, handle).unwrap();
         assert_eq!(code(mine.close(Kind::Network, handle)), HResult::INVALID_HANDLE);
+        assert_eq!(registry.handles(), 0);
+        mine.reserve().unwrap().bind(Kind::Network, ID, 7);
+        drop(mine);
+        assert_eq!((registry.sessions(), registry.handles()), (1, 0));
     }
 
     #[test]

@@ -14,11 +14,13 @@ mod era;
 mod error;
 mod executor;
 mod facts;
+mod features;
 mod link;
 mod netns;
 mod nft;
 mod observe;
 mod passed;
+mod peer;
 mod ports;
 mod reaper;
 pub mod render;
@@ -44,7 +46,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 pub use era::{Era, era};
 pub use error::StartError;
+pub use features::{Feature, Features, features};
 pub use passed::passed_listener;
+pub use peer::peer_groups;
 
 use executor::Place;
 use reaper::{Reaper, Released};

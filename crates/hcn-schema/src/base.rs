@@ -57,4 +57,7 @@ pub struct HealthData {
     /// When the entity changed last, in 100 ns since 1601-01-01 UTC (FILETIME).
     #[serde(rename = "LastUpdateTime")]
     pub last_update_time: u64,
+    /// The user who made the entity, by the credentials of the connection.
+    #[serde(rename = "CreatorUid")]
+    pub creator_uid: u32,
 }

@@ -50,6 +50,10 @@ pub(crate) enum Command {
     LoadBalancer(load_balancer::Command),
     /// Print what happens, one line per event, until interrupted.
     Events(events::Events),
+    /// Show how hcnd is: versions, what there is, and what the kernel has of what hcnd can use.
+    Status,
+    /// Print the metrics of hcnd in the text format of Prometheus.
+    Metrics,
     /// Call a method of the service as it is.
     Call(call::Call),
 }
@@ -133,6 +137,9 @@ mod tests {
             "ns exec c ip -o address",
             "events",
             "events --kind network --kind Endpoint",
+            "status",
+            "status -o json",
+            "metrics",
             "call io.hcn.Service.Ping",
             "call io.hcn.Network.Open {}",
         ] {

@@ -66,7 +66,7 @@ impl Failure {
         match self {
             Self::Service(error @ Error::Unreachable { .. }) => {
                 let hint = if error.class() == ErrorClass::Denied {
-                    "only root and the socket's group may connect"
+                    "the socket or its folder is closed to this user; hcnd itself decides per call"
                 } else {
                     "start it with `systemctl start hcnd`, or try things out in `hcnd sandbox`; \
                      --socket or HCND_SOCKET name another socket"

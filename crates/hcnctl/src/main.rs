@@ -14,6 +14,7 @@ mod namespace;
 mod network;
 mod output;
 mod publish;
+mod status;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,8 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Namespace(command) => namespace::run(&mut context, command),
         Command::LoadBalancer(command) => load_balancer::run(&mut context, command),
         Command::Events(command) => events::run(&mut context, &command),
+        Command::Status => status::status(&mut context),
+        Command::Metrics => status::metrics(&mut context),
         Command::Call(command) => call::run(&mut context, &command),
     }
 }

@@ -34,6 +34,8 @@ pub struct Context {
     pub fresh_id: Guid,
     /// What the host looks like.
     pub host: Arc<HostFacts>,
+    /// The user who asks.
+    pub caller_uid: u32,
 }
 
 /// What a call does.
@@ -226,6 +228,7 @@ impl View<'_> {
             revision: 1,
             updated: self.context.filetime,
             degraded: None,
+            creator_uid: self.context.caller_uid,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hcn_ipc::frame::Decoder;
-use hcn_ipc::{Caller, Hub, Limits, Pending, Service, serve};
+use hcn_ipc::params::Status;
+use hcn_ipc::{Access, Answered, Caller, Group, Hub, Later, Limits, Pending, Service, Usage};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::notification::Event;
 use hcn_schema::{Error, Guid, HResult, Raw};
@@ -32,11 +33,17 @@ struct State {
     entities: BTreeMap<Guid, (Kind, u64, String)>,
     /// Calls in the order in which they were decided, with what they were about.
     decided: Vec<String>,
+    answered: Vec<String>,
 }
 
 impl Memory {
     pub(crate) fn decided(&self) -> Vec<String> {
         self.state.lock().unwrap().decided.clone()
+    }
+
+    /// Calls that were answered, with their codes.
+    pub(crate) fn answered(&self) -> Vec<String> {
+        self.state.lock().unwrap().answered.clone()
     }
 }
 
@@ -103,6 +110,39 @@ impl Service for Memory {
             state.lock().unwrap().answer(call.kind, call.verb)
         })
     }
+
+    fn status(&self) -> Later<Status> {
+        Box::pin(async { Status { version: "0.0.1".to_owned(), ..Status::default() } })
+    }
+
+    fn metrics(&self, usage: Usage) -> Later<String> {
+        Box::pin(async move { format!("{usage:?}") })
+    }
+
+    fn answered(&self, call: &Answered) {
+        let line = format!("{} {} 0x{:08x}", call.kind, call.verb, call.code.0);
+        self.state.lock().unwrap().answered.push(line);
+    }
+}
+
+/// The groups of the tests: whose members may do everything, and whose may read.
+pub(crate) const GROUP: u32 = 900;
+pub(crate) const READ_GROUP: u32 = 901;
+
+/// Takes every connection for the same caller.
+pub(crate) fn access_of(caller: &Caller) -> Access {
+    let group = |gid, name: &str| Some(Group { gid, name: name.to_owned() });
+    let caller = caller.clone();
+    Access {
+        owner: 0,
+        group: group(GROUP, "hcn"),
+        read_group: group(READ_GROUP, "hcn-read"),
+        identify: Arc::new(move |_| Ok(caller.clone())),
+    }
+}
+
+pub(crate) fn user(uid: u32, groups: &[u32]) -> Caller {
+    Caller { uid, gid: uid, groups: groups.into(), pid: Some(4711) }
 }
 
 /// A running server.
@@ -117,12 +157,18 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(limits: Limits) -> Self {
+        Self::start_for(limits, &user(0, &[]))
+    }
+
+    /// Starts a server to which every caller is this one.
+    pub(crate) fn start_for(limits: Limits, caller: &Caller) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hcnd.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let (service, hub) = (Arc::new(Memory::default()), Hub::new());
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, service.clone(), hub.clone(), limits, async {
+        let server = hcn_ipc::Server::new(service.clone(), hub.clone(), limits, access_of(caller));
+        let task = tokio::spawn(server.serve(listener, async {
             let _ = stopped.await;
         }));
         Self { service, hub, task, path, stop: Some(stop), _folder: folder }

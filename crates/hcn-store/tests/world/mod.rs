@@ -78,6 +78,7 @@ impl World {
         let context = Context {
             now: Duration::ZERO,
             filetime: 1,
+            caller_uid: 0,
             fresh_id: Self::guid(1000 + self.calls),
             host: Arc::default(),
         };

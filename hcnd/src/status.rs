@@ -1,0 +1,86 @@
+//! What does the service say of itself? Versions, what there is, and what the kernel has.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hcn_core::Registry;
+use hcn_ipc::params;
+use hcn_linux::Features;
+use hcn_schema::base::Version;
+use hcn_schema::call::Kind;
+use nix::unistd::geteuid;
+use tokio::sync::watch;
+
+/// What the kernel has, as soon as it is known.
+#[derive(Clone, Debug)]
+pub struct Probe(watch::Receiver<Option<Arc<Features>>>);
+
+impl Probe {
+    /// Starts to look, on a thread of its own: nothing waits for it but who asks for the status.
+    pub fn start() -> Self {
+        let (sender, found) = watch::channel(None);
+        let look = move || {
+            let features = hcn_linux::features();
+            for feature in features.list.iter().filter(|feature| !feature.present) {
+                tracing::debug!(feature = feature.name, needed_for = feature.needed_for, "the kernel lacks");
+            }
+            sender.send_replace(Some(Arc::new(features)));
+        };
+        if let Err(error) = std::thread::Builder::new().name("probe".to_owned()).spawn(look) {
+            tracing::warn!(%error, "cannot start the thread that looks at the kernel");
+        }
+        Self(found)
+    }
+
+    /// Finds nothing: for a data plane that is not the kernel.
+    pub fn none() -> Self {
+        Self(watch::channel(None).1)
+    }
+
+    async fn found(mut self) -> Option<Arc<Features>> {
+        // An error means that nobody looks any more.
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+/// Writes the status.
+pub(crate) async fn status(started: Instant, entities: Vec<(Kind, usize)>, probe: Probe) -> params::Status {
+    let found = probe.found().await;
+    let features = found.iter().flat_map(|found| &found.list).map(|feature| params::Feature {
+        name: feature.name.to_owned(),
+        present: feature.present,
+        needed_for: feature.needed_for.to_owned(),
+    });
+    params::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: format!("{}.{}", Version::V2.major, Version::V2.minor),
+        kernel: found.as_ref().map(|found| found.kernel.clone()).unwrap_or_default(),
+        uptime_s: started.elapsed().as_secs(),
+        uid: geteuid().as_raw(),
+        pid: std::process::id(),
+        entities: entities.into_iter().map(|(kind, count)| (kind.name().to_owned(), count as u64)).collect(),
+        features: features.collect(),
+    }
+}
+
+/// How many entities there are of each kind.
+pub(crate) fn count(registry: &Registry) -> Vec<(Kind, usize)> {
+    let count = |kind| match kind {
+        Kind::Network => registry.networks.len(),
+        Kind::Endpoint => registry.endpoints.len(),
+        Kind::Namespace => registry.namespaces.len(),
+        Kind::LoadBalancer => registry.load_balancers.len(),
+    };
+    Kind::ALL.into_iter().map(|kind| (kind, count(kind))).collect()
+}
+
+/// How many entities of each kind are degraded.
+pub(crate) fn count_degraded(registry: &Registry) -> Vec<(Kind, usize)> {
+    let count = |kind| match kind {
+        Kind::Network => registry.networks.iter().filter(|of| of.meta.degraded.is_some()).count(),
+        Kind::Endpoint => registry.endpoints.iter().filter(|of| of.meta.degraded.is_some()).count(),
+        Kind::Namespace => registry.namespaces.iter().filter(|of| of.meta.degraded.is_some()).count(),
+        Kind::LoadBalancer => registry.load_balancers.iter().filter(|of| of.meta.degraded.is_some()).count(),
+    };
+    Kind::ALL.into_iter().map(|kind| (kind, count(kind))).collect()
+}
