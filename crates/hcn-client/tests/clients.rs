@@ -67,7 +67,7 @@ impl Service for Memory {
 /// Takes everybody for root.
 fn access() -> Access {
     let root = |_: &_| Ok(Caller { uid: 0, gid: 0, groups: [].into(), pid: None });
-    Access { owner: 0, group: None, read_group: None, identify: Arc::new(root) }
+    Access { owner: Some(0), group: None, read_group: None, identify: Arc::new(root) }
 }
 
 /// A server on a thread of its own, so that the blocking client can be tested too.

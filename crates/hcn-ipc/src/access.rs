@@ -140,7 +140,7 @@ mod tests {
     fn access() -> Access {
         let group = |gid, name: &str| Some(Group { gid, name: name.to_owned() });
         Access {
-            owner: 77,
+            owner: Some(77),
             group: group(ALL_GROUP, "hcn"),
             read_group: group(READ_GROUP, "hcn-read"),
             identify: Arc::new(|_| Err(io::ErrorKind::Unsupported.into())),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{Claim, Family, Frontend, Object, Service, Source};
 use hcn_schema::enums::LoadBalancerFlags;
+use ipnet::IpNet;
 
 use crate::entity::{BalancedPort, LoadBalancer, Network};
 use crate::registry::Registry;
@@ -46,7 +47,7 @@ fn service(
     let mut backends = Vec::new();
     let mut elsewhere = false;
     for endpoint in balancer.endpoints.iter().filter_map(|id| registry.endpoints.get(*id)) {
-        let addresses = endpoint.addresses.iter().map(|address| address.addr());
+        let addresses = endpoint.addresses.iter().map(IpNet::addr);
         let Some(address) = addresses.into_iter().find(|a| Family::of(*a) == frontend.family) else {
             continue;
         };

@@ -134,7 +134,7 @@ pub(crate) fn access_of(caller: &Caller) -> Access {
     let group = |gid, name: &str| Some(Group { gid, name: name.to_owned() });
     let caller = caller.clone();
     Access {
-        owner: 0,
+        owner: Some(0),
         group: group(GROUP, "hcn"),
         read_group: group(READ_GROUP, "hcn-read"),
         identify: Arc::new(move |_| Ok(caller.clone())),
