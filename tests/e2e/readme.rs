@@ -42,12 +42,16 @@ fn the_demonstration_runs() {
     let script = root().join("scripts/run");
     let printed = run_ok(&[script.to_str().unwrap()]);
     for text in [
-        "This is the container web; your request came from 192.0.2.3",
-        "This is the container web; your request came from 2001:db8:1::3",
-        "This is the gateway; your request came from 192.0.2.3",
+        "This is the container web1; your request came from 192.0.2.4",
+        "This is the container web1; your request came from 2001:db8:1::4",
+        "This is the gateway; your request came from 192.0.2.4",
         "This is outside; your request came from 203.0.113.10",
         "This is outside; your request came from 2001:db8:ffff::10",
-        "namespace web",
+        "curl -sS http://203.0.113.10:8080/\nThis is the container web1; your request came from 203.0.113.1\n",
+        "This is the container web2; your request came from 203.0.113.1\n",
+        "This is the container web2; your request came from 192.0.2.1\n",
+        "downloaded 300000 bytes\n",
+        "198.18.0.80  port 80, to web1 and web2 in turn",
     ] {
         assert!(printed.contains(text), "{text:?} is not in:\n{printed}");
     }
