@@ -1,6 +1,7 @@
 //! Flows that outlive the rule that made them. A UDP flow is translated as its first packet was, for as long as there
 //! are packets; a client that always sends from one port would never meet a service that comes, changes or goes.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,6 +41,15 @@ const HEADER: usize = 4;
 /// From so many on, looking at all flows once takes less than the kernel's doing so for each (0.1 ms against 10 ms,
 /// with the usual 262,144 buckets).
 const MANY: usize = 64;
+
+/// Where the kernel shows what it tracks.
+const SETTINGS: &str = "/proc/sys/net/netfilter";
+
+/// Whether SCTP is tracked, without which none of it is translated.
+pub(crate) fn tracks_sctp() -> bool {
+    let named = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("nf_conntrack_sctp_");
+    fs::read_dir(SETTINGS).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(named)))
+}
 
 /// Flows that are to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -96,6 +96,9 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EADDRINUSE, Object::HeldPort(port)) => {
             format!("{} port {} is used by a program of the host", port.protocol, port.port)
         }
+        (libc::EPROTONOSUPPORT, Object::Service(_)) => {
+            "the kernel does not track SCTP (CONFIG_NF_CT_PROTO_SCTP)".to_owned()
+        }
         (libc::EAFNOSUPPORT, Object::HeldPort(port)) => {
             format!("this kernel runs without {:?} (IPv6 off by ipv6.disable=1 or not built)", port.family)
         }

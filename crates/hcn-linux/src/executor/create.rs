@@ -1,10 +1,13 @@
 //! Creating and changing objects, and taking creations back.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use hcn_dataplane::{Bridge, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Route, Veth};
+use hcn_dataplane::{
+    Bridge, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Protocol, Route, Veth,
+};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
@@ -29,6 +32,11 @@ impl Run<'_> {
                 self.touched[op] = true;
                 self.write(&Place::Named(netns.name.clone()), op, 0, link::mark_up(LOOPBACK, &netns.alias));
                 Ok(())
+            }
+            Object::Service(service)
+                if service.frontend.protocol == Protocol::Sctp && !conntrack::tracks_sctp() =>
+            {
+                Err(self.stop(op, &io::Error::from_raw_os_error(libc::EPROTONOSUPPORT)))
             }
             Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
                 self.elements(op, object, false);

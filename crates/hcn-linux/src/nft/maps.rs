@@ -168,6 +168,7 @@ impl Set {
             SetAttribute::KeyLen(key_length),
             SetAttribute::Id(id),
         ];
+        // Within a concatenation nft takes all parts for network byte order.
         let order = |kind: u8, types: &[Type]| {
             // As nft writes it; it would list names and numbers the wrong way round.
             let host = matches!(types, [Type::Mark | Type::Ifname]);
