@@ -404,3 +404,18 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 fn linux_rules() -> (String, String) {
     (sh("nft list ruleset | grep -v handle | sort"), sh("nft -j list ruleset | tr ',' '\\n' | sort"))
 }
+
+#[test]
+fn sctp_is_refused_where_the_kernel_does_not_track_it() {
+    isolated("sctp_is_refused_where_the_kernel_does_not_track_it", || {
+        let mut linux = start();
+        let sctp = service(Protocol::Sctp, (VIP, 80), &[backend(2, false)]);
+        let before = at_rest();
+        // The settings of a kernel without CONFIG_NF_CT_PROTO_SCTP.
+        sh("mount -t tmpfs tmpfs /proc/sys/net/netfilter");
+        let error = linux.apply(&create([Object::Service(sctp)])).unwrap_err();
+        assert_eq!(error.source.errno, Some(93));
+        assert!(error.source.message.contains("CONFIG_NF_CT_PROTO_SCTP"), "{}", error.source);
+        settles_at(&before, "SCTP was refused");
+    });
+}
