@@ -108,6 +108,9 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
             libc::EOPNOTSUPP | libc::ENOENT,
             Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_),
         ) => "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned(),
+        (libc::EMSGSIZE, _) => {
+            "too many rules in one transaction: change less at once, or raise net.core.wmem_max".to_owned()
+        }
         (libc::EMFILE | libc::ENFILE, _) => {
             "too many open files; raise LimitNOFILE of hcnd (two for each namespace)".to_owned()
         }

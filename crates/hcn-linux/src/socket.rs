@@ -204,7 +204,13 @@ impl Wire {
         let last = bytes.len();
         append(&mut bytes, 0, end);
         stamp(&mut bytes[last..], base.wrapping_add(count as u32 + 1), false);
-        socket.send(&bytes)?;
+        match socket.send(&bytes) {
+            // Nothing of it was sent, as if the first message had been refused.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                return Ok(Err(vec![(0, Refusal { errno: libc::EMSGSIZE, detail: None })]));
+            }
+            other => other?,
+        }
         let mut fates: Vec<Fate> = (0..=count).map(|_| Ok(None)).collect();
         self.collect(socket, base, &mut fates, End::Transaction)?;
         let refused: Vec<(usize, Refusal)> = fates

@@ -419,3 +419,20 @@ fn sctp_is_refused_where_the_kernel_does_not_track_it() {
         settles_at(&before, "SCTP was refused");
     });
 }
+
+#[test]
+fn what_is_too_large_for_one_transaction_leaves_nothing() {
+    isolated("what_is_too_large_for_one_transaction_leaves_nothing", || {
+        let mut linux = start();
+        let before = at_rest();
+        let backends: Vec<_> = (0..1024).map(|n| socket("fd07::2", n)).collect();
+        let nth = |port| Object::Service(service(TCP, (VIP6, port), &backends));
+        // An ordinary user's socket takes 416 KiB at a time if the machine's settings are the usual ones.
+        let error = linux.apply(&create((1..=400).map(nth))).unwrap_err();
+        assert_eq!(error.source.errno, Some(90));
+        assert!(error.source.message.contains("wmem_max"), "{}", error.source);
+        assert!(error.undo.is_none());
+        assert_eq!(at_rest(), before);
+        add(&mut linux, &service(TCP, (VIP6, 1), &backends));
+    });
+}
