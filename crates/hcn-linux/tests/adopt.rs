@@ -109,6 +109,8 @@ fn what_is_wanted_is_found_and_left_alone() {
     isolated("what_is_wanted_is_found_and_left_alone", || {
         let wanted = world();
         let linux = build(&wanted);
+        // The kernel goes on with its own link-local addresses for a while.
+        sh("for n in A B; do while ip -n $n addr show tentative | grep -q inet6; do sleep 0.05; done; done");
         let before = at_rest();
         let identity_before = identity();
         sh(
