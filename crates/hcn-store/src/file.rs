@@ -10,6 +10,7 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError};
 
 use crate::error::OpenError;
+use crate::rehearsal::Rehearsal;
 use crate::schema;
 
 /// Octets of the file that are kept in memory: all of it, for as many entities as most hosts have.
@@ -31,17 +32,15 @@ pub(crate) fn reopen(path: &Path) -> Result<Database, OpenError> {
     checked(|| builder().open(path))
 }
 
-/// Refuses a file that cannot be used before it is opened for writing, which changes some octets of it. One that was
-/// not closed has to be opened for writing to be read, and is looked at then.
+/// Refuses a file that cannot be used before it is opened for writing, which repairs one that was not closed and changes
+/// some octets of any.
 fn look(path: &Path) -> Result<(), OpenError> {
-    match unpanicked(|| builder().open_read_only(path)) {
-        Some(Ok(database)) => {
-            unpanicked(|| schema::check(&database)).unwrap_or_else(|| Err(OpenError::unreadable()))
-        }
-        Some(Err(DatabaseError::RepairAborted)) => Ok(()),
-        Some(Err(error)) => Err(OpenError::of(error.into())),
-        None => Err(OpenError::unreadable()),
-    }
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::Io)?;
+    let looked = unpanicked(|| {
+        let opened = Rehearsal::of(file).and_then(|backend| builder().create_with_backend(backend));
+        schema::check(&opened.map_err(|error| OpenError::of(error.into()))?)
+    });
+    looked.unwrap_or_else(|| Err(OpenError::unreadable()))
 }
 
 /// A database that lasts as long as it is held.

@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod record;
+mod rehearsal;
 mod schema;
 mod writer;
 

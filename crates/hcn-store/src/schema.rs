@@ -1,5 +1,7 @@
 //! What the file holds: a table of facts about the file, a table of records, and the way from older versions.
 
+use std::collections::BTreeMap;
+
 use hcn_core::{Change, Entity};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
@@ -143,28 +145,58 @@ fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// Writes changes in one transaction, all or none.
-pub(crate) fn write(database: &Database, changes: &[Vec<Step>]) -> Result<(), CommitError> {
+/// What records were before transactions that failed at their end: such a one may be in the file nevertheless.
+pub(crate) type Doubt = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// Writes changes in one transaction, all or none, after what is in doubt has been put back. If it fails, what it changes
+/// is in doubt, too.
+pub(crate) fn write(
+    database: &Database,
+    doubt: &mut Doubt,
+    changes: &[Vec<Step>],
+) -> Result<(), CommitError> {
     let steps = || changes.iter().flatten();
-    in_transaction(database, |transaction| {
+    let transaction = begin(database)?;
+    let before = (|| {
         let mut table = transaction.open_table(ENTITIES)?;
-        for step in steps() {
-            match step {
-                Step::Write(record) => drop(table.insert(record.key.as_slice(), record.value.as_slice())?),
-                Step::Delete(key) => drop(table.remove(key.as_slice())?),
+        for (key, value) in &*doubt {
+            match value {
+                Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                None => drop(table.remove(key.as_slice())?),
             }
         }
+        let mut before = doubt.clone();
+        for step in steps() {
+            let (key, old) = match step {
+                Step::Write(record) => {
+                    (record.key, table.insert(record.key.as_slice(), record.value.as_slice())?)
+                }
+                Step::Delete(key) => (*key, table.remove(key.as_slice())?),
+            };
+            // The first change of a record in this transaction finds what it was before it.
+            before.entry(key).or_insert_with(|| old.map(|old| old.value().to_vec()));
+        }
+        drop(table);
         let youngest = steps().filter_map(|step| match step {
             Step::Write(record) => Some(record.incarnation),
             Step::Delete(_) => None,
         });
-        note_incarnation(transaction, youngest.max())
-    })
+        note_incarnation(&transaction, youngest.max())?;
+        Ok(before)
+    })()
+    .map_err(CommitError::of)?;
+    // From here on it may reach the file, whatever is answered.
+    *doubt = before;
+    transaction.commit().map_err(|error| CommitError::of(error.into()))?;
+    doubt.clear();
+    Ok(())
 }
 
-/// Writes these records in place of all others, in one transaction.
+/// Writes these records in place of all others, in one transaction. One that fails may be in the file nevertheless; it
+/// says the same as the next attempt.
 pub(crate) fn replace(database: &Database, records: &[Record], era: &Era) -> Result<(), CommitError> {
-    in_transaction(database, |transaction| {
+    let transaction = begin(database)?;
+    (|| {
         transaction.delete_table(ENTITIES)?;
         let mut table = transaction.open_table(ENTITIES)?;
         for record in records {
@@ -174,18 +206,15 @@ pub(crate) fn replace(database: &Database, records: &[Record], era: &Era) -> Res
         meta.insert(BOOT_ID, era.boot_id.as_bytes())?;
         meta.insert(NETNS_COOKIE, era.netns_cookie.to_be_bytes().as_slice())?;
         drop(meta);
-        note_incarnation(transaction, records.iter().map(|record| record.incarnation).max())
-    })
+        note_incarnation(&transaction, records.iter().map(|record| record.incarnation).max())
+    })()
+    .map_err(CommitError::of)?;
+    transaction.commit().map_err(|error| CommitError::of(error.into()))
 }
 
-fn in_transaction(
-    database: &Database,
-    work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(), CommitError> {
-    // Durability is immediate unless told otherwise.
-    let transaction = database.begin_write().map_err(|error| CommitError::of(error.into()))?;
-    work(&transaction).map_err(CommitError::of)?;
-    transaction.commit().map_err(|error| CommitError::of(error.into()))
+/// Durability is immediate unless told otherwise.
+fn begin(database: &Database) -> Result<WriteTransaction, CommitError> {
+    database.begin_write().map_err(|error| CommitError::of(error.into()))
 }
 
 /// Keeps the highest incarnation, also of entities that are gone: handles are told apart by it.
@@ -197,6 +226,16 @@ fn note_incarnation(transaction: &WriteTransaction, youngest: Option<u64>) -> Re
         meta.insert(LAST_INCARNATION, youngest.to_be_bytes().as_slice())?;
     }
     Ok(())
+}
+
+/// What is in the file, undecoded.
+#[cfg(test)]
+pub(crate) fn records(database: &Database) -> Vec<(Key, Vec<u8>)> {
+    let table = database.begin_read().unwrap().open_table(ENTITIES).unwrap();
+    let entry = |(key, value): (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>)| {
+        (key.value().try_into().unwrap(), value.value().to_vec())
+    };
+    table.iter().unwrap().map(|found| entry(found.unwrap())).collect()
 }
 
 #[cfg(test)]

@@ -82,6 +82,20 @@ fn a_failed_commit_fails_alone_and_those_after_it_succeed() {
 }
 
 #[test]
+fn what_was_asked_is_finished_when_the_store_goes() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state");
+    let (store, _) = open(&path);
+    let (world, changes) = World::filled();
+    for change in &changes {
+        // Nobody waits for the answer.
+        drop(store.commit(change));
+    }
+    drop(store);
+    assert_eq!(Registry::of(&open(&path).1.entities), world.published);
+}
+
+#[test]
 fn commits_take_this_long() {
     let folder = TempDir::new().unwrap();
     let (store, _) = open(&folder.path().join("state"));
