@@ -319,6 +319,15 @@ impl Entity {
         owner.as_deref().unwrap_or_default()
     }
 
+    /// What it has published.
+    pub fn frontends(&self) -> Vec<Frontend> {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.ports.iter().map(|port| port.frontend).collect(),
+            Self::LoadBalancer(balancer) => balancer.frontends().map(|(frontend, _)| frontend).collect(),
+            Self::Network(_) | Self::Namespace(_) => Vec::new(),
+        }
+    }
+
     /// The same record, marked degraded or not.
     #[must_use]
     pub fn with_degraded(&self, degraded: Option<HResult>) -> Self {
@@ -389,6 +398,16 @@ impl Change {
             let key = EntityKey { kind: Kind::Network, id: before.meta.id };
             let lost = before.subnets.iter().filter(|subnet| !after.subnets.contains(subnet));
             lost.map(|subnet| (key, subnet.prefix)).collect()
+        })
+    }
+
+    /// What load balancers and endpoints withdraw by it without being deleted.
+    pub fn lost_frontends(&self) -> impl Iterator<Item = (EntityKey, Frontend)> {
+        self.steps.iter().flat_map(|step| {
+            let (Some(before), Some(after)) = (&step.before, &step.after) else { return Vec::new() };
+            let kept = after.frontends();
+            let lost = before.frontends().into_iter().filter(|frontend| !kept.contains(frontend));
+            lost.map(|frontend| (before.key(), frontend)).collect()
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use hcn_dataplane::Frontend;
 use ipnet::IpNet;
 
 use crate::entity::{Change, EntityKey};
@@ -19,6 +20,8 @@ pub(crate) struct Turns {
     claims: HashMap<EntityKey, BTreeSet<CallId>>,
     /// Prefixes that networks are losing, and get back if their jobs fail.
     leaving: Vec<(EntityKey, IpNet)>,
+    /// The same of what is published.
+    withdrawn: HashMap<Frontend, EntityKey>,
 }
 
 impl Turns {
@@ -33,10 +36,16 @@ impl Turns {
         &self.leaving
     }
 
+    /// Who is withdrawing this, and gets it back if the job fails.
+    pub(crate) fn withdraws(&self, frontend: &Frontend) -> Option<EntityKey> {
+        self.withdrawn.get(frontend).copied()
+    }
+
     /// A job makes this change from now on.
     pub(crate) fn begin(&mut self, change: &Change) {
         self.busy.extend(change.keys());
         self.leaving.extend(change.lost_prefixes());
+        self.withdrawn.extend(change.lost_frontends().map(|(key, frontend)| (frontend, key)));
     }
 
     /// The job is over.
@@ -45,6 +54,7 @@ impl Turns {
             self.busy.remove(key);
         }
         self.leaving.retain(|(key, _)| !keys.contains(key));
+        self.withdrawn.retain(|_, key| !keys.contains(key));
     }
 
     /// A call waits for its turn at these entities.

@@ -146,7 +146,8 @@ fn choose(view: &View<'_>, frontend: Frontend, own: &[PortMapping], cursors: &mu
     let after = cursors.port.or(view.cursors.port);
     let is_free = |port: u16| {
         let frontend = Frontend { port, ..frontend };
-        view.registry.publisher_of(&frontend).is_none() && own.iter().all(|other| other.frontend != frontend)
+        let published = view.registry.publisher_of(&frontend).or(view.turns.withdraws(&frontend));
+        published.is_none() && own.iter().all(|other| other.frontend != frontend)
     };
     let port = pools::next_port(after, is_free).ok_or_else(|| {
         Error::new(HResult::PORT_ALREADY_EXISTS, "every port that the service may choose is in use")
@@ -159,6 +160,9 @@ fn choose(view: &View<'_>, frontend: Frontend, own: &[PortMapping], cursors: &mu
 
 /// Refuses a front end that another entity has published, or waits to see whether it goes on to.
 pub(super) fn check_free(view: &View<'_>, frontend: Frontend, own: EntityKey) -> Outcome<()> {
+    if let Some(key) = view.turns.withdraws(&frontend).filter(|key| *key != own) {
+        view.settled(key.kind, key.id)?;
+    }
     let Some(publisher) = view.registry.publisher_of(&frontend).filter(|publisher| *publisher != own) else {
         return Ok(());
     };
