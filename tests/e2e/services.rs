@@ -363,3 +363,30 @@ fn of_many_that_want_the_same_port_exactly_one_gets_it() {
         }
     });
 }
+
+#[test]
+fn of_many_that_want_the_same_name_exactly_one_gets_it() {
+    in_sandbox!(Sandbox::new(), {
+        for round in 0..10 {
+            let start = Barrier::new(8);
+            let won: usize = thread::scope(|scope| {
+                let racers: Vec<_> = (0..8)
+                    .map(|_| {
+                        let start = &start;
+                        scope.spawn(move || {
+                            let settings = with_version(&json!({"Name": format!("n{round}")}));
+                            let mut client = Client::new();
+                            start.wait();
+                            let reply = client.call("Network.Create", &json!({"settings": settings}));
+                            assert!([None, Some(0x803b_0010)].contains(&reply.hresult()), "{}", reply.raw);
+                            usize::from(reply.error.is_none())
+                        })
+                    })
+                    .collect();
+                racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+            });
+            assert_eq!(won, 1, "round {round}");
+        }
+        assert_eq!(Client::new().ids("Network").len(), 10);
+    });
+}
