@@ -17,7 +17,8 @@ use super::table::Samples;
 
 /// Back ends of each load balancer.
 const BACKENDS: usize = 4;
-/// Where the back ends listen.
+/// Where the back ends listen, on a port for each size: connections that are over would be in the way of new ones to the
+/// same port for two minutes.
 const INTERNAL: u16 = 7000;
 /// How long connections are made and counted.
 const COUNTED: Duration = Duration::from_secs(2);
@@ -39,7 +40,9 @@ pub(super) fn run(sizes: &[u32], rounds: u32) -> anyhow::Result<()> {
     for _ in 0..BACKENDS {
         let (namespace, endpoint) = (hcnd.create_namespace()?, hcnd.create_endpoint()?);
         hcnd.modify("Add", &namespace, &endpoint)?;
-        serve(&namespace)?;
+        for port in (INTERNAL..).take(sizes.len()) {
+            serve(&namespace, port)?;
+        }
         backends.push(endpoint);
     }
     let client = hcnd.create_namespace()?;
@@ -50,22 +53,22 @@ pub(super) fn run(sizes: &[u32], rounds: u32) -> anyhow::Result<()> {
     let mut first: Option<(f64, f64)> = None;
     let (mut create_ratio, mut rate_ratio) = (1.0, 1.0);
     let mut made = 0u32;
-    for &size in sizes {
+    for (&size, internal) in sizes.iter().zip(INTERNAL..) {
         let start = Instant::now();
         while made < size {
-            hcnd.create_load_balancer(&document(&backends, made))?;
+            hcnd.create_load_balancer(&document(&backends, made, internal))?;
             made += 1;
         }
         let filled = start.elapsed();
         let (mut create, mut delete) = (Samples::default(), Samples::default());
         for _ in 0..rounds {
             thread::sleep(REST);
-            let document = document(&backends, 65_000);
+            let document = document(&backends, 65_000, internal);
             let id = create.time(|| hcnd.create_load_balancer(&document))?;
             thread::sleep(REST);
             delete.time(|| hcnd.delete_load_balancer(&id))?;
         }
-        let rate = connections_per_second(&client, vip(0))?;
+        let rate = connections_per_second(&client, vip(size - 1))?;
         let (p50, p95) = (create.percentile(50), create.percentile(95));
         println!(
             "{size:14} {p50:15.0} {p95:15.0} {:15.0} {rate:19.0}   (filled in {filled:.1?})",
@@ -87,11 +90,11 @@ fn vip(number: u32) -> SocketAddr {
     SocketAddr::from(([198, 18, high, low], port))
 }
 
-fn document(backends: &[String], number: u32) -> Value {
+fn document(backends: &[String], number: u32, internal: u16) -> Value {
     let vip = vip(number);
     json!({
         "HostComputeEndpoints": backends, "FrontendVIPs": [vip.ip()],
-        "PortMappings": [{"Protocol": 6, "InternalPort": INTERNAL, "ExternalPort": vip.port()}],
+        "PortMappings": [{"Protocol": 6, "InternalPort": internal, "ExternalPort": vip.port()}],
         "SchemaVersion": {"Major": 2, "Minor": 0},
     })
 }
@@ -103,11 +106,11 @@ fn enter(namespace: &str) -> anyhow::Result<()> {
 }
 
 /// Accepts connections and closes them, until the end.
-fn serve(namespace: &str) -> anyhow::Result<()> {
+fn serve(namespace: &str, port: u16) -> anyhow::Result<()> {
     let namespace = namespace.to_owned();
     let listener = thread::spawn(move || -> anyhow::Result<TcpListener> {
         enter(&namespace)?;
-        Ok(TcpListener::bind(("0.0.0.0", INTERNAL))?)
+        Ok(TcpListener::bind(("0.0.0.0", port))?)
     });
     let listener = listener.join().map_err(|_| anyhow::anyhow!("a server panicked"))??;
     thread::spawn(move || listener.incoming().for_each(drop));
