@@ -12,7 +12,7 @@ mod table;
 mod wire;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -76,8 +76,17 @@ pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
             in_sandbox(root, plan.config.as_deref(), "attach-inside", plan.rounds, &plan.existing)
         }
         Bench::Services(sizes) => {
-            let sizes = sizes.or(&[10, 1_000, 10_000]);
-            in_sandbox(root, None, "services-inside", sizes.rounds, &sizes.existing)
+            let sizes = sizes.or(&[1, 10, 1_000, 10_000]);
+            let run = |size| {
+                let mut command = sandboxed(root, None, "services-inside", sizes.rounds, &[size])?;
+                let output =
+                    command.stderr(Stdio::inherit()).output().context("cannot start hcnd sandbox")?;
+                if !output.status.success() {
+                    bail!("the measurement at {size} failed");
+                }
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            };
+            services::compare(&sizes.existing, sizes.rounds, run).map(|()| ExitCode::SUCCESS)
         }
         Bench::ServicesInside(sizes) => {
             services::run(&sizes.existing, sizes.rounds).map(|()| ExitCode::SUCCESS)
@@ -94,7 +103,7 @@ pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Builds what is measured as it is shipped, and measures it where nothing of the machine is touched.
+/// Measures where nothing of the machine is touched.
 fn in_sandbox(
     root: &Path,
     config: Option<&Path>,
@@ -102,6 +111,20 @@ fn in_sandbox(
     rounds: u32,
     existing: &[u32],
 ) -> anyhow::Result<ExitCode> {
+    let status = sandboxed(root, config, inside, rounds, existing)?.status();
+    let code = status.context("cannot start hcnd sandbox")?.code();
+    let code = code.and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Builds what is measured as it is shipped, and gives the command that measures it in a sandbox.
+fn sandboxed(
+    root: &Path,
+    config: Option<&Path>,
+    inside: &str,
+    rounds: u32,
+    existing: &[u32],
+) -> anyhow::Result<Command> {
     if !existing.is_sorted() {
         bail!("--existing takes ascending sizes");
     }
@@ -125,7 +148,5 @@ fn in_sandbox(
     let sizes: Vec<String> = existing.iter().map(u32::to_string).collect();
     command.arg("--").arg(release.join("xtask")).args(["bench", inside]);
     command.args(["--rounds", &rounds.to_string(), "--existing", &sizes.join(",")]);
-    let status = command.status().context("cannot start hcnd sandbox")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(command)
 }
