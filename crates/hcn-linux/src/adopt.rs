@@ -86,8 +86,10 @@ impl Adoption<'_> {
             let links = observe::links(&mut linux.wire, &handle.socket)?;
             let loopback = links.values().find(|facts| facts.index == LOOPBACK);
             let alias = loopback.map_or("", |facts| &facts.alias);
-            if is_alias_of(alias, &name) {
-                // An alias of another form is no reason to take a container's network away.
+            let in_use = links.values().any(|facts| facts.up);
+            if is_alias_of(alias, &name) || (alias.is_empty() && in_use) {
+                // An alias of another form, or one that the container's root has emptied, is no reason to take its
+                // network away: the file has the name of one that is wanted.
                 if alias != wanted.alias || !loopback.is_some_and(|facts| facts.up) {
                     let mut batch = Batch::new();
                     batch.push((), 0, link::mark_up(LOOPBACK, &wanted.alias));
@@ -98,7 +100,7 @@ impl Adoption<'_> {
                 linux.namespaces.insert(name.clone(), handle);
                 self.found.insert(Object::Netns(NetnsFile { ..wanted.clone() }));
                 self.links.insert(Netns::Named(name), links);
-            } else if alias.is_empty() && links.values().all(|facts| !facts.up) {
+            } else if alias.is_empty() {
                 // Made, and not marked any more before a kill.
                 unwanted.push((name, handle));
             }

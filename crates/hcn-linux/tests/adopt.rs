@@ -214,6 +214,7 @@ const DAMAGES: &[(&str, &str)] = &[
     ("a namespace without its file", "ip netns del A; touch /run/netns/A"),
     ("a namespace that is only begun", "ip netns del A; ip netns add A"),
     ("loopback is down", "ip -n A link set lo down"),
+    ("loopback has lost its alias", "ip -n A link set lo alias ''"),
     ("a resolver configuration is gone", "rm /run/etc-netns/A/resolv.conf"),
     ("another resolver configuration", "echo x > /run/etc-netns/A/resolv.conf"),
     ("the host does not forward", "echo 0 > /proc/sys/net/ipv4/ip_forward"),
