@@ -4,8 +4,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::object::State;
 use crate::plan::{Op, Plan};
+use crate::state::State;
 
 /// Carries plans out. Calls come from one thread, one at a time.
 pub trait Dataplane: Send {

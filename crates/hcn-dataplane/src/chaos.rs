@@ -1,8 +1,8 @@
 //! Failure on demand, for any backend.
 
 use crate::backend::{Applied, ApplyError, Dataplane, HostFacts, OpError, UndoError};
-use crate::object::State;
 use crate::plan::Plan;
+use crate::state::State;
 
 /// Wraps a backend and fails one operation of the next plan: the operations before it are really done, and
 /// really undone.

@@ -1,8 +1,9 @@
 //! A model of the kernel for tests: refuses what the kernel would refuse.
 
 use crate::backend::{Applied, ApplyError, Dataplane, HostFacts, OpError, UndoError};
-use crate::object::{Object, State};
+use crate::object::Object;
 use crate::plan::{Op, Plan};
+use crate::state::State;
 
 /// A data plane in memory.
 #[derive(Debug, Default)]

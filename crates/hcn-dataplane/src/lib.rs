@@ -12,12 +12,14 @@ mod chaos;
 mod fake;
 mod object;
 mod plan;
+mod state;
 
 pub use backend::{Applied, ApplyError, Dataplane, HostAddress, HostFacts, OpError, UndoError};
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
     Address, Barrier, Bridge, Claim, Family, Forwarding, Frontend, HeldPort, Home, Key, LinkId, Mac,
-    Masquerade, Netns, NetnsFile, Object, Protocol, Resolver, Route, Service, Source, State, Veth,
+    Masquerade, Netns, NetnsFile, Object, Protocol, Resolver, Route, Service, Source, Veth,
 };
 pub use plan::{Op, Plan, diff};
+pub use state::State;

@@ -1,6 +1,5 @@
 //! The kernel objects that hcnd makes, each with the key that identifies it.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -404,113 +403,6 @@ impl Object {
             (Self::Resolver(_), Self::Resolver(_)) | (Self::Service(_), Self::Service(_)) => true,
             _ => false,
         }
-    }
-}
-
-/// A set of kernel objects, at most one per key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    objects: BTreeMap<Key, Object>,
-    /// Which object provides which link.
-    links: HashMap<LinkId, Key>,
-}
-
-impl State {
-    /// No objects.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds an object, returning the one that had its key.
-    pub fn insert(&mut self, object: Object) -> Option<Object> {
-        let key = object.key();
-        let before = self.remove(&key);
-        for link in links_of(&object) {
-            self.links.insert(link, key.clone());
-        }
-        self.objects.insert(key, object);
-        before
-    }
-
-    /// Takes an object away.
-    pub fn remove(&mut self, key: &Key) -> Option<Object> {
-        let object = self.objects.remove(key)?;
-        for link in links_of(&object) {
-            if self.links.get(&link) == Some(key) {
-                self.links.remove(&link);
-            }
-        }
-        Some(object)
-    }
-
-    /// The object with this key.
-    pub fn get(&self, key: &Key) -> Option<&Object> {
-        self.objects.get(key)
-    }
-
-    /// All objects, in the order in which they are built.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Key, &Object)> {
-        self.objects.iter()
-    }
-
-    /// How many objects there are.
-    pub fn len(&self) -> usize {
-        self.objects.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
-    }
-
-    /// The object that provides `link`: a bridge, or a veth pair of which it is either end.
-    pub fn link_owner(&self, link: &LinkId) -> Option<Key> {
-        self.links.get(link).cloned()
-    }
-
-    /// The objects that `object` cannot exist without. A part that the state does not hold is `None`.
-    pub fn parents(&self, object: &Object) -> Vec<Option<Key>> {
-        let present = |key: Key| self.objects.contains_key(&key).then_some(key);
-        match object {
-            Object::Veth(veth) => {
-                let mut parents = vec![present(Key::Bridge(veth.bridge.clone()))];
-                if let Netns::Named(name) = &veth.peer.netns {
-                    parents.push(present(Key::Netns(name.clone())));
-                }
-                parents
-            }
-            Object::Address(address) => vec![self.link_owner(&address.link)],
-            Object::Route(route) => vec![self.link_owner(&route.link)],
-            Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
-            Object::Claim(claim) => vec![present(Key::Bridge(claim.bridge.clone()))],
-            Object::Forwarding(_)
-            | Object::Netns(_)
-            | Object::Barrier(_)
-            | Object::Bridge(_)
-            | Object::Home(_)
-            | Object::Masquerade(_)
-            | Object::HeldPort(_)
-            | Object::Service(_) => Vec::new(),
-        }
-    }
-}
-
-/// The links that an object provides.
-fn links_of(object: &Object) -> Vec<LinkId> {
-    match object {
-        Object::Bridge(bridge) => vec![LinkId::host(&bridge.name)],
-        Object::Veth(veth) => vec![LinkId::host(&veth.name), veth.peer.clone()],
-        _ => Vec::new(),
-    }
-}
-
-impl FromIterator<Object> for State {
-    fn from_iter<I: IntoIterator<Item = Object>>(objects: I) -> Self {
-        let mut state = Self::new();
-        for object in objects {
-            state.insert(object);
-        }
-        state
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::object::{Family, Key, Object, State};
+use crate::object::{Family, Key, Object};
+use crate::state::State;
 
 /// One operation. Each has an inverse, so that whatever was done can be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
