@@ -195,19 +195,17 @@ pub struct BalancedPort {
 impl LoadBalancer {
     /// What it is reached by, with the port that each belongs to.
     pub fn frontends(&self) -> impl Iterator<Item = (Frontend, &BalancedPort)> {
+        self.ports.iter().flat_map(|port| self.frontends_of(port).map(move |frontend| (frontend, port)))
+    }
+
+    /// What one of its ports is reached by.
+    pub fn frontends_of(&self, port: &BalancedPort) -> impl Iterator<Item = Frontend> {
+        let (protocol, port) = (port.protocol, port.external);
         let family = if self.ipv6 { Family::V6 } else { Family::V4 };
         let everywhere = self.addresses.is_empty().then_some((family, None));
         let virtual_ones = self.addresses.iter().map(|address| (Family::of(*address), Some(*address)));
-        let places: Vec<_> = virtual_ones.chain(everywhere).collect();
-        self.ports.iter().flat_map(move |port| {
-            let at = |(family, address)| Frontend {
-                family,
-                address,
-                protocol: port.protocol,
-                port: port.external,
-            };
-            places.clone().into_iter().map(move |place| (at(place), port))
-        })
+        let places = virtual_ones.chain(everywhere);
+        places.map(move |(family, address)| Frontend { family, address, protocol, port })
     }
 }
 

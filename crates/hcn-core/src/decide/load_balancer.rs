@@ -149,15 +149,15 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         document: cleared(document),
     };
     let mut seen = Vec::new();
-    for (frontend, _) in balancer.frontends() {
-        if seen.contains(&frontend) {
-            return Err(Refusal::Error(
-                ports::repeated(frontend, "the same load balancer").within("PortMappings"),
-            ));
+    for (index, port) in balancer.ports.iter().enumerate() {
+        let within = |error: Error| error.within(&format!("PortMappings[{index}]"));
+        for frontend in balancer.frontends_of(port) {
+            if seen.contains(&frontend) {
+                return Err(Refusal::Error(within(ports::repeated(frontend, "the same load balancer"))));
+            }
+            seen.push(frontend);
+            ports::check_free(view, frontend, own).map_err(|refusal| refusal.map(within))?;
         }
-        seen.push(frontend);
-        ports::check_free(view, frontend, own)
-            .map_err(|refusal| refusal.map(|error| error.within("PortMappings[0]")))?;
     }
     Ok(balancer)
 }
