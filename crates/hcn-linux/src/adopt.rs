@@ -7,7 +7,7 @@ mod inside;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use hcn_dataplane::{Bridge, Key, LinkId, Netns, NetnsFile, Object, OpError, State, Veth};
+use hcn_dataplane::{Bridge, Key, LinkId, Netns, Object, OpError, State, Veth};
 
 use crate::link::{self, GROUP, LOOPBACK, LinkFacts};
 use crate::netns::Handle;
@@ -25,9 +25,8 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
         errno: error.raw_os_error(),
         message: format!("cannot {step}: {error}"),
     })?;
-    let Adoption { linux, found, .. } = adoption;
+    let Adoption { linux, mut found, .. } = adoption;
     nft::take_over(&mut linux.wire, &linux.nft, wanted.iter().map(|(_, object)| object))?;
-    let mut found = found;
     for (_, object) in wanted.iter().filter(|(_, object)| nft::holds(object)) {
         found.insert(object.clone());
     }
@@ -98,7 +97,7 @@ impl Adoption<'_> {
                     }
                 }
                 linux.namespaces.insert(name.clone(), handle);
-                self.found.insert(Object::Netns(NetnsFile { ..wanted.clone() }));
+                self.found.insert(Object::Netns(wanted.clone()));
                 self.links.insert(Netns::Named(name), links);
             } else if alias.is_empty() {
                 // Made, and not marked any more before a kill.

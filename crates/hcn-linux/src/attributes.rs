@@ -1,7 +1,7 @@
-//! Reading single attributes of an answer, without decoding the rest: a link's answer has some sixty, and an
+//! Single attributes. Those of an answer are read without decoding the rest: a link's answer has some sixty, and an
 //! unknown or longer one of a newer kernel must not get in the way.
 
-use netlink_packet_core::NlasIterator;
+use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED, NlasIterator};
 
 /// The kinds and values of all attributes, as far as they are well-formed.
 pub(crate) fn all(attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
@@ -29,4 +29,11 @@ pub(crate) fn number(value: &[u8]) -> Option<u32> {
 pub(crate) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+/// An attribute made of others.
+pub(crate) fn nested(kind: u16, parts: &[DefaultNla]) -> DefaultNla {
+    let mut octets = vec![0; parts.buffer_len()];
+    parts.emit(&mut octets);
+    DefaultNla::new(kind | NLA_F_NESTED, octets)
 }

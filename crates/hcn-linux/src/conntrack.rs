@@ -11,7 +11,7 @@ use netlink_packet_netfilter::conntrack::ConntrackMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use crate::attributes::find;
+use crate::attributes::{find, nested};
 use crate::socket::{Batch, Socket, Wire};
 
 const IPCTNL_MSG_CT_DELETE: u8 = 2;
@@ -226,12 +226,6 @@ fn ip(address: IpAddr, v4: u16, v6: u16) -> DefaultNla {
         IpAddr::V4(address) => DefaultNla::new(v4, address.octets().to_vec()),
         IpAddr::V6(address) => DefaultNla::new(v6, address.octets().to_vec()),
     }
-}
-
-fn nested(kind: u16, parts: &[DefaultNla]) -> DefaultNla {
-    let mut octets = vec![0; parts.buffer_len()];
-    parts.emit(&mut octets);
-    DefaultNla::new(kind | NLA_F_NESTED, octets)
 }
 
 #[cfg(test)]

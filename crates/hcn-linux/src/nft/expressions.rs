@@ -1,7 +1,7 @@
 //! How rules are written: what loads a packet's fields into registers, compares, looks up and translates. A key is
 //! built from register word 0 on, as the elements of its set are laid out.
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta,
     MetaKey, NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage, Verdict,
@@ -301,14 +301,6 @@ fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
 
 fn number((kind, value): (u16, u32)) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().to_vec())
-}
-
-/// An attribute that holds others.
-pub(super) fn nested(kind: u16, inner: &DefaultNla) -> DefaultNla {
-    use netlink_packet_core::Emitable as _;
-    let mut bytes = vec![0; inner.buffer_len()];
-    inner.emit(&mut bytes);
-    DefaultNla::new(kind | NLA_F_NESTED, bytes)
 }
 
 /// A rule at the end of a chain.

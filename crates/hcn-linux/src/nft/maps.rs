@@ -5,8 +5,9 @@ use netlink_packet_netfilter::nftables::{
     NfTablesMessage, SetAttribute, SetDescription, SetFlags, SetMessage,
 };
 
-use super::expressions::{FAMILIES, Family, IFNAME, nested};
+use super::expressions::{FAMILIES, Family, IFNAME};
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
+use crate::attributes::nested;
 
 /// Bits of each type in the number of a concatenation.
 const TYPE_BITS: u32 = 6;
@@ -197,7 +198,7 @@ impl Set {
             flags |= SetFlags::Concat;
             let field = |part: &Type| {
                 let length = part.length().to_be_bytes().to_vec();
-                nested(NFTA_LIST_ELEM, &DefaultNla::new(NFTA_SET_FIELD_LEN, length))
+                nested(NFTA_LIST_ELEM, &[DefaultNla::new(NFTA_SET_FIELD_LEN, length)])
             };
             let concat = SetDescription::Concat(self.key.iter().map(field).collect());
             attributes.push(SetAttribute::Description(vec![concat]));
