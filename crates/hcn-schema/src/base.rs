@@ -1,8 +1,8 @@
-//! What every document carries (contract 2.3, 2.4).
+//! What every document carries (contract 2.3, 2.4). Its nine properties themselves are a part of `document!`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Raw, given};
+use crate::document::document;
 
 /// SchemaVersion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,25 +27,32 @@ pub(crate) fn version<'de, D: serde::Deserializer<'de>>(
     Option::<Version>::deserialize(deserializer)
 }
 
-/// Health (2.4). Clients send it empty; the service fills `Data`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// What the service knows of the entity's state.
-    #[serde(
-        rename = "Data",
-        default,
-        deserialize_with = "given::raw",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub data: Option<Raw>,
-    /// References to what the entity stands on.
-    #[serde(
-        rename = "Extra",
-        default,
-        deserialize_with = "given::raw",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub extra: Option<Raw>,
+document! {
+    /// Health (2.4). Clients send it empty; the service fills `Data`.
+    Health {
+        /// What the service knows of the entity's state.
+        data: any "Data",
+        /// References to what the entity stands on.
+        extra: object(ExtraParams) "Extra",
+    }
+}
+
+document! {
+    /// ExtraParams (2.4): what an entity stands on.
+    ExtraParams {
+        /// Resources of the entity, in detailed replies.
+        resources: any "Resources",
+        /// Containers that share the endpoint, in detailed replies.
+        shared_containers: any "SharedContainers",
+        /// Network that this one is layered on.
+        layered_on: guid "LayeredOn",
+        /// Switch of the network.
+        switch_guid: guid "SwitchGuid",
+        /// Utility virtual machine that holds the entity.
+        utility_vm: guid "UtilityVM",
+        /// Virtual machine that holds the entity.
+        virtual_machine: guid "VirtualMachine",
+    }
 }
 
 /// `Health.Data` as the service writes it.

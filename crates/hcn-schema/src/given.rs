@@ -133,6 +133,40 @@ pub(crate) fn number<'de, T: Integer, D: Deserializer<'de>>(deserializer: D) -> 
     Ok(given::<Number<T>, D>(deserializer)?.map(|number| number.0))
 }
 
+struct Truth(bool);
+
+impl Shape<'_> for Truth {
+    const EXPECTED: &'static str = "true or false";
+    fn from_text<E: Error>(text: &str) -> Option<Result<Self, E>> {
+        let value = match text.trim().to_ascii_lowercase().as_str() {
+            "false" | "0" => Some(false),
+            "true" | "1" => Some(true),
+            _ => None,
+        };
+        Some(
+            value
+                .map(Self)
+                .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &Self::EXPECTED)),
+        )
+    }
+    fn from_number<E: Error>(number: u64) -> Option<Result<Self, E>> {
+        let unexpected = serde::de::Unexpected::Unsigned(number);
+        Some(if number < 2 {
+            Ok(Self(number == 1))
+        } else {
+            Err(E::invalid_value(unexpected, &Self::EXPECTED))
+        })
+    }
+    fn from_bool(value: bool) -> Option<Self> {
+        Some(Self(value))
+    }
+}
+
+/// True or false, also written as a string or as 0 or 1.
+pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    Ok(given::<Truth, D>(deserializer)?.map(|truth| truth.0))
+}
+
 struct Choice<T>(T);
 
 impl<'de, T: Deserialize<'de>> Shape<'de> for Choice<T> {

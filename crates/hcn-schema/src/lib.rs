@@ -11,6 +11,7 @@
 pub mod base;
 pub mod call;
 pub mod dns;
+mod document;
 pub mod endpoint;
 pub mod enums;
 mod error;
@@ -26,6 +27,7 @@ pub mod policy;
 pub mod query;
 mod raw;
 pub mod route;
+pub mod settings;
 
 pub use error::{Error, ErrorRecord, Result};
 pub use guid::Guid;

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::enums::{Enumeration, ModifyRequestType, OneOf};
-use crate::network::Subnet;
+use crate::document::document;
+use crate::enums::{Enumeration, GuestNetworkServiceState, ModifyRequestType, OneOf};
+use crate::network::{IpSubnet, Subnet};
 use crate::policy::Policy;
 use crate::{Error, HResult, Raw, Result, given};
 
@@ -15,6 +16,9 @@ pub struct ModifyRequest<R> {
     resource_type: Option<OneOf<R>>,
     #[serde(rename = "RequestType", default, deserialize_with = "given::choice")]
     request_type: Option<OneOf<ModifyRequestType>>,
+    /// Part of the contract's schema; no client sends it.
+    #[serde(rename = "ResourceUri", default, deserialize_with = "given::text")]
+    pub resource_uri: Option<String>,
     /// What the resource shall be, raw.
     #[serde(rename = "Settings", default, deserialize_with = "given::settings")]
     pub settings: Option<Raw>,
@@ -71,26 +75,66 @@ pub struct PolicyRequest<T> {
     pub policies: Vec<Policy<T>>,
 }
 
-/// Settings of a subnet request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct SubnetRequest {
-    /// The subnets to add or remove.
-    #[serde(rename = "Subnets", default, deserialize_with = "given::objects")]
-    pub subnets: Vec<Subnet>,
+document! {
+    /// Settings of a subnet request.
+    SubnetRequest {
+        /// The subnets to add or remove.
+        subnets: objects(Subnet) "Subnets",
+    }
 }
 
-/// Settings of a request about an endpoint of a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct NamespaceEndpointRequest {
-    /// GUID of the endpoint.
-    #[serde(rename = "EndpointId", default, deserialize_with = "given::text")]
-    pub endpoint_id: Option<String>,
+document! {
+    /// Settings of a request about parts of a subnet.
+    IpSubnetRequest {
+        /// GUID of the subnet.
+        subnet_id: guid "SubnetId",
+        /// The parts to add or remove.
+        ip_subnets: objects(IpSubnet) "IpSubnets",
+    }
 }
 
-/// Settings of a request about a container of a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct NamespaceContainerRequest {
-    /// Identifier of the container, any text.
-    #[serde(rename = "ContainerId", default, deserialize_with = "given::text")]
-    pub container_id: Option<String>,
+document! {
+    /// Settings of a request about an extension of a network's switch.
+    Extension {
+        /// GUID of the extension.
+        id: guid "Id",
+        /// Whether it shall work.
+        is_enabled: bool "IsEnabled",
+    }
+}
+
+document! {
+    /// Settings of a request about the port of an endpoint: the adapter of a virtual machine that is plugged in.
+    VmEndpointRequest {
+        /// GUID of the port.
+        port_id: guid "PortId",
+        /// Name of the adapter: `MACHINE--ENDPOINT`, each a GUID.
+        virtual_nic_name: text "VirtualNicName",
+        /// GUID of the virtual machine.
+        virtual_machine_id: guid "VirtualMachineId",
+    }
+}
+
+document! {
+    /// Settings of a request about an endpoint of a namespace.
+    NamespaceEndpointRequest {
+        /// GUID of the endpoint.
+        endpoint_id: guid "EndpointId",
+    }
+}
+
+document! {
+    /// Settings of a request about a container of a namespace.
+    NamespaceContainerRequest {
+        /// Identifier of the container, any text.
+        container_id: text "ContainerId",
+    }
+}
+
+document! {
+    /// Settings of a request about the state of a guest network service.
+    GuestNetworkServiceStateRequest {
+        /// The state that it shall be in.
+        state: choice(GuestNetworkServiceState) "State",
+    }
 }

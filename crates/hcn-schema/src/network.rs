@@ -1,241 +1,87 @@
 //! HostComputeNetwork (contract 2.5).
 
-use serde::{Deserialize, Serialize};
-
-use crate::base::{Health, Version, version};
 use crate::dns::Dns;
-use crate::enums::{IpSubnetFlags, IpamType, NetworkFlags, NetworkMode, OneOf, SubnetFlags};
+use crate::document::document;
+use crate::enums::{IpSubnetFlags, IpamType, NetworkFlags, NetworkMode, SubnetFlags};
 use crate::policy::{NetworkPolicy, SubnetPolicy};
 use crate::route::Route;
-use crate::{Raw, given};
 
-/// A network document.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostComputeNetwork {
-    /// GUID.
-    #[serde(
-        rename = "ID",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub id: Option<String>,
-    /// Free text of the client.
-    #[serde(
-        rename = "Owner",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub owner: Option<String>,
-    /// Unique among networks.
-    #[serde(
-        rename = "Name",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub name: Option<String>,
-    /// Revision; output only.
-    #[serde(
-        rename = "Version",
-        default,
-        deserialize_with = "given::number",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub version: Option<u64>,
-    /// Kept as it came.
-    #[serde(
-        rename = "AdditionalParams",
-        default,
-        deserialize_with = "given::raw",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub additional_params: Option<Raw>,
-    /// How the network realises itself; NAT when absent.
-    #[serde(
-        rename = "Type",
-        default,
-        deserialize_with = "given::choice",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub kind: Option<OneOf<NetworkMode>>,
-    /// Policies, settings kept raw.
-    #[serde(
-        rename = "Policies",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub policies: Vec<NetworkPolicy>,
-    /// Where endpoints get their MAC addresses from.
-    #[serde(
-        rename = "MacPool",
-        default,
-        deserialize_with = "given::object",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub mac_pool: Option<MacPool>,
-    /// Default DNS settings of endpoints.
-    #[serde(
-        rename = "Dns",
-        default,
-        deserialize_with = "given::object",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub dns: Option<Dns>,
-    /// Address management.
-    #[serde(
-        rename = "Ipams",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub ipams: Vec<Ipam>,
-    /// Flags; written as a number.
-    #[serde(rename = "Flags", default, skip_serializing_if = "NetworkFlags::is_empty")]
-    pub flags: NetworkFlags,
-    /// Filled by the service.
-    #[serde(
-        rename = "Health",
-        default,
-        deserialize_with = "given::object",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub health: Option<Health>,
-    /// Version of the document.
-    #[serde(
-        rename = "SchemaVersion",
-        default,
-        deserialize_with = "version",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub schema_version: Option<Version>,
+document! {
+    /// A network document.
+    HostComputeNetwork: Base {
+        /// How the network realises itself; NAT when absent.
+        kind: choice(NetworkMode) "Type",
+        /// Policies, settings kept raw.
+        policies: objects(NetworkPolicy) "Policies",
+        /// Where endpoints get their MAC addresses from.
+        mac_pool: object(MacPool) "MacPool",
+        /// Default DNS settings of endpoints.
+        dns: object(Dns) "Dns",
+        /// Address management.
+        ipams: objects(Ipam) "Ipams",
+        /// Flags; written as a number.
+        flags: flags(NetworkFlags) "Flags",
+    }
 }
 
-/// MacPool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MacPool {
-    /// Ranges, in order of use.
-    #[serde(
-        rename = "Ranges",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub ranges: Vec<MacRange>,
+document! {
+    /// `AdditionalParams` of a network (2.4).
+    NetworkAdditionalParams {
+        /// Flags of Internet Connection Sharing.
+        ics_flags: u16 "ICSFlags",
+    }
 }
 
-/// One range of a MacPool; texts are returned as they came.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MacRange {
-    /// First address.
-    #[serde(
-        rename = "StartMacAddress",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub start: Option<String>,
-    /// Last address.
-    #[serde(
-        rename = "EndMacAddress",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub end: Option<String>,
+document! {
+    /// MacPool.
+    MacPool {
+        /// Ranges, in order of use.
+        ranges: objects(MacRange) "Ranges",
+    }
 }
 
-/// Ipam.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ipam {
-    /// Static when absent.
-    #[serde(
-        rename = "Type",
-        default,
-        deserialize_with = "given::choice",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub kind: Option<IpamType>,
-    /// Subnets.
-    #[serde(
-        rename = "Subnets",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub subnets: Vec<Subnet>,
+document! {
+    /// One range of a MacPool; texts are returned as they came.
+    MacRange {
+        /// First address.
+        start: text "StartMacAddress",
+        /// Last address.
+        end: text "EndMacAddress",
+    }
 }
 
-/// Subnet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnet {
-    /// GUID; generated by the service.
-    #[serde(
-        rename = "ID",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub id: Option<String>,
-    /// CIDR; returned exactly as it came (flannel compares the text).
-    #[serde(
-        rename = "IpAddressPrefix",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub ip_address_prefix: Option<String>,
-    /// VLAN and VSID.
-    #[serde(
-        rename = "Policies",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub policies: Vec<SubnetPolicy>,
-    /// The first default route of a family gives its gateway.
-    #[serde(
-        rename = "Routes",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub routes: Vec<Route>,
-    /// Parts of the prefix.
-    #[serde(
-        rename = "IpSubnets",
-        default,
-        deserialize_with = "given::objects",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub ip_subnets: Vec<IpSubnet>,
-    /// Flags; written as a number.
-    #[serde(rename = "Flags", default, skip_serializing_if = "SubnetFlags::is_empty")]
-    pub flags: SubnetFlags,
+document! {
+    /// Ipam.
+    Ipam {
+        /// Static when absent.
+        kind: strict(IpamType) "Type",
+        /// Subnets.
+        subnets: objects(Subnet) "Subnets",
+    }
 }
 
-/// IpSubnet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IpSubnet {
-    /// GUID; generated by the service.
-    #[serde(
-        rename = "ID",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub id: Option<String>,
-    /// CIDR; returned exactly as it came.
-    #[serde(
-        rename = "IpAddressPrefix",
-        default,
-        deserialize_with = "given::text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub ip_address_prefix: Option<String>,
-    /// Flags; written as a number.
-    #[serde(rename = "Flags", default, skip_serializing_if = "IpSubnetFlags::is_empty")]
-    pub flags: IpSubnetFlags,
+document! {
+    /// Subnet.
+    Subnet: Base {
+        /// CIDR; returned exactly as it came (flannel compares the text).
+        ip_address_prefix: text "IpAddressPrefix",
+        /// VLAN and VSID.
+        policies: objects(SubnetPolicy) "Policies",
+        /// The first default route of a family gives its gateway.
+        routes: objects(Route) "Routes",
+        /// Parts of the prefix.
+        ip_subnets: objects(IpSubnet) "IpSubnets",
+        /// Flags; written as a number.
+        flags: flags(SubnetFlags) "Flags",
+    }
+}
+
+document! {
+    /// IpSubnet.
+    IpSubnet: Base {
+        /// CIDR; returned exactly as it came.
+        ip_address_prefix: text "IpAddressPrefix",
+        /// Flags; written as a number.
+        flags: flags(IpSubnetFlags) "Flags",
+    }
 }
