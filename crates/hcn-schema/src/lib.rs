@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod enums;
 mod error;
 mod given;
+pub mod guest_network_service;
 mod guid;
 mod hresult;
 pub mod load_balancer;
@@ -27,6 +28,7 @@ pub mod policy;
 pub mod query;
 mod raw;
 pub mod route;
+pub mod sdn_route;
 pub mod settings;
 
 pub use error::{Error, ErrorRecord, Result};
