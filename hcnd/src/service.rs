@@ -6,10 +6,11 @@ use std::future::ready;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, read};
-use hcn_dataplane::{Applied, HostFacts, Object, Op, Plan, State};
+use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, named_links, read};
+use hcn_dataplane::{Applied, Counters, HostFacts, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
-use hcn_schema::call::{Answer, Call, Kind, Verb};
+use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, HResult, Result};
 use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -50,6 +51,7 @@ pub struct Service {
     hub: Hub,
     metrics: Arc<Metrics>,
     probe: Probe,
+    worker: Worker,
     started: Instant,
 }
 
@@ -65,7 +67,7 @@ impl Service {
             engine,
             published: Arc::clone(&published),
             inbox: inbox.downgrade(),
-            worker,
+            worker: worker.clone(),
             store,
             hub: hub.clone(),
             metrics: Arc::clone(&metrics),
@@ -76,7 +78,7 @@ impl Service {
         };
         owner.adopt().await;
         tokio::spawn(owner.run(messages));
-        Self { inbox, published, hub, metrics, probe: Probe::none(), started }
+        Self { inbox, published, hub, metrics, probe: Probe::none(), worker, started }
     }
 
     /// The same service, which can tell what the kernel has.
@@ -87,6 +89,25 @@ impl Service {
 
     fn published(&self) -> RwLockReadGuard<'_, Registry> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an endpoint's link has carried, seen from the endpoint (contract 5.2, 9.7).
+    fn stats(&self, kind: Kind, target: Reference, query: Option<&str>) -> Pending {
+        let found = read::stats_link(&self.published(), kind, target, query);
+        let worker = self.worker.clone();
+        Box::pin(async move {
+            let (id, link) = found?;
+            let failed = |message: String| Error::new(HResult::GENERAL_FAILURE, message);
+            let counters = match link {
+                Some(link) => match worker.counters(link).await {
+                    Ok(Ok(counters)) => counters.unwrap_or_default(),
+                    Ok(Err(error)) => return Err(failed(error.to_string())),
+                    Err(error) => return Err(failed(error.to_string())),
+                },
+                None => Counters::default(),
+            };
+            Ok(Answer::Document(read::stats(id, &counters)))
+        })
     }
 
     /// Whether the owner task answers.
@@ -107,6 +128,9 @@ impl Service {
 
 impl hcn_ipc::Service for Service {
     fn call(&self, caller: &Caller, call: Call) -> Pending {
+        if let Verb::QueryStats { target, query } = &call.verb {
+            return self.stats(call.kind, *target, query.as_deref());
+        }
         if !call.verb.is_change() {
             return Box::pin(ready(read::read(&self.published(), &call)));
         }
@@ -198,7 +222,7 @@ impl Owner {
         reply: oneshot::Sender<Result<Answer>>,
     ) -> Vec<Action> {
         if needs_host(&call) {
-            match self.worker.host().await {
+            match self.worker.host(named_links(&call)).await {
                 Ok(Ok(facts)) => self.host = Arc::new(facts),
                 // The facts from before are better than none.
                 Ok(Err(error)) => tracing::warn!(%error, "cannot look at the host"),
@@ -215,6 +239,7 @@ impl Owner {
             fresh_id: Uuid::new_v4().into(),
             host: Arc::clone(&self.host),
             caller_uid,
+            hns: HnsVersion::default(),
         };
         self.engine.submit(self.last_call, call, context)
     }

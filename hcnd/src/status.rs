@@ -65,22 +65,11 @@ pub(crate) async fn status(started: Instant, entities: Vec<(Kind, usize)>, probe
 
 /// How many entities there are of each kind.
 pub(crate) fn count(registry: &Registry) -> Vec<(Kind, usize)> {
-    let count = |kind| match kind {
-        Kind::Network => registry.networks.len(),
-        Kind::Endpoint => registry.endpoints.len(),
-        Kind::Namespace => registry.namespaces.len(),
-        Kind::LoadBalancer => registry.load_balancers.len(),
-    };
-    Kind::ALL.into_iter().map(|kind| (kind, count(kind))).collect()
+    Kind::ALL.into_iter().map(|kind| (kind, registry.count(kind))).collect()
 }
 
 /// How many entities of each kind are degraded.
 pub(crate) fn count_degraded(registry: &Registry) -> Vec<(Kind, usize)> {
-    let count = |kind| match kind {
-        Kind::Network => registry.networks.iter().filter(|of| of.meta.degraded.is_some()).count(),
-        Kind::Endpoint => registry.endpoints.iter().filter(|of| of.meta.degraded.is_some()).count(),
-        Kind::Namespace => registry.namespaces.iter().filter(|of| of.meta.degraded.is_some()).count(),
-        Kind::LoadBalancer => registry.load_balancers.iter().filter(|of| of.meta.degraded.is_some()).count(),
-    };
+    let count = |kind| registry.of_kind(kind).filter(|of| of.meta().degraded.is_some()).count();
     Kind::ALL.into_iter().map(|kind| (kind, count(kind))).collect()
 }

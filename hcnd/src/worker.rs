@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use hcn_dataplane::{Applied, ApplyError, Dataplane, HostFacts, OpError, Plan, State, UndoError};
+use hcn_dataplane::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, Plan, State, UndoError};
 use tokio::sync::oneshot;
 
 type Work<D> = Box<dyn FnOnce(&mut D) + Send>;
@@ -96,7 +96,15 @@ impl Worker {
     ///
     /// # Errors
     /// Outer: the thread has ended.
-    pub async fn host(&self) -> Result<Result<HostFacts, OpError>, Stopped> {
-        self.ask(|dataplane| dataplane.host()).await
+    pub async fn host(&self, links: Vec<String>) -> Result<Result<HostFacts, OpError>, Stopped> {
+        self.ask(move |dataplane| dataplane.host(&links)).await
+    }
+
+    /// See [`Dataplane::counters`].
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub async fn counters(&self, link: String) -> Result<Result<Option<Counters>, OpError>, Stopped> {
+        self.ask(move |dataplane| dataplane.counters(&link)).await
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Chaos, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, State,
+    UndoError,
 };
 use hcn_store::{Loaded, Store};
 use hcnd::config::Config;
@@ -53,8 +54,11 @@ impl<D: Dataplane> Dataplane for Shared<D> {
     fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
         self.lock().adopt(wanted)
     }
-    fn host(&mut self) -> Result<HostFacts, OpError> {
-        self.lock().host()
+    fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
+        self.lock().host(links)
+    }
+    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+        self.lock().counters(link)
     }
 }
 
@@ -63,7 +67,13 @@ impl<D: Dataplane> Dataplane for Shared<D> {
 pub fn fake_host() -> Shared<Fake> {
     let address = |text: &str| HostAddress { link: "eth0".to_owned(), address: text.parse().unwrap() };
     let addresses = vec![address("203.0.113.10/24"), address("2001:db8:ffff::10/64")];
-    let facts = HostFacts { addresses, uplink_mtu: Some(1500) };
+    let facts = HostFacts {
+        addresses,
+        uplink: Some("eth0".to_owned()),
+        uplink_mtu: Some(1500),
+        links: vec!["eth0".to_owned()],
+        ..HostFacts::default()
+    };
     Shared::new(Fake { facts, ..Fake::new() })
 }
 

@@ -22,12 +22,13 @@ mod registry;
 pub mod restore;
 mod text;
 mod turns;
+mod v1;
 
-pub use decide::Context;
+pub use decide::{Context, named_links};
 pub use engine::{Action, Engine, Failure, Job, Ticket};
 pub use entity::{
-    BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Namespace, Network, PortMapping,
-    Resource, Route, Step, Subnet,
+    BalancedPort, Change, Endpoint, Entity, EntityKey, GuestNetworkService, LoadBalancer, Meta, Namespace,
+    Network, Place, PortMapping, PortReservation, Resource, Route, SdnRoute, Step, Subnet, Uplink, VmPort,
 };
 pub use registry::{Registry, Table};
 pub use turns::CallId;

@@ -33,6 +33,12 @@ pub(crate) fn bridge_mac(id: Guid) -> Mac {
     Mac([0x02, a, b, c, d, e])
 }
 
+/// An address for the router of an overlay network, of Hyper-V's range.
+pub(crate) fn router_mac(id: Guid, salt: u64) -> Mac {
+    let [a, b, c, ..] = hash(id, salt).to_be_bytes();
+    Mac([0x00, 0x15, 0x5d, a, b, c])
+}
+
 /// FNV-1a over the ID and a salt, finished by a multiply-xorshift so that every bit depends on all input.
 pub(crate) fn hash(id: Guid, salt: u64) -> u64 {
     let bytes = id.as_bytes().iter().copied().chain(salt.to_le_bytes());

@@ -127,6 +127,23 @@ pub fn next_port(after: Option<u16>, free: impl Fn(u16) -> bool) -> Option<u16> 
     next_fit(&[DYNAMIC_PORTS], after.map(u128::from), all, |value| free(port(value))).map(port)
 }
 
+/// `count` + 1 dynamic ports in a row of which none is taken: the lowest such ports.
+pub fn next_ports(count: u16, is_taken: impl Fn(u16) -> bool) -> Option<(u16, u16)> {
+    let (mut first, last) = (49_152u16, u16::MAX);
+    let mut port = first;
+    loop {
+        if is_taken(port) {
+            first = port.checked_add(1)?;
+        } else if port - first == count {
+            return Some((first, port));
+        }
+        if port == last {
+            return None;
+        }
+        port += 1;
+    }
+}
+
 /// The default MAC pool number `index` of 4096: `00-15-5D-xx-x0-00` to `00-15-5D-xx-xF-FF` (B8).
 pub fn default_mac_range(index: u16) -> (Mac, Mac) {
     let [high, low] = (index & 0xfff).to_be_bytes();

@@ -1,16 +1,21 @@
 //! Reading calls: enumerate, open, query. They look at published records only.
 
+use hcn_dataplane::{Counters, Protocol};
 use hcn_schema::base::{Health, HealthData, Version};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::endpoint::State;
 use hcn_schema::enums::{EndpointFlags, NamespaceType};
 use hcn_schema::namespace::{NamespaceResource, ResourceData};
+use hcn_schema::port_reservation::PortRangeEntry;
 use hcn_schema::query::HostComputeQuery;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde_json::{Map, Value, json};
 
 use crate::decide::{check_incarnation, missing};
-use crate::entity::{Endpoint, Entity, EntityKey, LoadBalancer, Meta, Namespace, Network, Resource};
+use crate::entity::{
+    Endpoint, Entity, EntityKey, GuestNetworkService, LoadBalancer, Meta, Namespace, Network, Place,
+    PortReservation, Resource, SdnRoute,
+};
 use crate::registry::Registry;
 
 /// Answers a reading call.
@@ -37,10 +42,64 @@ pub fn read(registry: &Registry, call: &Call) -> Result<Answer> {
                 .expected("{\"Major\":2,\"Minor\":0}")),
             }
         }
-        Verb::Create { .. } | Verb::Modify { .. } | Verb::Delete { .. } => {
+        Verb::QueryAddresses { target, query } => {
+            HostComputeQuery::parse(query.as_deref())?;
+            match find(registry, call.kind, *target)? {
+                Entity::Endpoint(endpoint) => Ok(Answer::Document(addresses(&endpoint))),
+                _ => {
+                    Err(Error::new(HResult::REQUEST_UNSUPPORTED, format!("a {} has no addresses", call.kind)))
+                }
+            }
+        }
+        Verb::QueryStats { .. } => {
+            Err(Error::new(HResult::INVALID_ARGUMENT, "counters are read from the kernel"))
+        }
+        Verb::Create { .. } | Verb::Modify { .. } | Verb::Act { .. } | Verb::Delete { .. } => {
             Err(Error::new(HResult::INVALID_ARGUMENT, "changing calls are decided by the engine"))
         }
     }
+}
+
+/// HcnQueryEndpointAddresses.
+fn addresses(endpoint: &Endpoint) -> Raw {
+    let addresses: Vec<Value> = endpoint
+        .addresses
+        .iter()
+        .map(|address| json!({"IpAddress": address.addr(), "PrefixLength": address.prefix_len()}))
+        .collect();
+    Raw::of(&json!({ "Addresses": addresses }))
+}
+
+/// The endpoint whose counters a call is for: the name of its link, none while it has none.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn stats_link(
+    registry: &Registry,
+    kind: Kind,
+    target: Reference,
+    query: Option<&str>,
+) -> Result<(Guid, Option<String>)> {
+    HostComputeQuery::parse(query)?;
+    let Entity::Endpoint(endpoint) = find(registry, kind, target)? else {
+        return Err(Error::new(HResult::REQUEST_UNSUPPORTED, format!("a {kind} has no counters")));
+    };
+    let link = endpoint.interface.is_some().then(|| endpoint.veth.clone());
+    Ok((endpoint.meta.id, link))
+}
+
+/// The statistics of an endpoint. What the host receives from its link, the endpoint has sent.
+pub fn stats(id: Guid, counters: &Counters) -> Raw {
+    Raw::of(&json!({
+        "BytesReceived": counters.sent_bytes,
+        "BytesSent": counters.received_bytes,
+        "DroppedPacketsIncoming": counters.sent_dropped,
+        "DroppedPacketsOutgoing": counters.received_dropped,
+        "EndpointId": id,
+        "InstanceId": id,
+        "PacketsReceived": counters.sent_packets,
+        "PacketsSent": counters.received_packets,
+    }))
 }
 
 fn find(registry: &Registry, kind: Kind, target: Reference) -> Result<Entity> {
@@ -68,18 +127,8 @@ fn enumerate(registry: &Registry, kind: Kind, query: Option<&str>) -> Result<Vec
         let found = entity.filter(|entity| matches(registry, entity, &filter));
         return Ok(found.iter().map(|entity| entity.meta().id).collect());
     }
-    let ids = |entities: &mut dyn Iterator<Item = Entity>| {
-        entities
-            .filter(|entity| filter.is_empty() || matches(registry, entity, &filter))
-            .map(|entity| entity.meta().id)
-            .collect()
-    };
-    Ok(match kind {
-        Kind::Network => ids(&mut registry.networks.iter().cloned().map(Entity::Network)),
-        Kind::Endpoint => ids(&mut registry.endpoints.iter().cloned().map(Entity::Endpoint)),
-        Kind::Namespace => ids(&mut registry.namespaces.iter().cloned().map(Entity::Namespace)),
-        Kind::LoadBalancer => ids(&mut registry.load_balancers.iter().cloned().map(Entity::LoadBalancer)),
-    })
+    let matching = |entity: &Entity| filter.is_empty() || matches(registry, entity, &filter);
+    Ok(registry.of_kind(kind).filter(matching).map(|entity| entity.meta().id).collect())
 }
 
 fn matches(registry: &Registry, entity: &Entity, filter: &Map<String, Value>) -> bool {
@@ -106,13 +155,9 @@ fn property(registry: &Registry, entity: &Entity, name: &str) -> Option<Property
         ("ID", _) => return Some(Property::Id(entity.meta().id)),
         ("Owner", _) => json!(entity.owner()),
         ("Version", _) => json!(entity.meta().revision),
-        ("Name", Entity::Network(network)) => json!(network.name()),
-        ("Name", Entity::Endpoint(endpoint)) => json!(endpoint.document.name.as_deref().unwrap_or_default()),
-        ("Name", Entity::Namespace(namespace)) => {
-            json!(namespace.document.name.as_deref().unwrap_or_default())
-        }
-        ("Name", Entity::LoadBalancer(balancer)) => {
-            json!(balancer.document.name.as_deref().unwrap_or_default())
+        ("Name", _) => json!(entity.name()),
+        ("VirtualNetwork" | "HostComputeNetwork", Entity::SdnRoute(route)) => {
+            return route.network.map(Property::Id);
         }
         ("VirtualNetwork" | "HostComputeNetwork", Entity::LoadBalancer(balancer)) => {
             return balancer.network.map(Property::Id);
@@ -144,13 +189,16 @@ fn property(registry: &Registry, entity: &Entity, name: &str) -> Option<Property
 }
 
 /// The life-cycle state of an endpoint (2.6, B50).
-fn state(registry: &Registry, endpoint: &Endpoint) -> State {
-    let namespace = endpoint.namespace.and_then(|id| registry.namespaces.get(id));
-    match namespace.map(|namespace| namespace.kind) {
+pub(crate) fn state(registry: &Registry, endpoint: &Endpoint) -> State {
+    match endpoint.place() {
         _ if endpoint.meta.degraded.is_some() => State::Degraded,
         None => State::Created,
-        Some(NamespaceType::Host) => State::AttachedSharing,
-        Some(_) => State::Attached,
+        Some(Place::Containers) => State::AttachedSharing,
+        Some(Place::Host | Place::VmPort(_)) => State::Attached,
+        Some(Place::Namespace(id)) => match registry.namespaces.get(id).map(|namespace| namespace.kind) {
+            Some(NamespaceType::Host) => State::AttachedSharing,
+            _ => State::Attached,
+        },
     }
 }
 
@@ -161,6 +209,9 @@ fn document(registry: &Registry, entity: &Entity) -> Raw {
         Entity::Endpoint(endpoint) => endpoint_document(registry, endpoint),
         Entity::Namespace(namespace) => namespace_document(namespace),
         Entity::LoadBalancer(balancer) => load_balancer_document(balancer),
+        Entity::SdnRoute(route) => sdn_route_document(route),
+        Entity::GuestNetworkService(service) => guest_network_service_document(service),
+        Entity::PortReservation(reservation) => port_range(reservation),
     }
 }
 
@@ -223,4 +274,44 @@ fn load_balancer_document(balancer: &LoadBalancer) -> Raw {
     document.health = health(&balancer.meta);
     document.schema_version = Some(Version::V2);
     Raw::of(&document)
+}
+
+fn sdn_route_document(route: &SdnRoute) -> Raw {
+    let mut document = route.document.clone();
+    document.id = Some(route.meta.id.to_string());
+    document.version = Some(route.meta.revision);
+    document.health = health(&route.meta);
+    document.schema_version = Some(Version::V2);
+    Raw::of(&document)
+}
+
+fn guest_network_service_document(service: &GuestNetworkService) -> Raw {
+    let mut document = service.document.clone();
+    document.id = Some(service.meta.id.to_string());
+    document.version = Some(service.meta.revision);
+    document.state = u16::try_from(service.state.number()).ok();
+    document.health = health(&service.meta);
+    document.schema_version = Some(Version::V2);
+    Raw::of(&document)
+}
+
+fn port_range(reservation: &PortReservation) -> Raw {
+    let both = reservation.protocols.len() > 1;
+    let protocol = match reservation.protocols.first() {
+        _ if both => 3,
+        Some(Protocol::Udp) => 2,
+        _ => 1,
+    };
+    Raw::of(&PortRangeEntry {
+        id: reservation.meta.id.to_string(),
+        owning_partition_id: reservation.service.to_string(),
+        target_partition_id: reservation.machine.to_string(),
+        protocol,
+        priority: 0,
+        reservation_type: u32::from(reservation.first < reservation.last),
+        sharing_flags: if reservation.exclusive { 1 } else { 2 },
+        delivery_mode: 0,
+        starting_port: reservation.first,
+        ending_port: reservation.last,
+    })
 }

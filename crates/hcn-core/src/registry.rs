@@ -9,7 +9,10 @@ use hcn_dataplane::{Frontend, Mac};
 use hcn_schema::Guid;
 use hcn_schema::call::Kind;
 
-use crate::entity::{Change, Endpoint, Entity, EntityKey, LoadBalancer, Namespace, Network};
+use crate::entity::{
+    Change, Endpoint, Entity, EntityKey, GuestNetworkService, LoadBalancer, Namespace, Network,
+    PortReservation, SdnRoute,
+};
 
 /// The records of one kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +82,12 @@ pub struct Registry {
     pub namespaces: Table<Namespace>,
     /// Load balancers.
     pub load_balancers: Table<LoadBalancer>,
+    /// SDN routes.
+    pub sdn_routes: Table<SdnRoute>,
+    /// Guest network services.
+    pub guest_network_services: Table<GuestNetworkService>,
+    /// Port reservations.
+    pub port_reservations: Table<PortReservation>,
     network_names: HashMap<String, Guid>,
     endpoints_of: HashMap<Guid, BTreeMap<u64, Guid>>,
     addresses: HashMap<(Guid, IpAddr), Uses>,
@@ -86,8 +95,29 @@ pub struct Registry {
     links: Counts<String>,
     numbers: Counts<u32>,
     frontends: HashMap<Frontend, EntityKey>,
-    balancers_of: HashMap<Guid, BTreeSet<Guid>>,
+    balancers_of: Referrers,
+    routes_of: Referrers,
     virtual_addresses: Counts<Guid>,
+}
+
+/// Which entities refer to an endpoint; what nobody refers to is not held.
+type Referrers = HashMap<Guid, BTreeSet<Guid>>;
+
+fn refer(referrers: &mut Referrers, to: &[Guid], from: Guid) {
+    for endpoint in to {
+        referrers.entry(*endpoint).or_default().insert(from);
+    }
+}
+
+fn unrefer(referrers: &mut Referrers, to: &[Guid], from: Guid) {
+    for endpoint in to {
+        if let Some(ids) = referrers.get_mut(endpoint) {
+            ids.remove(&from);
+            if ids.is_empty() {
+                referrers.remove(endpoint);
+            }
+        }
+    }
 }
 
 /// How often something occurs; what does not occur is not held.
@@ -138,11 +168,46 @@ impl Registry {
 
     /// All records: what others stand on comes first; of one kind the oldest.
     pub fn entities(&self) -> impl Iterator<Item = Entity> {
-        let networks = self.networks.iter().cloned().map(Entity::Network);
-        let namespaces = self.namespaces.iter().cloned().map(Entity::Namespace);
-        let endpoints = self.endpoints.iter().cloned().map(Entity::Endpoint);
-        let balancers = self.load_balancers.iter().cloned().map(Entity::LoadBalancer);
-        networks.chain(namespaces).chain(endpoints).chain(balancers)
+        let order = [
+            Kind::Network,
+            Kind::Namespace,
+            Kind::Endpoint,
+            Kind::LoadBalancer,
+            Kind::SdnRoute,
+            Kind::GuestNetworkService,
+            Kind::PortReservation,
+        ];
+        order.into_iter().flat_map(|kind| self.of_kind(kind))
+    }
+
+    /// The records of a kind, oldest first.
+    pub fn of_kind(&self, kind: Kind) -> Box<dyn Iterator<Item = Entity> + '_> {
+        match kind {
+            Kind::Network => Box::new(self.networks.iter().cloned().map(Entity::Network)),
+            Kind::Endpoint => Box::new(self.endpoints.iter().cloned().map(Entity::Endpoint)),
+            Kind::Namespace => Box::new(self.namespaces.iter().cloned().map(Entity::Namespace)),
+            Kind::LoadBalancer => Box::new(self.load_balancers.iter().cloned().map(Entity::LoadBalancer)),
+            Kind::SdnRoute => Box::new(self.sdn_routes.iter().cloned().map(Entity::SdnRoute)),
+            Kind::GuestNetworkService => {
+                Box::new(self.guest_network_services.iter().cloned().map(Entity::GuestNetworkService))
+            }
+            Kind::PortReservation => {
+                Box::new(self.port_reservations.iter().cloned().map(Entity::PortReservation))
+            }
+        }
+    }
+
+    /// How many records of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Network => self.networks.len(),
+            Kind::Endpoint => self.endpoints.len(),
+            Kind::Namespace => self.namespaces.len(),
+            Kind::LoadBalancer => self.load_balancers.len(),
+            Kind::SdnRoute => self.sdn_routes.len(),
+            Kind::GuestNetworkService => self.guest_network_services.len(),
+            Kind::PortReservation => self.port_reservations.len(),
+        }
     }
 
     /// Takes a change over.
@@ -216,11 +281,22 @@ impl Registry {
             Kind::Endpoint => self.endpoints.get(key.id).cloned().map(Entity::Endpoint),
             Kind::Namespace => self.namespaces.get(key.id).cloned().map(Entity::Namespace),
             Kind::LoadBalancer => self.load_balancers.get(key.id).cloned().map(Entity::LoadBalancer),
+            Kind::SdnRoute => self.sdn_routes.get(key.id).cloned().map(Entity::SdnRoute),
+            Kind::GuestNetworkService => {
+                self.guest_network_services.get(key.id).cloned().map(Entity::GuestNetworkService)
+            }
+            Kind::PortReservation => self.port_reservations.get(key.id).cloned().map(Entity::PortReservation),
         }
     }
 
+    /// The SDN routes that an endpoint has.
+    pub fn routes_of(&self, endpoint: Guid) -> impl Iterator<Item = &Arc<SdnRoute>> {
+        let ids = self.routes_of.get(&endpoint);
+        ids.into_iter().flatten().filter_map(|id| self.sdn_routes.get(*id))
+    }
+
     /// Notes how an address is used in a network, or, with `change` going down, that it is not any more.
-    fn count(&mut self, network: Guid, address: IpAddr, change: impl Fn(&mut Uses)) {
+    fn note_use(&mut self, network: Guid, address: IpAddr, change: impl Fn(&mut Uses)) {
         let uses = self.addresses.entry((network, address)).or_default();
         change(uses);
         if *uses == Uses::default() {
@@ -241,7 +317,7 @@ impl Registry {
             Entity::Endpoint(endpoint) => {
                 self.endpoints_of.entry(endpoint.network).or_default().insert(incarnation, id);
                 for address in &endpoint.addresses {
-                    self.count(endpoint.network, address.addr(), |uses| {
+                    self.note_use(endpoint.network, address.addr(), |uses| {
                         *if endpoint.remote { &mut uses.remote } else { &mut uses.local } += 1;
                     });
                 }
@@ -260,16 +336,27 @@ impl Registry {
                 for (frontend, _) in balancer.frontends() {
                     self.frontends.insert(frontend, entity.key());
                 }
-                for endpoint in &balancer.endpoints {
-                    self.balancers_of.entry(*endpoint).or_default().insert(id);
-                }
+                refer(&mut self.balancers_of, &balancer.endpoints, id);
                 for address in balancer.addresses.iter().chain(&balancer.source) {
                     if let Some(network) = balancer.network {
-                        self.count(network, *address, |uses| uses.balancers += 1);
+                        self.note_use(network, *address, |uses| uses.balancers += 1);
                         self.virtual_addresses.add(network);
                     }
                 }
                 self.load_balancers.insert(id, incarnation, Arc::clone(balancer));
+            }
+            Entity::SdnRoute(route) => {
+                refer(&mut self.routes_of, &route.endpoints, id);
+                self.sdn_routes.insert(id, incarnation, Arc::clone(route));
+            }
+            Entity::GuestNetworkService(service) => {
+                self.guest_network_services.insert(id, incarnation, Arc::clone(service));
+            }
+            Entity::PortReservation(reservation) => {
+                for frontend in reservation.frontends() {
+                    self.frontends.insert(frontend, entity.key());
+                }
+                self.port_reservations.insert(id, incarnation, Arc::clone(reservation));
             }
         }
     }
@@ -290,7 +377,7 @@ impl Registry {
                     }
                 }
                 for address in &endpoint.addresses {
-                    self.count(endpoint.network, address.addr(), |uses| {
+                    self.note_use(endpoint.network, address.addr(), |uses| {
                         *if endpoint.remote { &mut uses.remote } else { &mut uses.local } -= 1;
                     });
                 }
@@ -309,21 +396,25 @@ impl Registry {
                 for (frontend, _) in balancer.frontends() {
                     self.withdraw(&frontend, entity);
                 }
-                for endpoint in &balancer.endpoints {
-                    if let Some(ids) = self.balancers_of.get_mut(endpoint) {
-                        ids.remove(&id);
-                        if ids.is_empty() {
-                            self.balancers_of.remove(endpoint);
-                        }
-                    }
-                }
+                unrefer(&mut self.balancers_of, &balancer.endpoints, id);
                 for address in balancer.addresses.iter().chain(&balancer.source) {
                     if let Some(network) = balancer.network {
-                        self.count(network, *address, |uses| uses.balancers -= 1);
+                        self.note_use(network, *address, |uses| uses.balancers -= 1);
                         self.virtual_addresses.take(&network);
                     }
                 }
                 self.load_balancers.remove(id);
+            }
+            Entity::SdnRoute(route) => {
+                unrefer(&mut self.routes_of, &route.endpoints, id);
+                self.sdn_routes.remove(id);
+            }
+            Entity::GuestNetworkService(_) => self.guest_network_services.remove(id),
+            Entity::PortReservation(reservation) => {
+                for frontend in reservation.frontends() {
+                    self.withdraw(&frontend, entity);
+                }
+                self.port_reservations.remove(id);
             }
         }
     }

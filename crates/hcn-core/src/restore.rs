@@ -6,11 +6,13 @@ use std::sync::Arc;
 use hcn_schema::Guid;
 use hcn_schema::enums::NetworkFlags;
 
-use crate::entity::{Endpoint, Entity, LoadBalancer};
+use crate::entity::{Endpoint, Entity, LoadBalancer, SdnRoute};
 
-/// The records as they were before hcnd ended. Nothing is degraded until it turns out to be.
+/// The records as they were before hcnd ended. Nothing is degraded until it turns out to be. Port reservations belonged
+/// to clients, whose connections are gone.
 pub fn after_restart(entities: Vec<Entity>) -> Vec<Entity> {
-    entities.into_iter().map(|entity| entity.with_degraded(None)).collect()
+    let lives = |entity: &Entity| !matches!(entity, Entity::PortReservation(_));
+    entities.into_iter().filter(lives).map(|entity| entity.with_degraded(None)).collect()
 }
 
 /// The records that outlive a reboot: networks that are not marked as non-persistent, with their endpoints, and load
@@ -34,11 +36,20 @@ pub fn after_reboot(entities: Vec<Entity>) -> Vec<Entity> {
     let survivor = |entity: Entity| match entity {
         Entity::Network(network) => networks.contains(&network.meta.id).then_some(Entity::Network(network)),
         Entity::Endpoint(endpoint) => {
-            let detached = Endpoint { namespace: None, interface: None, ..Endpoint::clone(&endpoint) };
+            let detached = Endpoint {
+                namespace: None,
+                interface: None,
+                on_host: false,
+                containers: Vec::new(),
+                vm_port: None,
+                ..Endpoint::clone(&endpoint)
+            };
             endpoints.contains(&endpoint.meta.id).then(|| Entity::Endpoint(Arc::new(detached)))
         }
         Entity::LoadBalancer(balancer) => left_of(&balancer, &networks, &endpoints),
-        Entity::Namespace(_) => None,
+        Entity::SdnRoute(route) => route_left(&route, &networks, &endpoints),
+        // What they are made of, and the machines that they are for, end with a reboot.
+        Entity::Namespace(_) | Entity::GuestNetworkService(_) | Entity::PortReservation(_) => None,
     };
     after_restart(entities.into_iter().filter_map(survivor).collect())
 }
@@ -52,4 +63,15 @@ fn left_of(balancer: &LoadBalancer, networks: &HashSet<Guid>, endpoints: &HashSe
     left.network = left.network.filter(|id| networks.contains(id));
     left.document.host_compute_endpoints = left.endpoints.iter().map(Guid::to_string).collect();
     Some(Entity::LoadBalancer(Arc::new(left)))
+}
+
+fn route_left(route: &SdnRoute, networks: &HashSet<Guid>, endpoints: &HashSet<Guid>) -> Option<Entity> {
+    let mut left = route.clone();
+    left.endpoints.retain(|id| endpoints.contains(id));
+    if left.endpoints.is_empty() && !route.endpoints.is_empty() {
+        return None;
+    }
+    left.network = left.network.filter(|id| networks.contains(id));
+    left.document.host_compute_endpoints = left.endpoints.iter().map(Guid::to_string).collect();
+    Some(Entity::SdnRoute(Arc::new(left)))
 }

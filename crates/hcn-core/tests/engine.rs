@@ -8,6 +8,7 @@ use std::time::Duration;
 use hcn_core::{Action, Change, Context, Engine, Entity, Failure, Job, Registry, compile, read, restore};
 use hcn_dataplane::{Dataplane, Fake, HostFacts, Plan, State};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, Guid, HResult};
 use proptest::prelude::*;
 
@@ -36,6 +37,7 @@ impl World {
             fresh_id: Self::guid(1000 + self.last_call),
             host: Arc::new(HostFacts::default()),
             caller_uid: 1000,
+            hns: HnsVersion::default(),
         };
         let actions = self.engine.submit(self.last_call, Call { kind, verb }, context);
         self.perform(actions);

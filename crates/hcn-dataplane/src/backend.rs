@@ -36,11 +36,18 @@ pub trait Dataplane: Send {
     /// The kernel could not be read or changed.
     fn adopt(&mut self, wanted: &State) -> Result<State, OpError>;
 
-    /// What the host looks like besides the objects that are hcnd's own.
+    /// What the host looks like besides the objects that are hcnd's own; also which of the links with these names
+    /// there are.
     ///
     /// # Errors
     /// The kernel did not answer.
-    fn host(&mut self) -> Result<HostFacts, OpError>;
+    fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError>;
+
+    /// What the link of this name has carried; none where there is no such link.
+    ///
+    /// # Errors
+    /// The kernel did not answer.
+    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError>;
 }
 
 /// A plan that was carried out and is neither settled nor undone.
@@ -63,8 +70,31 @@ impl Applied {
 pub struct HostFacts {
     /// Addresses of links that are not hcnd's.
     pub addresses: Vec<HostAddress>,
-    /// MTU in octets of the link that the default route leaves by.
+    /// Destinations of the host's IPv4 routes, without the default route.
+    pub routes: Vec<IpNet>,
+    /// The link that the default route leaves by.
+    pub uplink: Option<String>,
+    /// Its MTU in octets.
     pub uplink_mtu: Option<u32>,
+    /// Those of the links that were asked for that there are, and that are not hcnd's.
+    pub links: Vec<String>,
+}
+
+/// What a link has carried since it was made, from the host's side (`struct rtnl_link_stats64`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that came from the link.
+    pub received_packets: u64,
+    /// Octets that came from the link.
+    pub received_bytes: u64,
+    /// Packets that came from the link and were dropped.
+    pub received_dropped: u64,
+    /// Packets that were sent to the link.
+    pub sent_packets: u64,
+    /// Octets that were sent to the link.
+    pub sent_bytes: u64,
+    /// Packets that were to be sent to the link and were dropped.
+    pub sent_dropped: u64,
 }
 
 /// An address of one of the host's own links.

@@ -1,6 +1,6 @@
 //! Failure on demand, for any backend.
 
-use crate::backend::{Applied, ApplyError, Dataplane, HostFacts, OpError, UndoError};
+use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, UndoError};
 use crate::plan::Plan;
 use crate::state::State;
 
@@ -48,7 +48,11 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
         self.inner.adopt(wanted)
     }
 
-    fn host(&mut self) -> Result<HostFacts, OpError> {
-        self.inner.host()
+    fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
+        self.inner.host(links)
+    }
+
+    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+        self.inner.counters(link)
     }
 }

@@ -1,7 +1,7 @@
 //! A model of the kernel for tests: refuses what the kernel would refuse.
 
-use crate::backend::{Applied, ApplyError, Dataplane, HostFacts, OpError, UndoError};
-use crate::object::Object;
+use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, UndoError};
+use crate::object::{Key, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
 
@@ -108,7 +108,14 @@ impl Dataplane for Fake {
         Ok(state)
     }
 
-    fn host(&mut self) -> Result<HostFacts, OpError> {
-        Ok(self.facts.clone())
+    fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
+        let mut facts = self.facts.clone();
+        facts.links.retain(|link| links.contains(link));
+        Ok(facts)
+    }
+
+    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+        let there = self.state.get(&Key::Veth(link.to_owned())).is_some();
+        Ok(there.then(Counters::default))
     }
 }

@@ -14,7 +14,7 @@ mod object;
 mod plan;
 mod state;
 
-pub use backend::{Applied, ApplyError, Dataplane, HostAddress, HostFacts, OpError, UndoError};
+pub use backend::{Applied, ApplyError, Counters, Dataplane, HostAddress, HostFacts, OpError, UndoError};
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{

@@ -116,7 +116,15 @@ impl Access {
 fn need(method: Method) -> Need {
     match method {
         Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete) => Need::Change,
-        Method::Entity(_, Verb::Enumerate | Verb::Open | Verb::Query | Verb::Close)
+        Method::Entity(
+            _,
+            Verb::Enumerate
+            | Verb::Open
+            | Verb::Query
+            | Verb::QueryStats
+            | Verb::QueryAddresses
+            | Verb::Close,
+        )
         | Method::Subscribe
         | Method::Status
         | Method::Metrics => Need::Read,

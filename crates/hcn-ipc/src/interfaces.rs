@@ -5,13 +5,17 @@ use hcn_schema::call::Kind;
 use crate::message::shorten;
 
 /// Every interface with its description.
-pub const ALL: [(&str, &str); 7] = [
+pub const ALL: [(&str, &str); 11] = [
     ("io.hcn.Endpoint", include_str!("../interfaces/io.hcn.Endpoint.varlink")),
     ("io.hcn.Events", include_str!("../interfaces/io.hcn.Events.varlink")),
+    ("io.hcn.GuestNetworkService", include_str!("../interfaces/io.hcn.GuestNetworkService.varlink")),
     ("io.hcn.LoadBalancer", include_str!("../interfaces/io.hcn.LoadBalancer.varlink")),
     ("io.hcn.Namespace", include_str!("../interfaces/io.hcn.Namespace.varlink")),
     ("io.hcn.Network", include_str!("../interfaces/io.hcn.Network.varlink")),
+    ("io.hcn.PortReservation", include_str!("../interfaces/io.hcn.PortReservation.varlink")),
+    ("io.hcn.SdnRoute", include_str!("../interfaces/io.hcn.SdnRoute.varlink")),
     ("io.hcn.Service", include_str!("../interfaces/io.hcn.Service.varlink")),
+    ("io.hcn.V1", include_str!("../interfaces/io.hcn.V1.varlink")),
     ("org.varlink.service", include_str!("../interfaces/org.varlink.service.varlink")),
 ];
 
@@ -33,6 +37,10 @@ pub(crate) enum Verb {
     Open,
     Modify,
     Query,
+    /// Of endpoints only.
+    QueryStats,
+    /// Of endpoints only.
+    QueryAddresses,
     Delete,
     Close,
 }
@@ -51,6 +59,8 @@ impl Verb {
             Self::Open => "Open",
             Self::Modify => "Modify",
             Self::Query => "Query",
+            Self::QueryStats => "QueryStats",
+            Self::QueryAddresses => "QueryAddresses",
             Self::Delete => "Delete",
             Self::Close => "Close",
         }
@@ -133,6 +143,8 @@ fn entity(interface: &str, method: &str) -> Option<Method> {
         "Open" => Verb::Open,
         "Modify" => Verb::Modify,
         "Query" => Verb::Query,
+        "QueryStats" if kind == Kind::Endpoint => Verb::QueryStats,
+        "QueryAddresses" if kind == Kind::Endpoint => Verb::QueryAddresses,
         "Delete" => Verb::Delete,
         "Close" => Verb::Close,
         _ => return None,
@@ -159,7 +171,8 @@ mod tests {
         for kind in Kind::ALL {
             let description =
                 ALL.iter().find(|(name, _)| *name == method(kind, "").trim_end_matches('.')).unwrap().1;
-            assert_eq!(description.matches("\nmethod ").count(), 7);
+            let more = if kind == Kind::Endpoint { 2 } else { 0 };
+            assert_eq!(description.matches("\nmethod ").count(), 7 + more);
         }
     }
 

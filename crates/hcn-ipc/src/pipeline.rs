@@ -204,6 +204,10 @@ fn about(verb: &Verb) -> Option<Guid> {
         Verb::Enumerate { .. } => None,
         Verb::Create { id, .. } => *id,
         Verb::Open { id } | Verb::Delete { id } => Some(*id),
-        Verb::Modify { target, .. } | Verb::Query { target, .. } => Some(target.id),
+        Verb::Modify { target, .. }
+        | Verb::Act { target, .. }
+        | Verb::Query { target, .. }
+        | Verb::QueryStats { target, .. }
+        | Verb::QueryAddresses { target, .. } => Some(target.id),
     }
 }

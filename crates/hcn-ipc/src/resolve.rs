@@ -56,10 +56,15 @@ pub(crate) fn entity(
                 document: document(given.settings, "settings", given.text, nesting)?,
             })
         }
-        Name::Query => {
+        Name::Query | Name::QueryStats | Name::QueryAddresses => {
             let given: params::Query = parameters(given)?;
             let target = target(session, kind, given.handle, given.id)?;
-            call(Verb::Query { target, query: document(given.query, "query", given.text, nesting)? })
+            let query = document(given.query, "query", given.text, nesting)?;
+            call(match name {
+                Name::QueryStats => Verb::QueryStats { target, query },
+                Name::QueryAddresses => Verb::QueryAddresses { target, query },
+                _ => Verb::Query { target, query },
+            })
         }
         Name::Delete => call(Verb::Delete { id: required_id(given)? }),
         Name::Close => {

@@ -2,21 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 
 use hcn_dataplane::{HostAddress, HostFacts};
 use ipnet::IpNet;
 use netlink_packet_core::Parseable as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 
 use crate::link::{GROUP, LinkFacts};
 use crate::socket::{Batch, Socket, Wire};
 use crate::{address, link, route};
 
-/// Reads addresses and the uplink's MTU. Links are asked for one by one, only those that have an address or a
-/// default route: a dump of all would grow with every endpoint.
-pub(crate) fn read(wire: &mut Wire, socket: &Socket) -> io::Result<HostFacts> {
+/// Reads addresses, routes and the uplink. Links are asked for one by one, only those that have an address or a
+/// default route or are `named`: a dump of all would grow with every endpoint.
+pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Result<HostFacts> {
     let mut addresses = Vec::new();
     for payload in wire.dump(socket, &address::get_all())? {
         // An address that a newer kernel describes in an unknown way is no reason to know none.
@@ -26,15 +27,19 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket) -> io::Result<HostFacts> {
             addresses.push((message.header.index, prefix));
         }
     }
-    let mut uplink = default_link(wire, socket, AddressFamily::Inet)?;
+    let routes = Routes::read(wire, socket, AddressFamily::Inet)?;
+    let mut uplink = routes.default_link;
     if uplink.is_none() {
-        uplink = default_link(wire, socket, AddressFamily::Inet6)?;
+        uplink = Routes::read(wire, socket, AddressFamily::Inet6)?.default_link;
     }
 
     let wanted: BTreeSet<u32> = addresses.iter().map(|(index, _)| *index).chain(uplink).collect();
     let mut batch = Batch::new();
     for index in &wanted {
         batch.push((), 0, link::get_index(*index));
+    }
+    for name in named.iter().filter(|name| link::is_name(name)) {
+        batch.push((), 0, link::get(name));
     }
     let links: BTreeMap<u32, LinkFacts> = wire
         .exchange(socket, &mut batch)?
@@ -44,6 +49,8 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket) -> io::Result<HostFacts> {
         .filter(|link| link.group != GROUP)
         .map(|link| (link.index, link))
         .collect();
+    let uplink = uplink.and_then(|index| links.get(&index));
+    let there = |name: &&String| links.values().any(|link| link.name == **name);
     Ok(HostFacts {
         addresses: addresses
             .into_iter()
@@ -51,7 +58,10 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket) -> io::Result<HostFacts> {
                 Some(HostAddress { link: links.get(&index)?.name.clone(), address })
             })
             .collect(),
-        uplink_mtu: uplink.and_then(|index| links.get(&index)).map(|link| link.mtu),
+        routes: routes.destinations,
+        uplink: uplink.map(|link| link.name.clone()),
+        uplink_mtu: uplink.map(|link| link.mtu),
+        links: named.iter().filter(there).cloned().collect(),
     })
 }
 
@@ -70,36 +80,49 @@ fn prefix(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(address, message.header.prefix_len).ok()
 }
 
-/// The link of the default route with the lowest metric.
-fn default_link(wire: &mut Wire, socket: &Socket, family: AddressFamily) -> io::Result<Option<u32>> {
-    let mut best: Option<(u32, u32)> = None;
-    for payload in wire.dump(socket, &route::get_all(family))? {
-        // The fixed part tells most routes apart without decoding the rest.
-        let Ok(header) = RouteHeader::parse(&payload) else { continue };
-        if header.destination_prefix_length != 0
-            || header.table != RouteHeader::RT_TABLE_MAIN
-            || header.kind != RouteType::Unicast
-        {
-            continue;
-        }
-        let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
-        let mut metric = 0;
-        let mut link = None;
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Priority(value) => metric = *value,
-                RouteAttribute::Oif(index) => link = Some(*index),
-                RouteAttribute::MultiPath(hops) => {
-                    link = link.or(hops.first().map(|hop| hop.interface_index));
+/// What the host's main routing table says.
+#[derive(Default)]
+struct Routes {
+    /// Where unicast routes lead, the default route aside.
+    destinations: Vec<IpNet>,
+    /// The link of the default route with the lowest metric.
+    default_link: Option<u32>,
+}
+
+impl Routes {
+    fn read(wire: &mut Wire, socket: &Socket, family: AddressFamily) -> io::Result<Self> {
+        let mut routes = Self::default();
+        let mut lowest = u32::MAX;
+        for payload in wire.dump(socket, &route::get_all(family))? {
+            // The fixed part tells most routes apart without decoding the rest.
+            let Ok(header) = RouteHeader::parse(&payload) else { continue };
+            if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+                continue;
+            }
+            let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
+            let mut metric = 0;
+            let mut link = None;
+            let mut destination = None;
+            for attribute in &message.attributes {
+                match attribute {
+                    RouteAttribute::Priority(value) => metric = *value,
+                    RouteAttribute::Oif(index) => link = Some(*index),
+                    RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                        destination = Some(IpAddr::V4(*address));
+                    }
+                    RouteAttribute::MultiPath(hops) => {
+                        link = link.or(hops.first().map(|hop| hop.interface_index));
+                    }
+                    _ => {}
                 }
-                _ => {}
+            }
+            let length = message.header.destination_prefix_length;
+            if length > 0 {
+                routes.destinations.extend(destination.and_then(|address| IpNet::new(address, length).ok()));
+            } else if link.is_some() && (routes.default_link.is_none() || metric < lowest) {
+                (routes.default_link, lowest) = (link, metric);
             }
         }
-        if let Some(link) = link
-            && best.is_none_or(|(lowest, _)| metric < lowest)
-        {
-            best = Some((metric, link));
-        }
+        Ok(routes)
     }
-    Ok(best.map(|(_, link)| link))
 }

@@ -10,6 +10,7 @@ mod adopt;
 mod announce;
 mod attributes;
 mod conntrack;
+mod counters;
 mod era;
 mod error;
 mod executor;
@@ -37,8 +38,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Dataplane, HeldPort, HostFacts, Key, LinkId, Object, Op, OpError, Plan, State,
-    UndoError,
+    Applied, ApplyError, Counters, Dataplane, HeldPort, HostFacts, Key, LinkId, Object, Op, OpError, Plan,
+    State, UndoError,
 };
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -277,10 +278,17 @@ impl Dataplane for Linux {
         adopt::adopt(self, wanted)
     }
 
-    fn host(&mut self) -> Result<HostFacts, OpError> {
-        facts::read(&mut self.wire, &self.host).map_err(|error| OpError {
+    fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
+        facts::read(&mut self.wire, &self.host, links).map_err(|error| OpError {
             errno: error.raw_os_error(),
             message: format!("cannot read the host's addresses: {error}"),
+        })
+    }
+
+    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+        counters::read(&mut self.wire, &self.host, link).map_err(|error| OpError {
+            errno: error.raw_os_error(),
+            message: format!("cannot read the counters of {link}: {error}"),
         })
     }
 }

@@ -167,6 +167,19 @@ pub(crate) fn get(name: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(0, vec![LinkAttribute::IfName(name.to_owned()), skip_stats()]))
 }
 
+/// Whether the kernel takes this as the name of a link.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..libc::IFNAMSIZ).contains(&text.len())
+        && !text.contains(['/', ':', '\0'])
+        && text != "."
+        && text != ".."
+}
+
+/// RTM_GETLINK by name, with what the link has carried.
+pub(crate) fn get_with_counters(name: &str) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(message(0, vec![LinkAttribute::IfName(name.to_owned())]))
+}
+
 /// RTM_GETLINK of every link, as a dump.
 pub(crate) fn get_all() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(0, vec![skip_stats()]))

@@ -85,7 +85,7 @@ fn an_endpoint_in_the_host_is_reached_and_leaves_masqueraded() {
             succeeds("ping -c1 -W2 -I 10.7.0.9 192.0.2.2"),
             "masqueraded: outside knows no way to 10.7.0.9"
         );
-        let facts = linux.host().unwrap();
+        let facts = linux.host(&[]).unwrap();
         let links: Vec<&str> = facts.addresses.iter().map(|address| address.link.as_str()).collect();
         assert!(links.iter().all(|link| *link == "up0"), "{links:?}");
         let applied = apply(&mut linux, &remove(&host));
@@ -378,13 +378,16 @@ fn names_that_lead_elsewhere_are_refused() {
 fn the_uplink_is_the_link_of_the_best_default_route() {
     isolated("the_uplink_is_the_link_of_the_best_default_route", || {
         let mut linux = start();
-        assert_eq!(linux.host().unwrap(), hcn_dataplane::HostFacts::default());
+        assert_eq!(linux.host(&[]).unwrap(), hcn_dataplane::HostFacts::default());
         sh("ip link add up0 mtu 1400 type veth peer name x0 && ip link set up0 up && ip link set x0 up");
         sh("ip link add up1 mtu 1300 type veth peer name x1 && ip link set up1 up && ip link set x1 up");
         sh("ip addr add 192.0.2.1/24 dev up0 && ip addr add 198.51.100.1/24 dev up1");
         sh("ip route add default via 192.0.2.2 metric 20 && ip route add default via 198.51.100.2 metric 10");
-        let facts = linux.host().unwrap();
-        assert_eq!(facts.uplink_mtu, Some(1300));
+        let asked: Vec<String> = ["up0", "x1", "nothing"].map(str::to_owned).to_vec();
+        let facts = linux.host(&asked).unwrap();
+        assert_eq!((facts.uplink.as_deref(), facts.uplink_mtu), (Some("up1"), Some(1300)));
+        assert_eq!(facts.links, ["up0", "x1"]);
+        assert_eq!(facts.routes, ["192.0.2.0/24".parse().unwrap(), "198.51.100.0/24".parse().unwrap()]);
         let addresses: Vec<String> =
             facts.addresses.iter().map(|address| format!("{} {}", address.link, address.address)).collect();
         assert!(addresses.contains(&"up0 192.0.2.1/24".to_owned()), "{addresses:?}");

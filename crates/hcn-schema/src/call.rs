@@ -15,11 +15,25 @@ pub enum Kind {
     Namespace,
     /// HostComputeLoadBalancer.
     LoadBalancer,
+    /// HostComputeRoute.
+    SdnRoute,
+    /// GuestNetworkService.
+    GuestNetworkService,
+    /// A port, or a range of ports, that a guest network service keeps from the host.
+    PortReservation,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Network, Self::Endpoint, Self::Namespace, Self::LoadBalancer];
+    pub const ALL: [Self; 7] = [
+        Self::Network,
+        Self::Endpoint,
+        Self::Namespace,
+        Self::LoadBalancer,
+        Self::SdnRoute,
+        Self::GuestNetworkService,
+        Self::PortReservation,
+    ];
 
     /// The name, as in interface names and events.
     pub fn name(self) -> &'static str {
@@ -28,6 +42,9 @@ impl Kind {
             Self::Endpoint => "Endpoint",
             Self::Namespace => "Namespace",
             Self::LoadBalancer => "LoadBalancer",
+            Self::SdnRoute => "SdnRoute",
+            Self::GuestNetworkService => "GuestNetworkService",
+            Self::PortReservation => "PortReservation",
         }
     }
 }
@@ -39,6 +56,9 @@ impl fmt::Display for Kind {
             Self::Endpoint => "endpoint",
             Self::Namespace => "namespace",
             Self::LoadBalancer => "load balancer",
+            Self::SdnRoute => "SDN route",
+            Self::GuestNetworkService => "guest network service",
+            Self::PortReservation => "port reservation",
         })
     }
 }
@@ -82,11 +102,34 @@ pub enum Verb {
         /// The modify request.
         document: Option<String>,
     },
+    /// Changes an entity as HNS version 1 does (contract 5.2).
+    Act {
+        /// Which entity.
+        target: Reference,
+        /// How.
+        action: Action,
+        /// The version 1 request.
+        document: Option<String>,
+    },
     /// An entity's document.
     Query {
         /// Which entity.
         target: Reference,
         /// HostComputeQuery; its filter is ignored.
+        query: Option<String>,
+    },
+    /// The counters of an endpoint's link.
+    QueryStats {
+        /// Which endpoint.
+        target: Reference,
+        /// HostComputeQuery.
+        query: Option<String>,
+    },
+    /// The addresses of an endpoint.
+    QueryAddresses {
+        /// Which endpoint.
+        target: Reference,
+        /// HostComputeQuery.
         query: Option<String>,
     },
     /// Deletes an entity.
@@ -99,7 +142,7 @@ pub enum Verb {
 impl Verb {
     /// Whether the call changes anything.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Modify { .. } | Self::Delete { .. })
+        matches!(self, Self::Create { .. } | Self::Modify { .. } | Self::Act { .. } | Self::Delete { .. })
     }
 
     /// The name, as in method names.
@@ -109,9 +152,58 @@ impl Verb {
             Self::Create { .. } => "Create",
             Self::Open { .. } => "Open",
             Self::Modify { .. } => "Modify",
+            Self::Act { action, .. } => action.name(),
             Self::Query { .. } => "Query",
+            Self::QueryStats { .. } => "QueryStats",
+            Self::QueryAddresses { .. } => "QueryAddresses",
             Self::Delete { .. } => "Delete",
         }
+    }
+}
+
+/// What HNS version 1 does with an entity besides creating, reading and deleting it (contract 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `POST /networks/ID`, `POST /endpoints/ID`: changes the members that are given.
+    Update,
+    /// `POST /endpoints/ID/attach`.
+    Attach,
+    /// `POST /endpoints/ID/detach`.
+    Detach,
+    /// `POST /namespaces/ID/addresource`.
+    AddResource,
+    /// `POST /namespaces/ID/removeresource`.
+    RemoveResource,
+}
+
+impl Action {
+    /// The name, as in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Update => "Update",
+            Self::Attach => "Attach",
+            Self::Detach => "Detach",
+            Self::AddResource => "AddResource",
+            Self::RemoveResource => "RemoveResource",
+        }
+    }
+}
+
+/// A request of HNS version 1: HNSCall, or HTTP (contract 5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HnsRequest {
+    /// `GET`, `POST` or `DELETE`.
+    pub method: String,
+    /// As `/networks/ID`.
+    pub path: String,
+    /// The version 1 document; none or empty where there is none.
+    pub body: Option<String>,
+}
+
+impl HnsRequest {
+    /// Whether the request may change anything.
+    pub fn is_change(&self) -> bool {
+        self.method != "GET"
     }
 }
 

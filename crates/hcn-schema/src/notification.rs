@@ -60,12 +60,15 @@ document! {
 pub struct Event {
     /// The contract's notification, where it has one.
     pub notification: Option<NotificationType>,
-    /// What happened, in a word: `pre-create`, `create`, `modify`, `attach`, `detach`, `pre-delete`, `delete`.
+    /// What happened, in a word: `pre-create`, `create`, `modify`, `attach`, `detach`,
+    /// `refresh`, `state-change`, `pre-delete`, `delete`.
     pub action: &'static str,
     /// Kind of entity.
     pub kind: Kind,
     /// Which entity.
     pub id: Guid,
+    /// The network that it happened on, where that is not the entity itself.
+    pub network: Option<Guid>,
     /// The entity's owner, as its document says.
     pub owner: String,
     /// The entity's revision after the change.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hcn_core::{Entity, EntityKey};
 use hcn_schema::Guid;
 use hcn_schema::call::Kind;
+use serde::de::DeserializeOwned;
 
 /// Key and value of a record in the file.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ fn number(kind: Kind) -> u8 {
         Kind::Endpoint => 2,
         Kind::Namespace => 3,
         Kind::LoadBalancer => 4,
+        Kind::SdnRoute => 5,
+        Kind::GuestNetworkService => 6,
+        Kind::PortReservation => 7,
     }
 }
 
@@ -40,6 +44,9 @@ pub(crate) fn encode(entity: &Entity) -> Record {
         Entity::Endpoint(record) => serde_json::to_vec(&**record),
         Entity::Namespace(record) => serde_json::to_vec(&**record),
         Entity::LoadBalancer(record) => serde_json::to_vec(&**record),
+        Entity::SdnRoute(record) => serde_json::to_vec(&**record),
+        Entity::GuestNetworkService(record) => serde_json::to_vec(&**record),
+        Entity::PortReservation(record) => serde_json::to_vec(&**record),
     };
     // Records hold no maps with keys that are not texts and no Serialize that fails, so this cannot fail.
     Record {
@@ -55,12 +62,13 @@ pub(crate) fn decode(found: &[u8], value: &[u8]) -> Result<Entity, String> {
         return Err(format!("a record has the unknown key {found:02X?}"));
     };
     let entity = match kind {
-        Kind::Network => serde_json::from_slice(value).map(|record| Entity::Network(Arc::new(record))),
-        Kind::Endpoint => serde_json::from_slice(value).map(|record| Entity::Endpoint(Arc::new(record))),
-        Kind::Namespace => serde_json::from_slice(value).map(|record| Entity::Namespace(Arc::new(record))),
-        Kind::LoadBalancer => {
-            serde_json::from_slice(value).map(|record| Entity::LoadBalancer(Arc::new(record)))
-        }
+        Kind::Network => read(value).map(Entity::Network),
+        Kind::Endpoint => read(value).map(Entity::Endpoint),
+        Kind::Namespace => read(value).map(Entity::Namespace),
+        Kind::LoadBalancer => read(value).map(Entity::LoadBalancer),
+        Kind::SdnRoute => read(value).map(Entity::SdnRoute),
+        Kind::GuestNetworkService => read(value).map(Entity::GuestNetworkService),
+        Kind::PortReservation => read(value).map(Entity::PortReservation),
     };
     let entity = entity.map_err(|error| format!("the record of {kind} {id} does not read: {error}"))?;
     if key(entity.key()) == found {
@@ -68,6 +76,10 @@ pub(crate) fn decode(found: &[u8], value: &[u8]) -> Result<Entity, String> {
     } else {
         Err(format!("the record of {kind} {id} is another one's"))
     }
+}
+
+fn read<T: DeserializeOwned>(value: &[u8]) -> serde_json::Result<Arc<T>> {
+    serde_json::from_slice(value).map(Arc::new)
 }
 
 /// The kind and the ID of a key.

@@ -46,13 +46,22 @@ fn document(kind: Kind, id: u64, text: &str) -> String {
                 "Routes": [{"NextHop": format!("10.0.{id}.1"), "DestinationPrefix": "0.0.0.0/0"}]}]}]);
         }
         Kind::Endpoint => {
-            document["Policies"] = json!([{"Type": "ACL", "Settings": {"x": text}}, {"Type": text}]);
+            document["Policies"] = json!([{"Type": "L2Driver", "Settings": {"x": text}}, {"Type": text}]);
             document["Dns"] = json!({"Domain": text, "Search": [text], "Options": [""]});
         }
         Kind::Namespace => {}
         Kind::LoadBalancer => {
             document["PortMappings"] =
                 json!([{"Protocol": 17, "InternalPort": 53, "ExternalPort": 1000 + id}]);
+        }
+        Kind::SdnRoute => {
+            document["Routes"] = json!([{"DestinationPrefix": "10.9.0.0/16", "NextHop": "10.0.0.1"}]);
+        }
+        Kind::GuestNetworkService => document["Flags"] = json!(id),
+        Kind::PortReservation => {
+            let service = World::guid(10 * id + Kind::GuestNetworkService as u64);
+            return json!({"GuestNetworkService": service, "Protocol": 3, "Access": 1, "Port": 2000 + id})
+                .to_string();
         }
     }
     document.to_string()

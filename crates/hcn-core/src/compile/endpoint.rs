@@ -6,7 +6,7 @@ use hcn_schema::call::Kind;
 use hcn_schema::enums::NamespaceType;
 use ipnet::IpNet;
 
-use crate::entity::{Endpoint, Namespace};
+use crate::entity::Endpoint;
 use crate::names;
 use crate::registry::Registry;
 
@@ -35,11 +35,16 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
 fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     let namespace = endpoint.namespace.and_then(|id| registry.namespaces.get(id));
     let network = registry.networks.get(endpoint.network);
-    let (Some(namespace), Some(network), Some(interface)) = (namespace, network, &endpoint.interface) else {
+    let (Some(network), Some(interface)) = (network, &endpoint.interface) else {
         return Vec::new();
     };
-    let in_host = namespace.kind == NamespaceType::HostDefault;
-    let netns = if in_host { Netns::Host } else { Netns::Named(namespace.file()) };
+    let netns = match namespace {
+        Some(namespace) if namespace.kind == NamespaceType::Host => Netns::Named(namespace.file()),
+        Some(namespace) if namespace.kind == NamespaceType::HostDefault => Netns::Host,
+        None if endpoint.on_host => Netns::Host,
+        _ => return Vec::new(),
+    };
+    let in_host = netns == Netns::Host;
     let link = LinkId { netns, name: interface.clone() };
     let name = endpoint.document.name.as_deref().unwrap_or_default();
     let mut objects = vec![Object::Veth(Veth {
@@ -61,7 +66,7 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
             link: link.clone(),
             destination: route.destination,
             gateway: route.gateway,
-            metric: metric(namespace, interface, route),
+            metric: metric(interface, route),
         });
         objects.extend(routes.map(Object::Route));
     }
@@ -70,9 +75,8 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
 
 /// The given metric, else one by which the routes of the first interface win over those of the next: the
 /// kernel would refuse a second route that differs in nothing else.
-fn metric(namespace: &Namespace, interface: &str, route: &crate::entity::Route) -> u32 {
+fn metric(interface: &str, route: &crate::entity::Route) -> u32 {
     let base = if route.destination.addr().is_ipv4() { 0 } else { IPV6_METRIC };
     let index: u32 = interface.trim_start_matches("eth").parse().unwrap_or_default();
-    debug_assert_eq!(namespace.kind, NamespaceType::Host);
     route.metric.map_or(base, u32::from) + index
 }

@@ -5,6 +5,7 @@ mod endpoint;
 mod load_balancer;
 mod namespace;
 mod network;
+mod port_reservation;
 
 use hcn_dataplane::{Object, State};
 
@@ -18,6 +19,9 @@ pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
         Entity::Endpoint(endpoint) => endpoint::objects(registry, endpoint),
         Entity::Namespace(namespace) => namespace::objects(registry, namespace),
         Entity::LoadBalancer(balancer) => load_balancer::objects(registry, balancer),
+        Entity::PortReservation(reservation) => port_reservation::objects(reservation),
+        // Records, so far.
+        Entity::SdnRoute(_) | Entity::GuestNetworkService(_) => Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::names;
 
 pub(super) fn objects(network: &Network) -> Vec<Object> {
     let name = || network.bridge.clone();
-    let host = network.has_host();
+    let host = network.host;
     let mut objects = vec![Object::Bridge(Bridge {
         name: name(),
         alias: names::alias(Kind::Network, network.meta.id, network.name()),
@@ -19,7 +19,9 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         ipv6: host && network.has_ipv6(),
         arp: host,
     })];
-    if network.mode != NetworkMode::Nat {
+    let translated =
+        matches!(network.mode, NetworkMode::Nat | NetworkMode::Ics | NetworkMode::ConstrainedIcs);
+    if !host || network.mode == NetworkMode::Internal {
         objects.push(Object::Barrier(Barrier { bridge: name(), host: !host }));
     }
     if !host {
@@ -33,7 +35,7 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
     }
     for subnet in &network.subnets {
         objects.push(Object::Home(Home { prefix: subnet.prefix, bridge: name() }));
-        if network.mode == NetworkMode::Nat {
+        if translated {
             objects.push(Object::Masquerade(Masquerade { prefix: subnet.prefix }));
         }
         // The gateway is inside the prefix, so its prefix length is valid.

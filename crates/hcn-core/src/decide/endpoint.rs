@@ -1,23 +1,24 @@
 //! Decisions on endpoints.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use hcn_schema::call::{Answer, Kind, Reference};
-use hcn_schema::endpoint::{HostComputeEndpoint, IpConfig};
-use hcn_schema::enums::{EndpointFlags, EndpointPolicyType, EndpointResourceType};
-use hcn_schema::modify::{ModifyRequest, PolicyRequest};
+use hcn_schema::endpoint::HostComputeEndpoint;
+use hcn_schema::enums::{EndpointFlags, EndpointPolicyType, EndpointResourceType, ModifyRequestType};
+use hcn_schema::modify::{ModifyRequest, PolicyRequest, VmEndpointRequest};
 use hcn_schema::notification::NotificationType;
+use hcn_schema::policy::EndpointPolicy;
 use hcn_schema::route::Route as RouteDocument;
 use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{
-    Cursors, Decision, Outcome, Refusal, View, document, event, load_balancer, missing, policies, ports,
-    request,
+    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, gates, load_balancer, missing,
+    policies, ports, request, sdn_route,
 };
-use crate::entity::{Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Resource, Route, Subnet};
-use crate::registry::Uses;
+use crate::entity::{
+    Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Place, Resource, Route, VmPort,
+};
 use crate::{names, pools, text};
 
 pub(super) fn create(
@@ -26,7 +27,7 @@ pub(super) fn create(
     parent: Option<Reference>,
     given: Option<&str>,
 ) -> Outcome<Decision> {
-    let mut document = document(given, |document: &HostComputeEndpoint| document.schema_version)?;
+    let mut document: HostComputeEndpoint = document(view, given)?;
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
     let id = view.new_id(id, document.id.as_deref())?;
@@ -38,14 +39,17 @@ pub(super) fn create(
             Error::new(HResult::OBJECT_ALREADY_EXISTS, format!("there is an endpoint with the ID {id}"));
         return Err(Refusal::Error(error.at("ID")));
     }
-    policies::check(&document.policies, "Policies")?;
+    policies::check_endpoint(view, network, &document.policies)?;
     let remote = document.flags.has(EndpointFlags::REMOTE_ENDPOINT);
     let mut cursors = Cursors::default();
     let addresses = if remote {
-        remote_addresses(&document)?
+        addresses::remote(&document)?
     } else {
-        local_addresses(view, network, &mut document, &mut cursors)?
+        addresses::local(view, network, &mut document, &mut cursors)?
     };
+    if !remote {
+        gates::addresses(view.context.hns, &addresses)?;
+    }
     let key = EntityKey { kind: Kind::Endpoint, id };
     let owner = ports::Owner { key, network, addresses: &addresses, remote };
     let ports = ports::mappings(view, &owner, &mut document.policies, "Policies", &mut cursors)?;
@@ -86,6 +90,9 @@ pub(super) fn create(
         routes,
         veth: names::link(view.registry, "hve", id),
         interface: None,
+        on_host: false,
+        containers: Vec::new(),
+        vm_port: None,
     };
     let answer = Answer::Entity { id, incarnation: endpoint.meta.incarnation };
     let entity = Entity::Endpoint(Arc::new(endpoint));
@@ -123,173 +130,6 @@ fn parent_of(parent: Option<Reference>, given: Option<&str>) -> Result<Reference
             .at(path)
             .expected("the GUID of a network")),
     }
-}
-
-/// The addresses of an endpoint of another host: anything that is an address (B21).
-fn remote_addresses(document: &HostComputeEndpoint) -> Result<Vec<IpNet>> {
-    let mut addresses = Vec::new();
-    for (index, config) in document.ip_configurations.iter().enumerate() {
-        let path = format!("IpConfigurations[{index}]");
-        let Some(given) = &config.ip_address else { continue };
-        let address = text::address(given, &format!("{path}.IpAddress"))?;
-        addresses.push(with_length(address, config.prefix_length, None, &path)?);
-    }
-    Ok(addresses)
-}
-
-/// The addresses of an endpoint of this host: given ones checked, missing ones allocated; the document gets
-/// what was missing (B11 to B13, B17, B20).
-fn local_addresses(
-    view: &View<'_>,
-    network: &Network,
-    document: &mut HostComputeEndpoint,
-    cursors: &mut Cursors,
-) -> Result<Vec<IpNet>> {
-    let mut taken = Vec::new();
-    if document.ip_configurations.is_empty() {
-        for ipv4 in [true, false] {
-            let subnets: Vec<&Subnet> =
-                network.subnets.iter().filter(|subnet| subnet.prefix.addr().is_ipv4() == ipv4).collect();
-            if !subnets.is_empty() {
-                let address = allocate(view, network, &subnets, &taken, cursors)?;
-                taken.push(address);
-                document.ip_configurations.push(config_of(address));
-            }
-        }
-        return Ok(taken);
-    }
-    for (index, config) in document.ip_configurations.iter_mut().enumerate() {
-        let path = format!("IpConfigurations[{index}]");
-        let within = |error: Error| error.within(&path);
-        let part = config.ip_subnet_id.as_deref().map(|id| part(network, id)).transpose().map_err(within)?;
-        let address = match &config.ip_address {
-            Some(given) => {
-                let address = text::address(given, "IpAddress").map_err(within)?;
-                let subnet = check_address(view, network, part.as_ref(), address, &taken).map_err(within)?;
-                with_length(address, config.prefix_length, Some(&subnet.prefix), &path)?
-            }
-            None => {
-                let subnets = match &part {
-                    Some(part) => vec![part],
-                    None => network.subnets.iter().collect(),
-                };
-                let address = allocate(view, network, &subnets, &taken, cursors).map_err(within)?;
-                let length = config.prefix_length;
-                with_length(address.addr(), length.or(Some(address.prefix_len())), None, &path)?
-            }
-        };
-        config.ip_address.get_or_insert_with(|| address.addr().to_string());
-        config.prefix_length.get_or_insert(address.prefix_len());
-        taken.push(address);
-    }
-    Ok(taken)
-}
-
-fn config_of(address: IpNet) -> IpConfig {
-    IpConfig {
-        ip_address: Some(address.addr().to_string()),
-        prefix_length: Some(address.prefix_len()),
-        ip_subnet_id: None,
-    }
-}
-
-/// The part of a subnet that an IpSubnetId names, as a subnet that is only as large as the part.
-fn part(network: &Network, id: &str) -> Result<Subnet> {
-    let wanted = text::guid(id, "IpSubnetId")?;
-    let found = network.subnets.iter().find_map(|subnet| {
-        let (_, prefix) = subnet.parts.iter().find(|(id, _)| *id == wanted)?;
-        Some(Subnet { prefix: *prefix, ..subnet.clone() })
-    });
-    found.ok_or_else(|| {
-        Error::new(HResult::SUBNET_NOT_FOUND, format!("the network has no IpSubnet {wanted}"))
-            .at("IpSubnetId")
-    })
-}
-
-/// Gives an address its prefix length: the client's, else the subnet's, else that of a single host.
-fn with_length(address: IpAddr, given: Option<u8>, subnet: Option<&IpNet>, path: &str) -> Result<IpNet> {
-    let full = if address.is_ipv4() { 32 } else { 128 };
-    let length = given.or(subnet.map(IpNet::prefix_len)).unwrap_or(full);
-    IpNet::new(address, length).ok().filter(|_| length > 0).ok_or_else(|| {
-        Error::new(HResult::INVALID_PREFIX, format!("{length} is not a prefix length for {address}"))
-            .at(format!("{path}.PrefixLength"))
-            .expected(format!("1 to {full}"))
-    })
-}
-
-/// Checks a given address; answers the subnet that it belongs to.
-fn check_address(
-    view: &View<'_>,
-    network: &Network,
-    part: Option<&Subnet>,
-    address: IpAddr,
-    taken: &[IpNet],
-) -> Result<Subnet> {
-    let refuse = |code, message: String| Error::new(code, message).at("IpAddress");
-    let subnet =
-        network.subnet_of(address).filter(|_| part.is_none_or(|part| part.prefix.contains(&address)));
-    let Some(subnet) = subnet else {
-        let prefixes: Vec<String> = match part {
-            Some(part) => vec![part.prefix.to_string()],
-            None => network.subnets.iter().map(|subnet| subnet.prefix.to_string()).collect(),
-        };
-        let message = format!("{address} is outside the network's subnets");
-        let expected = if prefixes.is_empty() {
-            "no address: there is no subnet".to_owned()
-        } else {
-            prefixes.join(", ")
-        };
-        return Err(refuse(HResult::INVALID_IP, message).expected(expected));
-    };
-    if pools::is_reserved(&subnet.prefix, address) {
-        let message = format!("{address} is the network or broadcast address of {}", subnet.prefix);
-        return Err(refuse(HResult::ADDR_INVALID_OR_RESERVED, message));
-    }
-    if subnet.reserve_gateway && subnet.gateway == Some(address) {
-        return Err(refuse(HResult::ADDR_INVALID_OR_RESERVED, format!("{address} is the gateway's address")));
-    }
-    let repeated = taken.iter().any(|other| other.addr() == address);
-    if repeated || view.registry.uses_of(network.meta.id, address).local > 0 {
-        return Err(refuse(HResult::INVALID_IP, format!("{address} is in use by another endpoint")));
-    }
-    Ok(subnet.clone())
-}
-
-/// The next free address of the first of the subnets that has one.
-fn allocate(
-    view: &View<'_>,
-    network: &Network,
-    subnets: &[&Subnet],
-    taken: &[IpNet],
-    cursors: &mut Cursors,
-) -> Result<IpNet> {
-    let Some(first) = subnets.first() else {
-        return Err(Error::new(
-            HResult::SUBNET_NOT_FOUND,
-            "the network has no subnet to take an address from",
-        )
-        .at("IpAddress"));
-    };
-    // Every endpoint of the network may hold addresses of each family; the gateway is one more.
-    let in_use = view.registry.addresses_in(network.meta.id) + taken.len() + 1;
-    for subnet in subnets {
-        let after =
-            cursors.addresses.get(&subnet.id).or_else(|| view.cursors.addresses.get(&subnet.id)).copied();
-        let after = after.filter(|address| subnet.prefix.contains(address));
-        let is_free = |address: IpAddr| {
-            let uses = view.registry.uses_of(network.meta.id, address);
-            uses == Uses::default()
-                && !(subnet.reserve_gateway && subnet.gateway == Some(address))
-                && !taken.iter().any(|other| other.addr() == address)
-        };
-        if let Some(address) = pools::next_address(&subnet.prefix, after, in_use, is_free) {
-            cursors.addresses.insert(subnet.id, address);
-            let whole = network.subnet_of(address).map_or(subnet.prefix, |subnet| subnet.prefix);
-            return with_length(address, Some(whole.prefix_len()), None, "IpConfigurations");
-        }
-    }
-    let message = format!("every address of {} is in use", first.prefix);
-    Err(Error::new(HResult::ADDR_INVALID_OR_RESERVED, message).at("IpAddress"))
 }
 
 /// The default routes that an endpoint takes over from its subnets (B15).
@@ -349,27 +189,120 @@ fn routes(documents: &[RouteDocument]) -> Result<Vec<Route>> {
 pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) -> Outcome<Decision> {
     let endpoint = Arc::clone(view.endpoint(target)?);
     let request: ModifyRequest<EndpointResourceType> = hcn_schema::parse(request(given)?)?;
-    let (resource, kind) = request.target()?;
-    if resource == EndpointResourceType::Port {
-        let message = "ports of virtual machines are not offered";
-        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("ResourceType")));
+    match request.target()? {
+        (EndpointResourceType::Policy, kind) => {
+            let settings: PolicyRequest<EndpointPolicyType> = request.settings()?;
+            let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
+            let policies = policies::modify_endpoint(view, network, &endpoint, kind, &settings.policies)?;
+            with_policies(view, &endpoint, policies, "Settings.Policies")
+        }
+        (EndpointResourceType::Port, ModifyRequestType::Add) => {
+            vm_port(view, &endpoint, &request.settings()?, "Settings.")
+        }
+        (EndpointResourceType::Port, ModifyRequestType::Remove) => unplug(view, &endpoint),
+        (EndpointResourceType::Port, ModifyRequestType::Refresh) => {
+            // The guest would hear everything anew; hcnd talks to none, so whoever does is told.
+            let mut decision = Decision::new(Change::default(), Answer::Done);
+            decision.after.push(event("refresh", None, &Entity::Endpoint(endpoint)));
+            Ok(decision)
+        }
+        (resource, kind) => Err(Refusal::Error(policies::unsupported(resource.name(), kind))),
     }
-    let settings: PolicyRequest<EndpointPolicyType> = request.settings()?;
-    let mut new = Endpoint::clone(&endpoint);
-    new.document.policies = policies::modify_endpoint(&endpoint.document.policies, kind, &settings.policies)?;
+}
+
+/// The decision that an endpoint has these policies from now on. `path` is that of the list.
+pub(super) fn with_policies(
+    view: &View<'_>,
+    endpoint: &Arc<Endpoint>,
+    policies: Vec<EndpointPolicy>,
+    path: &str,
+) -> Outcome<Decision> {
+    let mut new = Endpoint::clone(endpoint);
+    new.document.policies = policies;
     let key = EntityKey { kind: Kind::Endpoint, id: endpoint.meta.id };
     let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
     let owner = ports::Owner { key, network, addresses: &endpoint.addresses, remote: endpoint.remote };
     let mut cursors = Cursors::default();
-    new.ports = ports::mappings(view, &owner, &mut new.document.policies, "Settings.Policies", &mut cursors)?;
+    new.ports = ports::mappings(view, &owner, &mut new.document.policies, path, &mut cursors)?;
+    let mut decision = replaced(view, endpoint, new);
+    decision.cursors = cursors;
+    Ok(decision)
+}
+
+/// The decision that an endpoint is changed.
+pub(super) fn replaced(view: &View<'_>, endpoint: &Arc<Endpoint>, mut new: Endpoint) -> Decision {
     new.meta = Meta::next(&endpoint.meta, view.context.filetime);
     let after = Entity::Endpoint(Arc::new(new));
-    let mut change = Change::default();
-    change.replace(Entity::Endpoint(endpoint), after.clone());
-    let mut decision = Decision::new(change, Answer::Done);
-    decision.cursors = cursors;
+    let mut decision = Decision::new(Change::default(), Answer::Done);
     decision.after.push(event("modify", None, &after));
-    Ok(decision)
+    decision.change.replace(Entity::Endpoint(Arc::clone(endpoint)), after);
+    decision
+}
+
+/// The decision that an endpoint is attached to something that is no namespace, or detached from it.
+pub(super) fn plugged(view: &View<'_>, endpoint: &Arc<Endpoint>, new: Endpoint) -> Decision {
+    let attached = new.place().is_some();
+    let mut decision = replaced(view, endpoint, new);
+    let after = decision.change.steps.iter().find_map(|step| step.after.clone());
+    if let Some(after) = after {
+        decision.after.push(if attached {
+            event("attach", Some(NotificationType::NetworkEndpointAttached), &after)
+        } else {
+            event("detach", Some(NotificationType::NetworkEndpointDetached), &after)
+        });
+    }
+    decision
+}
+
+/// The error for an endpoint that is somewhere already.
+pub(super) fn attached_already(endpoint: &Endpoint) -> Error {
+    let place = match endpoint.place() {
+        Some(Place::Namespace(id)) => format!("the namespace {id}"),
+        Some(Place::VmPort(port)) => format!("the port {}", port.id),
+        Some(Place::Containers) => format!("the containers {}", endpoint.containers.join(", ")),
+        Some(Place::Host) | None => "the host".to_owned(),
+    };
+    let message = format!("the endpoint {} is attached to {place} already", endpoint.meta.id);
+    Error::new(HResult::ENDPOINT_ALREADY_ATTACHED, message)
+}
+
+/// Attaches an endpoint to a port of a virtual machine (2.12). `path` is what leads to the request.
+pub(super) fn vm_port(
+    view: &View<'_>,
+    endpoint: &Arc<Endpoint>,
+    request: &VmEndpointRequest,
+    path: &str,
+) -> Outcome<Decision> {
+    let parse = |given: &Option<String>, member: &str| {
+        given.as_deref().map(|id| text::guid(id, &format!("{path}{member}"))).transpose()
+    };
+    let id = parse(&request.port_id, "PortId")?.filter(|id| !id.is_zero());
+    let machine = parse(&request.virtual_machine_id, "VirtualMachineId")?.filter(|id| !id.is_zero());
+    let nic = request.virtual_nic_name.clone().unwrap_or_default();
+    text::check_free(Some(&nic), &format!("{path}VirtualNicName"))?;
+    if endpoint.remote {
+        return Err(Refusal::Error(not_here(endpoint)));
+    }
+    if endpoint.place().is_some() {
+        return Err(Refusal::Error(attached_already(endpoint)));
+    }
+    let id = id.unwrap_or(view.context.fresh_id);
+    let new = Endpoint { vm_port: Some(VmPort { id, nic, machine }), ..Endpoint::clone(endpoint) };
+    Ok(plugged(view, endpoint, new))
+}
+
+fn unplug(view: &View<'_>, endpoint: &Arc<Endpoint>) -> Outcome<Decision> {
+    if endpoint.vm_port.is_none() {
+        let message = format!("the endpoint {} is attached to no port", endpoint.meta.id);
+        return Err(Refusal::Error(Error::new(HResult::ENDPOINT_NOT_ATTACHED, message)));
+    }
+    Ok(plugged(view, endpoint, Endpoint { vm_port: None, ..Endpoint::clone(endpoint) }))
+}
+
+/// The error for an endpoint of another host.
+pub(super) fn not_here(endpoint: &Endpoint) -> Error {
+    let message = format!("the endpoint {} lives on another host", endpoint.meta.id);
+    Error::new(HResult::INVALID_REMOTE_ENDPOINT_OPERATION, message)
 }
 
 pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
@@ -399,9 +332,10 @@ pub(super) fn remove_all(
         }
     }
     load_balancer::forget(view, endpoints, decision)?;
+    sdn_route::forget(view, endpoints, decision)?;
     for endpoint in endpoints {
         let before = Entity::Endpoint(Arc::clone(endpoint));
-        if endpoint.namespace.is_some() {
+        if endpoint.place().is_some() {
             decision.after.push(event("detach", Some(NotificationType::NetworkEndpointDetached), &before));
         }
         decision.after.push(event("delete", None, &before));

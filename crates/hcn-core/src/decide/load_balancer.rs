@@ -10,15 +10,15 @@ use hcn_schema::modify::NamespaceEndpointRequest as EndpointRequest;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::Deserialize;
 
-use super::{Decision, Outcome, Refusal, View, document, event, policies, ports, request};
-use crate::entity::{BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta};
+use super::{Decision, Outcome, Refusal, View, document, event, gates, policies, ports, request};
+use crate::entity::{BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Network};
 use crate::text;
 
 /// As many as the data plane can choose from.
 const MOST_ENDPOINTS: usize = hcn_dataplane::Service::MOST_BACKENDS;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let document = document(given, |document: &HostComputeLoadBalancer| document.schema_version)?;
+    let document: HostComputeLoadBalancer = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     let balancer = parse(view, document, view.new_meta(id))?;
     if view.registry.load_balancers.get(id).is_some() {
@@ -44,6 +44,7 @@ struct Probe {
 
 pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) -> Outcome<Decision> {
     let given = request(given)?;
+    gates::modify_load_balancer(view.context.hns)?;
     let before = Arc::clone(view.load_balancer(target)?);
     let probe: Probe = hcn_schema::parse(given)?;
     let new = if probe.request.is_some() {
@@ -62,11 +63,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
 /// A whole document takes the place of the one from before; what clients leave out that cannot change stays (B91, B92).
 fn whole_document(before: &LoadBalancer, given: &str) -> Result<HostComputeLoadBalancer> {
     let mut document: HostComputeLoadBalancer = hcn_schema::parse(given)?;
-    let id = document.id.as_deref().map(|id| text::guid(id, "ID")).transpose()?;
-    if let Some(id) = id.filter(|id| !id.is_zero() && *id != before.meta.id) {
-        let message = format!("the document is about {id}, the call about {}", before.meta.id);
-        return Err(Error::new(HResult::INVALID_ARGUMENT, message).at("ID"));
-    }
+    super::same_id(document.id.as_deref(), before.meta.id)?;
     if document.owner.is_none() {
         document.owner.clone_from(&before.document.owner);
     }
@@ -116,13 +113,21 @@ fn modified_members(before: &LoadBalancer, given: &str) -> Result<HostComputeLoa
 fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> Outcome<LoadBalancer> {
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
-    let ids = endpoint_ids(&document)?;
+    gates::load_balancer(view.context.hns, &document)?;
+    let ids = endpoint_ids(&document.host_compute_endpoints)?;
     let own = EntityKey { kind: Kind::LoadBalancer, id: meta.id };
     let mut needed = vec![(Kind::LoadBalancer, meta.id)];
     needed.extend(ids.iter().map(|id| (Kind::Endpoint, *id)));
     view.all_settled(&needed)?;
     let endpoints = endpoints(view, &ids)?;
-    let network = network(view, &document, &endpoints)?;
+    let network = network_of(view, document.host_compute_network.as_deref(), &endpoints)?;
+    if let Some(network) = network.filter(|network| !network.host) {
+        let message =
+            format!("a network of type {} cannot be reached by load balancers", network.mode.name());
+        let error = Error::new(HResult::REQUEST_UNSUPPORTED, message);
+        return Err(Refusal::Error(error.at("HostComputeNetwork")));
+    }
+    let network = network.map(|network| network.meta.id);
     document.host_compute_endpoints = ids.iter().map(Guid::to_string).collect();
     let mut addresses = Vec::new();
     for (index, vip) in document.frontend_vips.iter().enumerate() {
@@ -168,12 +173,14 @@ fn cleared(mut document: HostComputeLoadBalancer) -> HostComputeLoadBalancer {
     document.version = None;
     document.health = None;
     document.schema_version = None;
+    document.state = None;
     document
 }
 
-fn endpoint_ids(document: &HostComputeLoadBalancer) -> Result<Vec<Guid>> {
+/// The endpoints that a document lists, each once.
+pub(super) fn endpoint_ids(given: &[String]) -> Result<Vec<Guid>> {
     let mut ids = Vec::new();
-    for (index, id) in document.host_compute_endpoints.iter().enumerate() {
+    for (index, id) in given.iter().enumerate() {
         let id = text::guid(id, &format!("HostComputeEndpoints[{index}]"))?;
         if !ids.contains(&id) {
             ids.push(id);
@@ -188,7 +195,8 @@ fn endpoint_ids(document: &HostComputeLoadBalancer) -> Result<Vec<Guid>> {
     Ok(ids)
 }
 
-fn endpoints<'a>(view: &'a View<'_>, ids: &[Guid]) -> Outcome<Vec<&'a Arc<Endpoint>>> {
+/// The endpoints with these IDs.
+pub(super) fn endpoints<'a>(view: &'a View<'_>, ids: &[Guid]) -> Outcome<Vec<&'a Arc<Endpoint>>> {
     let find = |(index, id): (usize, &Guid)| {
         let target = Reference { id: *id, incarnation: None };
         let path = format!("HostComputeEndpoints[{index}]");
@@ -198,13 +206,13 @@ fn endpoints<'a>(view: &'a View<'_>, ids: &[Guid]) -> Outcome<Vec<&'a Arc<Endpoi
 }
 
 /// The network of all endpoints, with which the document must agree.
-fn network(
-    view: &View<'_>,
-    document: &HostComputeLoadBalancer,
+pub(super) fn network_of<'a>(
+    view: &'a View<'_>,
+    given: Option<&str>,
     endpoints: &[&Arc<Endpoint>],
-) -> Outcome<Option<Guid>> {
+) -> Outcome<Option<&'a Arc<Network>>> {
     let path = "HostComputeNetwork";
-    let given = document.host_compute_network.as_deref().map(|id| text::guid(id, path)).transpose()?;
+    let given = given.map(|id| text::guid(id, path)).transpose()?;
     let network = given.filter(|id| !id.is_zero()).or(endpoints.first().map(|endpoint| endpoint.network));
     let Some(id) = network else { return Ok(None) };
     let target = Reference { id, incarnation: None };
@@ -214,12 +222,7 @@ fn network(
         let error = Error::new(HResult::INVALID_ARGUMENT, message);
         return Err(Refusal::Error(error.at(format!("HostComputeEndpoints[{index}]"))));
     }
-    if !network.has_host() {
-        let message =
-            format!("a network of type {} cannot be reached by load balancers", network.mode.name());
-        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message).at(path)));
-    }
-    Ok(Some(id))
+    Ok(Some(network))
 }
 
 fn balanced_ports(document: &HostComputeLoadBalancer, everywhere: bool) -> Result<Vec<BalancedPort>> {

@@ -1,12 +1,20 @@
 //! Decide: a call and the records → what changes, or why not. All validation and all allocation happen here,
 //! before anything is touched.
 
+mod act;
+mod addresses;
 mod endpoint;
+mod gates;
+mod guest_network_service;
 mod load_balancer;
 mod namespace;
 mod network;
 mod policies;
+mod port_reservation;
 mod ports;
+mod sdn_route;
+mod subnets;
+mod uplink;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,13 +23,21 @@ use std::sync::Arc;
 
 use hcn_dataplane::{HostFacts, Mac};
 use hcn_schema::base::Version;
+pub use uplink::named_links;
+
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::hns::{Feature, HnsVersion};
 use hcn_schema::notification::{Event, NotificationType};
 use hcn_schema::{Error, Guid, HResult, Raw};
+use serde::Serialize;
 
-use crate::entity::{Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Namespace, Network};
+use crate::entity::{
+    Change, Endpoint, Entity, EntityKey, GuestNetworkService, LoadBalancer, Meta, Namespace, Network,
+    PortReservation, SdnRoute,
+};
 use crate::registry::Registry;
 use crate::turns::{CallId, Turns};
+use crate::v1::{self, Versioned};
 
 /// What a decision needs besides the call and the records: everything that is not pure.
 #[derive(Clone, Debug)]
@@ -36,6 +52,8 @@ pub struct Context {
     pub host: Arc<HostFacts>,
     /// The user who asks.
     pub caller_uid: u32,
+    /// As which version of HNS the client wants to be served.
+    pub hns: HnsVersion,
 }
 
 /// What a call does.
@@ -135,34 +153,53 @@ pub(crate) struct View<'a> {
 
 /// Decides a changing call.
 pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
-    match (call.kind, &call.verb) {
-        (kind, Verb::Create { id, parent, document }) => {
+    match &call.verb {
+        Verb::Create { id, parent, document } => {
             let document = document.as_deref();
-            match kind {
+            let created = match call.kind {
                 Kind::Network => network::create(view, *id, document),
                 Kind::Endpoint => endpoint::create(view, *id, *parent, document),
                 Kind::Namespace => namespace::create(view, *id, document),
                 Kind::LoadBalancer => load_balancer::create(view, *id, document),
-            }
+                Kind::SdnRoute => sdn_route::create(view, *id, document),
+                Kind::GuestNetworkService => guest_network_service::create(view, *id, document),
+                Kind::PortReservation => port_reservation::create(view, *id, document),
+            };
+            // What is wrong in a version 1 document is told by its own members.
+            created.map_err(|refusal| refusal.map(|error| v1::own_path(call.kind, document, error)))
         }
-        (kind, Verb::Modify { target, document }) => {
+        Verb::Modify { target, document } => {
             let document = document.as_deref();
-            match kind {
+            match call.kind {
                 Kind::Network => network::modify(view, *target, document),
                 Kind::Endpoint => endpoint::modify(view, *target, document),
                 Kind::Namespace => namespace::modify(view, *target, document),
                 Kind::LoadBalancer => load_balancer::modify(view, *target, document),
+                Kind::SdnRoute => sdn_route::modify(view, *target, document),
+                Kind::GuestNetworkService => guest_network_service::modify(view, *target, document),
+                Kind::PortReservation => port_reservation::modify(view, *target),
             }
         }
-        (kind, Verb::Delete { id }) => match kind {
+        Verb::Act { target, action, document } => {
+            act::act(view, call.kind, *target, *action, document.as_deref())
+        }
+        Verb::Delete { id } => match call.kind {
             Kind::Network => network::delete(view, *id),
             Kind::Endpoint => endpoint::delete(view, *id),
             Kind::Namespace => namespace::delete(view, *id),
             Kind::LoadBalancer => load_balancer::delete(view, *id),
+            Kind::SdnRoute => sdn_route::delete(view, *id),
+            Kind::GuestNetworkService => guest_network_service::delete(view, *id),
+            Kind::PortReservation => port_reservation::delete(view, *id),
         },
-        (_, Verb::Enumerate { .. } | Verb::Open { .. } | Verb::Query { .. }) => Err(Refusal::Error(
-            Error::new(HResult::INVALID_ARGUMENT, "reading calls are answered from the published records"),
-        )),
+        Verb::Enumerate { .. }
+        | Verb::Open { .. }
+        | Verb::Query { .. }
+        | Verb::QueryStats { .. }
+        | Verb::QueryAddresses { .. } => Err(Refusal::Error(Error::new(
+            HResult::INVALID_ARGUMENT,
+            "reading calls are answered from the published records",
+        ))),
     }
 }
 
@@ -214,6 +251,30 @@ impl View<'_> {
         Ok(balancer)
     }
 
+    fn sdn_route(&self, target: Reference) -> Outcome<&Arc<SdnRoute>> {
+        self.settled(Kind::SdnRoute, target.id)?;
+        let route = self.registry.sdn_routes.get(target.id);
+        let route = route.ok_or_else(|| missing(Kind::SdnRoute, target))?;
+        check_target(Kind::SdnRoute, target, &route.meta)?;
+        Ok(route)
+    }
+
+    fn guest_network_service(&self, target: Reference) -> Outcome<&Arc<GuestNetworkService>> {
+        self.settled(Kind::GuestNetworkService, target.id)?;
+        let service = self.registry.guest_network_services.get(target.id);
+        let service = service.ok_or_else(|| missing(Kind::GuestNetworkService, target))?;
+        check_target(Kind::GuestNetworkService, target, &service.meta)?;
+        Ok(service)
+    }
+
+    fn port_reservation(&self, target: Reference) -> Outcome<&Arc<PortReservation>> {
+        self.settled(Kind::PortReservation, target.id)?;
+        let reservation = self.registry.port_reservations.get(target.id);
+        let reservation = reservation.ok_or_else(|| missing(Kind::PortReservation, target))?;
+        check_target(Kind::PortReservation, target, &reservation.meta)?;
+        Ok(reservation)
+    }
+
     /// The ID of a new entity: the call's wins over the document's (B3), else a fresh one.
     fn new_id(&self, given: Option<Guid>, document: Option<&str>) -> hcn_schema::Result<Guid> {
         let given = given.filter(|id| !id.is_zero());
@@ -233,30 +294,38 @@ impl View<'_> {
     }
 }
 
-/// Parses the document of a Create call.
-fn document<T>(text: Option<&str>, version: impl Fn(&T) -> Option<Version>) -> Outcome<T>
-where
-    T: serde::de::DeserializeOwned,
-{
-    let text = text
-        .ok_or_else(|| Error::new(HResult::INVALID_JSON, "there is no document").expected("a JSON object"))?;
-    let document: T = hcn_schema::parse(text)?;
-    match version(&document) {
-        // {0,0} is what Go clients send that leave the version alone (2.3).
-        Some(Version { major: 0 | 2, .. }) => Ok(document),
-        Some(Version { major: 1, .. }) | None => Err(Refusal::Error(
-            Error::new(
-                HResult::REQUEST_UNSUPPORTED,
-                "this is a version 1 document (no SchemaVersion, or Major 1); this service takes version 2",
-            )
-            .at("SchemaVersion")
-            .expected("{\"Major\":2,\"Minor\":0}"),
-        )),
+/// The text of a Create call.
+fn text(given: Option<&str>) -> hcn_schema::Result<&str> {
+    given.ok_or_else(|| Error::new(HResult::INVALID_JSON, "there is no document").expected("a JSON object"))
+}
+
+/// Parses the document of a Create call, of either version (2.3).
+fn document<T: Versioned>(view: &View<'_>, given: Option<&str>) -> Outcome<T> {
+    let given = text(given)?;
+    match v1::version_of(given)? {
+        // {0,0} is what Go clients send that leave the version alone.
+        Some(Version { major: 0 | 2, .. }) => {
+            gates::require(view.context.hns, Feature::V2, "SchemaVersion")?;
+            Ok(hcn_schema::parse(given)?)
+        }
+        Some(Version { major: 1, .. }) | None => Ok(T::from_v1(given)?),
         Some(_) => Err(Refusal::Error(
             Error::new(HResult::REQUEST_UNSUPPORTED, "there is no such schema version")
                 .at("SchemaVersion.Major")
-                .expected("2"),
+                .expected("1 or 2"),
         )),
+    }
+}
+
+/// Refuses a whole document that names another entity than the one that it is to take the place of.
+fn same_id(given: Option<&str>, id: Guid) -> hcn_schema::Result<()> {
+    let given = given.map(|id| crate::text::guid(id, "ID")).transpose()?;
+    match given.filter(|given| !given.is_zero() && *given != id) {
+        Some(given) => {
+            let message = format!("the document is about {given}, the call about {id}");
+            Err(Error::new(HResult::INVALID_ARGUMENT, message).at("ID"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -272,14 +341,14 @@ pub(crate) fn missing(kind: Kind, target: Reference) -> Error {
         // A client that modifies an endpoint whose network was deleted expects to hear of the endpoint.
         let code = match kind {
             Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
-            Kind::Network | Kind::Namespace | Kind::LoadBalancer => HResult::OBJECT_USED_AFTER_UNLOAD,
+            _ => HResult::OBJECT_USED_AFTER_UNLOAD,
         };
         return Error::new(code, format!("the {kind} {} of this handle was deleted", target.id));
     }
     let code = match kind {
         Kind::Network => HResult::NETWORK_NOT_FOUND,
         Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
-        Kind::Namespace | Kind::LoadBalancer => HResult::NOT_FOUND,
+        _ => HResult::NOT_FOUND,
     };
     Error::new(code, format!("there is no {kind} {}", target.id))
 }
@@ -310,24 +379,40 @@ pub(crate) fn check_incarnation(kind: Kind, target: Reference, meta: &Meta) -> h
 /// What an event says of an entity as it is now.
 fn event(action: &'static str, notification: Option<NotificationType>, entity: &Entity) -> Event {
     let meta = entity.meta();
-    let flags = match entity {
-        Entity::Network(network) => network.document.flags.0,
-        Entity::Endpoint(_) | Entity::Namespace(_) | Entity::LoadBalancer(_) => 0,
-    };
-    let data = match (notification, entity) {
+    let (network, data) = match (notification, entity) {
         (
             Some(NotificationType::NetworkEndpointAttached | NotificationType::NetworkEndpointDetached),
             Entity::Endpoint(endpoint),
-        ) => serde_json::json!({"ID": meta.id, "Flags": flags, "Data": {"NetworkId": endpoint.network}}),
-        _ => serde_json::json!({"ID": meta.id, "Flags": flags}),
+        ) => (Some(endpoint.network), Some(Raw::of(&serde_json::json!({"NetworkId": endpoint.network})))),
+        _ => (None, None),
     };
     Event {
         notification,
         action,
         kind: entity.kind(),
         id: meta.id,
+        network,
         owner: entity.owner().to_owned(),
         revision: meta.revision,
-        data: Raw::of(&data),
+        data: self::notification(entity, data),
     }
+}
+
+/// NotificationBase (4.2).
+fn notification(entity: &Entity, data: Option<Raw>) -> Raw {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct NotificationBase {
+        #[serde(rename = "ID")]
+        id: Guid,
+        flags: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Raw>,
+    }
+    let flags = match entity {
+        Entity::Network(network) => network.document.flags.0,
+        Entity::GuestNetworkService(service) => service.document.flags.0,
+        _ => 0,
+    };
+    Raw::of(&NotificationBase { id: entity.meta().id, flags, data })
 }

@@ -10,14 +10,14 @@ use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Result};
 
 use super::{Decision, Outcome, Refusal, View, document, endpoint, event, policies, request};
-use crate::entity::{Change, Endpoint, Entity, Meta, Namespace, Resource};
+use crate::entity::{Change, Endpoint, Entity, Meta, Namespace, Place, Resource};
 use crate::{names, text};
 
 /// The compartment number of the host's own namespace; numbers of new namespaces are larger.
 const HOST_NUMBER: u32 = 1;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let mut document = document(given, |document: &HostComputeNamespace| document.schema_version)?;
+    let mut document: HostComputeNamespace = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     view.settled(Kind::Namespace, id)?;
     text::check_free(document.name.as_deref(), "Name")?;
@@ -59,6 +59,7 @@ fn clear_generated(document: &mut HostComputeNamespace) {
     document.resources = Vec::new();
     document.health = None;
     document.schema_version = None;
+    document.state = None;
 }
 
 /// The compartment number: the client's if it is free, else the lowest free one (contract 10, question 20).
@@ -121,24 +122,28 @@ fn members(view: &View<'_>, namespace: &Arc<Namespace>, resources: Vec<Resource>
     decision
 }
 
-fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Decision> {
+/// Puts an endpoint into a namespace.
+pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Decision> {
     let endpoint = endpoint::find(view, id)?;
     if endpoint.remote {
         let message = format!("the endpoint {id} lives on another host");
         let error = Error::new(HResult::INVALID_REMOTE_ENDPOINT_OPERATION, message);
         return Err(Refusal::Error(error.at("Settings.EndpointId")));
     }
-    match endpoint.namespace {
+    match endpoint.place() {
         // Clients repeat the call for an endpoint that is there already (B43).
-        Some(present) if present == namespace.meta.id => {
+        Some(Place::Namespace(present)) if present == namespace.meta.id => {
             return Ok(Decision::new(Change::default(), Answer::Done));
         }
-        Some(other) => {
+        Some(Place::Namespace(other)) => {
             let message = format!("the endpoint {id} is in the namespace {other}");
             let error = Error::new(HResult::ENDPOINT_NAMESPACE_ALREADY_EXISTS, message);
             return Err(Refusal::Error(error.at("Settings.EndpointId")));
         }
-        None => {}
+        Some(Place::Host | Place::VmPort(_)) => {
+            return Err(Refusal::Error(endpoint::attached_already(endpoint).at("Settings.EndpointId")));
+        }
+        Some(Place::Containers) | None => {}
     }
     let interface = match namespace.kind {
         NamespaceType::Host => Some(interface_name(view, namespace)),
@@ -172,7 +177,8 @@ fn interface_name(view: &View<'_>, namespace: &Namespace) -> String {
     names.find(|name| !taken.contains(&name.as_str())).unwrap_or_default()
 }
 
-fn detach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Decision> {
+/// Takes an endpoint out of a namespace.
+pub(super) fn detach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Decision> {
     if view.registry.endpoints.get(id).is_none_or(|endpoint| endpoint.namespace != Some(namespace.meta.id)) {
         // Not the endpoint's own code: hcsshim's IsNotFoundError knows only this one (B44).
         let message = format!("the endpoint {id} is not in the namespace {}", namespace.meta.id);
@@ -194,7 +200,8 @@ fn detach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> Outcome<Deci
     Ok(decision)
 }
 
-fn container(
+/// Adds a container to a namespace, or takes it out.
+pub(super) fn container(
     view: &View<'_>,
     namespace: &Arc<Namespace>,
     id: &str,

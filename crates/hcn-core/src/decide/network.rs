@@ -1,23 +1,20 @@
 //! Decisions on networks.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use hcn_dataplane::Mac;
 use hcn_schema::call::{Answer, Kind, Reference};
 use hcn_schema::dns::Dns;
 use hcn_schema::enums::{
-    Enumeration, IpamType, ModifyRequestType, NetworkMode, NetworkPolicyType, NetworkResourceType, OneOf,
-    SubnetFlags,
+    Enumeration, IpamType, ModifyRequestType, NetworkFlags, NetworkMode, NetworkPolicyType,
+    NetworkResourceType, OneOf,
 };
-use hcn_schema::modify::{ModifyRequest, PolicyRequest, SubnetRequest};
+use hcn_schema::modify::{Extension, IpSubnetRequest, ModifyRequest, PolicyRequest, SubnetRequest};
 use hcn_schema::network::{HostComputeNetwork, Ipam, MacPool, MacRange, Subnet as SubnetDocument};
 use hcn_schema::notification::NotificationType;
-use hcn_schema::route::Route;
 use hcn_schema::{Error, Guid, HResult, Result};
-use ipnet::IpNet;
 
-use super::{Decision, Outcome, Refusal, View, document, event, policies, request};
+use super::{Decision, Outcome, Refusal, View, document, event, gates, policies, request, subnets, uplink};
 use crate::entity::{Change, Entity, Meta, Network, Subnet};
 use crate::{names, pools, text};
 
@@ -25,12 +22,13 @@ use crate::{names, pools, text};
 const DEFAULT_MTU: u32 = 1500;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let mut document = document(given, |document: &HostComputeNetwork| document.schema_version)?;
+    let mut document: HostComputeNetwork = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     view.settled(Kind::Network, id)?;
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
     let mode = mode(&document)?;
+    gates::network_flags(view.context.hns, document.flags)?;
     if view.registry.networks.get(id).is_some() {
         let error =
             Error::new(HResult::NETWORK_ALREADY_EXISTS, format!("there is a network with the ID {id}"));
@@ -46,9 +44,19 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
             .at("Name"),
         ));
     }
-    policies::check(&document.policies, "Policies")?;
+    policies::check_network(view, mode, &document.policies)?;
+    let uplink = uplink::choose(view, &document, mode)?;
     let mac_ranges = mac_ranges(view, &mut document, id)?;
-    let subnets = subnets(view, &mut document.ipams, mode, id, &[])?;
+    if subnets::needs_one(mode) && document.ipams.iter().all(|ipam| ipam.subnets.is_empty()) {
+        document.ipams = vec![Ipam { kind: Some(IpamType::Static), subnets: vec![subnets::any()] }];
+    }
+    let place = subnets::Place { id, mode, uplink: uplink.as_ref(), present: &[] };
+    let subnets = subnets::parse(view, &mut document.ipams, &place)?;
+    gates::subnets(view.context.hns, &subnets)?;
+    let host =
+        !document.flags.has(NetworkFlags::DISABLE_HOST_PORT) && subnets::host_is_on(view, &place, &subnets);
+    let bridge_mac = uplink::bridge_mac(&document, mode, id, &mac_ranges)?;
+    uplink::fill_policies(&mut document, mode, &text::hcn_mac(bridge_mac), uplink.as_ref());
     document.kind = Some(OneOf::Known(mode));
     clear_generated(&mut document);
     let network = Network {
@@ -58,8 +66,11 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         subnets,
         mac_ranges,
         bridge: names::link(view.registry, "hcn", id),
-        bridge_mac: names::bridge_mac(id),
+        bridge_mac,
         mtu: view.context.host.uplink_mtu.unwrap_or(DEFAULT_MTU),
+        uplink,
+        host,
+        extensions: Vec::new(),
     };
     let answer = Answer::Entity { id, incarnation: network.meta.incarnation };
     let entity = Entity::Network(Arc::new(network));
@@ -77,6 +88,7 @@ fn clear_generated(document: &mut HostComputeNetwork) {
     document.version = None;
     document.health = None;
     document.schema_version = None;
+    document.state = None;
 }
 
 fn mode(document: &HostComputeNetwork) -> Result<NetworkMode> {
@@ -92,14 +104,19 @@ fn mode(document: &HostComputeNetwork) -> Result<NetworkMode> {
             .expected(NetworkMode::names()));
         }
     };
-    let code = match mode {
-        NetworkMode::Nat | NetworkMode::Internal | NetworkMode::Private => return Ok(mode),
-        NetworkMode::Mirrored | NetworkMode::Infiniband => HResult::INVALID_NETWORK_TYPE,
-        _ => HResult::REQUEST_UNSUPPORTED,
-    };
-    Err(Error::new(code, format!("networks of type {} are not offered", mode.name()))
+    match mode {
+        NetworkMode::Mirrored | NetworkMode::Infiniband => Err(Error::new(
+            HResult::INVALID_NETWORK_TYPE,
+            format!("networks of type {} are not offered: Linux has no counterpart", mode.name()),
+        )
         .at("Type")
-        .expected("NAT, Internal or Private"))
+        .expected("another type")),
+        _ if document.flags.has(NetworkFlags::ENABLE_FLOW_STEERING) => {
+            let message = "flow steering (flag 64) has no counterpart in Linux";
+            Err(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("Flags").expected("Flags without 64"))
+        }
+        _ => Ok(mode),
+    }
 }
 
 /// The MAC pool: the given one, or a default range that no other network has.
@@ -139,241 +156,75 @@ fn mac_range(range: &MacRange, index: usize) -> Result<(Mac, Mac)> {
     Ok((first, last))
 }
 
-/// Parses the subnets, fills their generated fields, and checks them against each other, the other networks
-/// and the host. `present` are the subnets that the network has already.
-fn subnets(
-    view: &View<'_>,
-    ipams: &mut [Ipam],
-    mode: NetworkMode,
-    network: Guid,
-    present: &[Subnet],
-) -> Outcome<Vec<Subnet>> {
-    let mut parsed: Vec<Subnet> = Vec::new();
-    for (i, ipam) in ipams.iter_mut().enumerate() {
-        if ipam.kind == Some(IpamType::Dhcp) {
-            return Err(Refusal::Error(
-                Error::new(
-                    HResult::REQUEST_UNSUPPORTED,
-                    format!("a network of type {} manages its addresses itself", mode.name()),
-                )
-                .at(format!("Ipams[{i}].Type"))
-                .expected("Static"),
-            ));
-        }
-        for (s, subnet) in ipam.subnets.iter_mut().enumerate() {
-            let path = format!("Ipams[{i}].Subnets[{s}]");
-            let seed = u64::try_from(present.len() + parsed.len()).unwrap_or_default();
-            let new = subnet_of(view, subnet, mode, seed).map_err(|error| error.within(&path))?;
-            check_overlap(view, &new, network, present.iter().chain(&parsed))
-                .map_err(|refusal| refusal.map(|error| error.within(&path)))?;
-            parsed.push(new);
-        }
-    }
-    Ok(parsed)
-}
-
-/// An identifier for a part of the entity, from the fresh one.
-fn part_id(view: &View<'_>, salt: u64) -> Guid {
-    let (high, low) =
-        (names::hash(view.context.fresh_id, 2 * salt + 1), names::hash(view.context.fresh_id, 2 * salt + 2));
-    Guid::random_from(high, low)
-}
-
-fn subnet_of(view: &View<'_>, subnet: &mut SubnetDocument, mode: NetworkMode, seed: u64) -> Result<Subnet> {
-    let prefix = unicast_prefix(subnet.ip_address_prefix.as_deref())?;
-    let id = match &subnet.id {
-        Some(id) => text::guid(id, "ID")?,
-        None => part_id(view, seed << 16),
-    };
-    subnet.id = Some(id.to_string());
-    let given = default_gateway(subnet, prefix)?;
-    let first = || pools::next_address(&prefix, None, 0, |_| true).ok_or_else(too_small);
-    let gateway = match (given, mode) {
-        (Some(_), _) => given,
-        // Nobody there forwards.
-        (None, NetworkMode::Private) => None,
-        // The host is there, but leads nowhere.
-        (None, NetworkMode::Internal) => Some(first()?),
-        (None, _) => {
-            let first = first()?;
-            let destination = if first.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            subnet.routes.push(Route {
-                next_hop: Some(first.to_string()),
-                destination_prefix: Some(destination.to_owned()),
-                metric: None,
-            });
-            Some(first)
-        }
-    };
-    let default_route = given.is_some() || mode == NetworkMode::Nat;
-    let mut parts = Vec::new();
-    for (index, part) in subnet.ip_subnets.iter_mut().enumerate() {
-        let path = format!("IpSubnets[{index}]");
-        let inner = ip_subnet_prefix(part.ip_address_prefix.as_deref(), &prefix)
-            .map_err(|error| error.within(&path))?;
-        let part_seed = (seed << 16) + 1 + u64::try_from(index).unwrap_or_default();
-        let id = match &part.id {
-            Some(id) => text::guid(id, &format!("{path}.ID"))?,
-            None => part_id(view, part_seed),
-        };
-        part.id = Some(id.to_string());
-        parts.push((id, inner));
-    }
-    let reserve_gateway = !subnet.flags.has(SubnetFlags::DO_NOT_RESERVE_GATEWAY_ADDRESS);
-    Ok(Subnet { id, prefix, gateway, default_route, reserve_gateway, parts })
-}
-
-fn too_small() -> Error {
-    Error::new(HResult::INVALID_PREFIX, "the prefix is too small for a gateway and an endpoint")
-        .at("IpAddressPrefix")
-        .expected("at most /30 for IPv4, /126 for IPv6")
-}
-
-/// A prefix that endpoints can live in.
-fn unicast_prefix(given: Option<&str>) -> Result<IpNet> {
-    let path = "IpAddressPrefix";
-    let given =
-        given.ok_or_else(|| Error::new(HResult::INVALID_PREFIX, "the subnet has no prefix").at(path))?;
-    let prefix = text::prefix(given, path)?;
-    let refuse = |message: &str| Err(Error::new(HResult::INVALID_PREFIX, message).at(path));
-    if prefix.addr() != prefix.network() {
-        let error = Error::new(HResult::INVALID_PREFIX, format!("{given} has bits behind the prefix length"));
-        return Err(error.at(path).expected(prefix.trunc().to_string()));
-    }
-    if prefix.prefix_len() == 0 {
-        return refuse("a prefix of length 0 (choose one for me) is not offered for version 2 documents");
-    }
-    let address = prefix.addr();
-    let special = address.is_loopback() || address.is_multicast() || address.is_unspecified();
-    if special || matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0 || v4.octets()[0] >= 224) {
-        return refuse("the prefix is not one of unicast addresses");
-    }
-    if prefix.max_prefix_len() - prefix.prefix_len() < 2 {
-        return Err(too_small());
-    }
-    Ok(prefix)
-}
-
-fn ip_subnet_prefix(given: Option<&str>, subnet: &IpNet) -> Result<IpNet> {
-    let refuse = |message: String| Error::new(HResult::INVALID_IP_SUBNET, message).at("IpAddressPrefix");
-    let given = given.ok_or_else(|| refuse("the IP subnet has no prefix".to_owned()))?;
-    let prefix = text::prefix(given, "IpAddressPrefix")?;
-    if subnet.contains(&prefix) { Ok(prefix) } else { Err(refuse(format!("{given} is not inside {subnet}"))) }
-}
-
-/// The next hop of the first default route of the subnet.
-fn default_gateway(subnet: &SubnetDocument, prefix: IpNet) -> Result<Option<IpAddr>> {
-    for (index, route) in subnet.routes.iter().enumerate() {
-        let path = format!("Routes[{index}]");
-        let destination = route.destination_prefix.as_deref().unwrap_or_default();
-        let destination = text::prefix(destination, &format!("{path}.DestinationPrefix"))?;
-        if destination.prefix_len() != 0 || destination.addr().is_ipv4() != prefix.addr().is_ipv4() {
-            continue;
-        }
-        let Some(next_hop) = &route.next_hop else { continue };
-        let gateway = text::address(next_hop, &format!("{path}.NextHop"))?;
-        if gateway.is_unspecified() {
-            continue;
-        }
-        if !prefix.contains(&gateway) || pools::is_reserved(&prefix, gateway) {
-            let message = format!("the gateway {gateway} is not a host address of {prefix}");
-            return Err(Error::new(HResult::INVALID_SUBNET, message).at(format!("{path}.NextHop")));
-        }
-        return Ok(Some(gateway));
-    }
-    Ok(None)
-}
-
-fn check_overlap<'a>(
-    view: &View<'_>,
-    new: &Subnet,
-    network: Guid,
-    siblings: impl Iterator<Item = &'a Subnet>,
-) -> Outcome<()> {
-    let overlaps = |other: &IpNet| other.contains(&new.prefix) || new.prefix.contains(other);
-    let refuse = |code: HResult, what: String| {
-        Err(Refusal::Error(
-            Error::new(code, format!("{} overlaps {what}", new.prefix))
-                .at("IpAddressPrefix")
-                .expected("a prefix that nothing on this host uses"),
-        ))
-    };
-    if let Some((key, _)) = view.turns.leaving().iter().find(|(_, prefix)| overlaps(prefix)) {
-        view.settled(key.kind, key.id)?;
-    }
-    for sibling in siblings {
-        if overlaps(&sibling.prefix) {
-            return refuse(
-                HResult::INVALID_SUBNET,
-                format!("the subnet {} of the same network", sibling.prefix),
-            );
-        }
-    }
-    for other in view.registry.networks.iter().filter(|other| other.meta.id != network) {
-        if let Some(subnet) = other.subnets.iter().find(|subnet| overlaps(&subnet.prefix)) {
-            let what =
-                format!("{} of the network {} {}", subnet.prefix, other.meta.id, text::shown(other.name()));
-            return refuse(HResult::OBJECT_ALREADY_EXISTS, what);
-        }
-    }
-    for host in &view.context.host.addresses {
-        let own = view.registry.link_is_used(&host.link);
-        if !own && overlaps(&host.address.trunc()) {
-            let what = format!("the address {} of the host's link {}", host.address, host.link);
-            return refuse(HResult::OBJECT_ALREADY_EXISTS, what);
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) -> Outcome<Decision> {
     let network = view.network(target)?;
     let request: ModifyRequest<NetworkResourceType> = hcn_schema::parse(request(given)?)?;
     let (resource, kind) = request.target()?;
     let mut new = Network::clone(network);
-    match resource {
-        NetworkResourceType::Policy => {
+    match (resource, kind) {
+        (NetworkResourceType::Policy, _) => {
             let settings: PolicyRequest<NetworkPolicyType> = request.settings()?;
-            new.document.policies =
-                policies::modify_network(&network.document.policies, kind, &settings.policies)?;
+            new.document.policies = policies::modify_network(view, network, kind, &settings.policies)?;
         }
-        NetworkResourceType::Dns if kind == ModifyRequestType::Update => {
+        (NetworkResourceType::Dns, ModifyRequestType::Update) => {
             new.document.dns = Some(request.settings::<Dns>()?).filter(|dns| *dns != Dns::default());
         }
-        NetworkResourceType::Subnet if matches!(kind, ModifyRequestType::Add | ModifyRequestType::Remove) => {
-            let settings: SubnetRequest = request.settings()?;
-            if kind == ModifyRequestType::Add {
-                add_subnets(view, &mut new, settings)?;
-            } else {
-                remove_subnets(view, &mut new, &settings)?;
-            }
+        (NetworkResourceType::Extension, ModifyRequestType::Update) => {
+            set_extension(&mut new, &request.settings()?, "Settings.")?;
         }
-        NetworkResourceType::Dns | NetworkResourceType::Subnet => {
-            return Err(Refusal::Error(policies::unsupported(resource.name(), kind)));
+        (NetworkResourceType::Subnet, ModifyRequestType::Add) => {
+            add_subnets(view, &mut new, request.settings()?)?;
         }
-        NetworkResourceType::Extension | NetworkResourceType::IpSubnet => {
-            let message = format!("{} of a network cannot be modified", resource.name());
-            return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("ResourceType")));
+        (NetworkResourceType::Subnet, ModifyRequestType::Remove) => {
+            remove_subnets(view, &mut new, &request.settings()?)?;
         }
+        (NetworkResourceType::IpSubnet, ModifyRequestType::Add) => {
+            add_parts(view, &mut new, request.settings()?)?;
+        }
+        (NetworkResourceType::IpSubnet, ModifyRequestType::Remove) => {
+            remove_parts(view, &mut new, &request.settings()?)?;
+        }
+        _ => return Err(Refusal::Error(policies::unsupported(resource.name(), kind))),
     }
+    Ok(replaced(view, network, new))
+}
+
+/// The decision that a network is changed.
+pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network) -> Decision {
     new.meta = Meta::next(&network.meta, view.context.filetime);
     let after = Entity::Network(Arc::new(new));
     let mut change = Change::default();
     change.replace(Entity::Network(Arc::clone(network)), after.clone());
     let mut decision = Decision::new(change, Answer::Done);
     decision.after.push(event("modify", None, &after));
-    Ok(decision)
+    decision
+}
+
+/// Notes that a switch extension is on or off; `path` is what leads to the request.
+pub(super) fn set_extension(network: &mut Network, request: &Extension, path: &str) -> Result<()> {
+    let at = format!("{path}Id");
+    let id = request.id.as_deref().ok_or_else(|| {
+        Error::new(HResult::SWITCH_EXTENSION_NOT_FOUND, "the request names no extension")
+            .at(&at)
+            .expected("a GUID")
+    })?;
+    let id = text::guid(id, &at)?;
+    network.extensions.retain(|(other, _)| *other != id);
+    network.extensions.push((id, request.is_enabled.unwrap_or_default()));
+    Ok(())
 }
 
 fn add_subnets(view: &View<'_>, network: &mut Network, settings: SubnetRequest) -> Outcome<()> {
     let mut ipams = [Ipam { kind: None, subnets: settings.subnets }];
-    let parsed =
-        subnets(view, &mut ipams, network.mode, network.meta.id, &network.subnets).map_err(|refusal| {
-            refusal.map(|mut error| {
-                error.path = error.path.map(|path| path.replacen("Ipams[0]", "Settings", 1));
-                error
-            })
-        })?;
+    let (id, mode) = (network.meta.id, network.mode);
+    let place = subnets::Place { id, mode, uplink: network.uplink.as_ref(), present: &network.subnets };
+    let parsed = subnets::parse(view, &mut ipams, &place).map_err(|refusal| {
+        refusal.map(|mut error| {
+            error.path = error.path.map(|path| path.replacen("Ipams[0]", "Settings", 1));
+            error
+        })
+    })?;
+    gates::subnets(view.context.hns, &parsed)?;
     network.subnets.extend(parsed);
     let [ipam] = ipams;
     match network.document.ipams.first_mut() {
@@ -415,6 +266,79 @@ fn remove_subnets(view: &View<'_>, network: &mut Network, settings: &SubnetReque
         let text = subnet.id.to_string();
         for ipam in &mut network.document.ipams {
             ipam.subnets.retain(|document| document.id.as_deref() != Some(&text));
+        }
+    }
+    Ok(())
+}
+
+/// The subnet that a request about IP subnets is for.
+fn subnet_named(network: &Network, id: Option<&str>) -> Result<usize> {
+    let path = "Settings.SubnetId";
+    let missing = |message: String| {
+        Error::new(HResult::SUBNET_NOT_FOUND, message).at(path).expected("ID of a subnet of the network")
+    };
+    let id = text::guid(id.ok_or_else(|| missing("the request names no subnet".to_owned()))?, path)?;
+    let position = network.subnets.iter().position(|subnet| subnet.id == id);
+    position.ok_or_else(|| missing(format!("the network has no subnet {id}")))
+}
+
+/// The document of a subnet of the network.
+fn subnet_document(network: &mut Network, id: Guid) -> Option<&mut SubnetDocument> {
+    let text = id.to_string();
+    let subnets = network.document.ipams.iter_mut().flat_map(|ipam| &mut ipam.subnets);
+    subnets.into_iter().find(|document| document.id.as_deref() == Some(&text))
+}
+
+fn add_parts(view: &View<'_>, network: &mut Network, mut settings: IpSubnetRequest) -> Outcome<()> {
+    let index = subnet_named(network, settings.subnet_id.as_deref())?;
+    let subnet = &mut network.subnets[index];
+    let seed = u64::try_from(subnet.parts.len()).unwrap_or_default();
+    let parts = subnets::parts(view, &mut settings.ip_subnets, &subnet.prefix, seed)
+        .map_err(|error| error.within("Settings"))?;
+    if let Some(place) = parts.iter().position(|(id, _)| subnet.parts.iter().any(|(other, _)| other == id)) {
+        let message = format!("the subnet has an IP subnet {} already", parts[place].0);
+        let path = format!("Settings.IpSubnets[{place}].ID");
+        return Err(Refusal::Error(Error::new(HResult::INVALID_IP_SUBNET, message).at(path)));
+    }
+    let id = subnet.id;
+    subnet.parts.extend(parts);
+    if let Some(document) = subnet_document(network, id) {
+        document.ip_subnets.extend(settings.ip_subnets);
+    }
+    Ok(())
+}
+
+fn remove_parts(view: &View<'_>, network: &mut Network, settings: &IpSubnetRequest) -> Outcome<()> {
+    let index = subnet_named(network, settings.subnet_id.as_deref())?;
+    for (place, given) in settings.ip_subnets.iter().enumerate() {
+        let path = format!("Settings.IpSubnets[{place}]");
+        let id = given.id.as_deref().map(|id| text::guid(id, &format!("{path}.ID"))).transpose()?;
+        let prefix = given.ip_address_prefix.as_deref();
+        let prefix = prefix.map(|p| text::prefix(p, &format!("{path}.IpAddressPrefix"))).transpose()?;
+        let subnet = &mut network.subnets[index];
+        let found = subnet.parts.iter().position(|(part, inner)| match (id, prefix) {
+            (Some(id), _) => *part == id,
+            (None, Some(prefix)) => *inner == prefix,
+            (None, None) => false,
+        });
+        let found = found.ok_or_else(|| {
+            Error::new(HResult::SUBNET_NOT_FOUND, "the subnet has no such IP subnet")
+                .at(&path)
+                .expected("ID or IpAddressPrefix of an IP subnet of the subnet")
+        })?;
+        let (part, _) = subnet.parts.remove(found);
+        let subnet = subnet.id;
+        let uses = |id: &str| id.parse() == Ok(part);
+        for endpoint in view.registry.endpoints_of(network.meta.id) {
+            let configs = &endpoint.document.ip_configurations;
+            if configs.iter().any(|config| config.ip_subnet_id.as_deref().is_some_and(uses)) {
+                view.settled(Kind::Endpoint, endpoint.meta.id)?;
+                let message = format!("the endpoint {} has an address in it", endpoint.meta.id);
+                return Err(Refusal::Error(Error::new(HResult::ENTITY_HAS_REFERENCES, message).at(path)));
+            }
+        }
+        if let Some(document) = subnet_document(network, subnet) {
+            document.ip_subnets.retain(|document| document.id.as_deref().is_none_or(|id| !uses(id)));
         }
     }
     Ok(())

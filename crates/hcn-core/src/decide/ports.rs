@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hcn_dataplane::{Family, Frontend, Protocol};
+use hcn_schema::call::Kind;
 use hcn_schema::enums::{EndpointPolicyType, NatFlags, NetworkMode, OneOf, ProtocolType};
 use hcn_schema::policy::{EndpointPolicy, PortMappingSettings};
 use hcn_schema::{Error, HResult, Result};
@@ -62,7 +63,7 @@ fn check_network(owner: &Owner<'_>) -> Result<()> {
         return Err(Error::new(HResult::INVALID_REMOTE_ENDPOINT_OPERATION, message));
     }
     match owner.network.mode {
-        NetworkMode::Private | NetworkMode::Internal => {
+        NetworkMode::Private | NetworkMode::Internal | NetworkMode::Transparent => {
             let mode = owner.network.mode.name();
             let message = format!("ports cannot be mapped into a network of type {mode}, which has no NAT");
             Err(Error::new(HResult::MAPPING_NOT_SUPPORTED, message))
@@ -162,6 +163,16 @@ fn choose(view: &View<'_>, frontend: Frontend, own: &[PortMapping], cursors: &mu
 pub(super) fn check_free(view: &View<'_>, frontend: Frontend, own: EntityKey) -> Outcome<()> {
     if let Some(key) = view.turns.withdraws(&frontend).filter(|key| *key != own) {
         view.settled(key.kind, key.id)?;
+    }
+    let reserved = view.registry.port_reservations.iter().find(|reservation| {
+        reservation.first < reservation.last
+            && (reservation.first..=reservation.last).contains(&frontend.port)
+            && reservation.protocols.contains(&frontend.protocol)
+    });
+    if let Some(reservation) = reserved {
+        view.settled(Kind::PortReservation, reservation.meta.id)?;
+        let by = format!("the port reservation {}", reservation.meta.id);
+        return Err(Refusal::Error(repeated(frontend, &by)));
     }
     let Some(publisher) = view.registry.publisher_of(&frontend).filter(|publisher| *publisher != own) else {
         return Ok(());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hcn_core::{Action, Change, Context, Engine, Registry};
 use hcn_schema::Guid;
 use hcn_schema::call::{Call, Kind, Reference, Verb};
+use hcn_schema::hns::HnsVersion;
 use hcn_store::{Era, Loaded, OpenError, Store};
 
 const MARKER: &str = "HCN_STORE_TEST_ISOLATED";
@@ -81,6 +82,7 @@ impl World {
             caller_uid: 0,
             fresh_id: Self::guid(1000 + self.calls),
             host: Arc::default(),
+            hns: HnsVersion::default(),
         };
         let mut changes = Vec::new();
         let mut actions = self.engine.submit(self.calls, Call { kind, verb }, context);

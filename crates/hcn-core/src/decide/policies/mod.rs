@@ -1,14 +1,40 @@
 //! Policy lists of networks and endpoints: checking, adding, removing, updating (contract 2.12 to 2.14).
 
-use hcn_schema::enums::{EndpointPolicyType, Enumeration, ModifyRequestType, OneOf};
-use hcn_schema::policy::Policy;
+use hcn_schema::enums::{EndpointPolicyType, Enumeration, ModifyRequestType, NetworkMode, OneOf};
+use hcn_schema::policy::{EndpointPolicy, NetworkPolicy, Policy};
+use hcn_schema::settings::SdnRouteSettings;
 use hcn_schema::{Error, HResult, Result};
 
+use super::{Outcome, View, gates};
+use crate::entity::{Endpoint, Network};
+
+/// Checks the policies of a new network.
+pub(super) fn check_network(view: &View<'_>, _mode: NetworkMode, policies: &[NetworkPolicy]) -> Outcome<()> {
+    Ok(check(view, policies, "Policies")?)
+}
+
+/// Checks the policies of a new endpoint of a network.
+pub(super) fn check_endpoint(
+    view: &View<'_>,
+    _network: &Network,
+    policies: &[EndpointPolicy],
+) -> Outcome<()> {
+    Ok(check(view, policies, "Policies")?)
+}
+
+/// Checks a route of an SDN route.
+pub(super) fn check_sdn_route(_route: &SdnRouteSettings) -> Result<()> {
+    Ok(())
+}
+
 /// Checks that every policy has a known type.
-pub(super) fn check<T: Enumeration>(policies: &[Policy<T>], path: &str) -> Result<()> {
+fn check<T: gates::Gated>(view: &View<'_>, policies: &[Policy<T>], path: &str) -> Result<()> {
     for (index, policy) in policies.iter().enumerate() {
         let message = match &policy.kind {
-            Some(OneOf::Known(_)) => continue,
+            Some(OneOf::Known(_)) => {
+                gates::policy(view.context.hns, policy, &format!("{path}[{index}]"))?;
+                continue;
+            }
             Some(OneOf::Unknown(text)) => format!("there is no policy type {}", crate::text::shown(text)),
             None => "the policy has no type".to_owned(),
         };
@@ -38,12 +64,22 @@ fn remove<T: Enumeration + PartialEq>(present: &[Policy<T>], given: &[Policy<T>]
 }
 
 /// A request on the policies of a network. Update replaces the policies of the types that it names.
-pub(super) fn modify_network<T: Enumeration + PartialEq>(
+pub(super) fn modify_network(
+    view: &View<'_>,
+    network: &Network,
+    request: ModifyRequestType,
+    given: &[NetworkPolicy],
+) -> Outcome<Vec<NetworkPolicy>> {
+    let present = &network.document.policies;
+    check(view, given, "Settings.Policies")?;
+    Ok(modified(present, request, given)?)
+}
+
+fn modified<T: Enumeration + PartialEq>(
     present: &[Policy<T>],
     request: ModifyRequestType,
     given: &[Policy<T>],
 ) -> Result<Vec<Policy<T>>> {
-    check(given, "Settings.Policies")?;
     match request {
         ModifyRequestType::Add => Ok(add(present, given)),
         ModifyRequestType::Remove => remove(present, given),
@@ -66,20 +102,24 @@ const RULE_SETS: [EndpointPolicyType; 4] = [
 /// A request on the policies of an endpoint. Update replaces the types that it names, ACL and TierAcl
 /// together; an update that names none clears the rule sets (contract 10, question 2).
 pub(super) fn modify_endpoint(
-    present: &[Policy<EndpointPolicyType>],
+    view: &View<'_>,
+    _network: &Network,
+    endpoint: &Endpoint,
     request: ModifyRequestType,
-    given: &[Policy<EndpointPolicyType>],
-) -> Result<Vec<Policy<EndpointPolicyType>>> {
+    given: &[EndpointPolicy],
+) -> Outcome<Vec<EndpointPolicy>> {
+    let present = &endpoint.document.policies;
     if request != ModifyRequestType::Update {
-        return modify_network(present, request, given);
+        check(view, given, "Settings.Policies")?;
+        return Ok(modified(present, request, given)?);
     }
     // PowerShell clears the rules with `[{}]`.
     let named: Vec<_> = given.iter().filter(|p| p.kind.is_some() || p.settings.is_some()).cloned().collect();
-    check(&named, "Settings.Policies")?;
-    let known = |policy: &Policy<EndpointPolicyType>| policy.kind.as_ref().and_then(OneOf::known);
+    check(view, &named, "Settings.Policies")?;
+    let known = |policy: &EndpointPolicy| policy.kind.as_ref().and_then(OneOf::known);
     let is_acl = |kind| matches!(kind, Some(EndpointPolicyType::Acl | EndpointPolicyType::TierAcl));
     let acl_named = named.iter().any(|policy| is_acl(known(policy)));
-    let replaced = |policy: &Policy<EndpointPolicyType>| {
+    let replaced = |policy: &EndpointPolicy| {
         let kind = known(policy);
         if named.is_empty() {
             kind.is_some_and(|kind| RULE_SETS.contains(&kind))

@@ -1,0 +1,171 @@
+//! Which link of the host a network leads out by, and what the service says of it.
+
+use hcn_dataplane::{HostAddress, Mac};
+use hcn_schema::call::{Call, Kind, Verb};
+use hcn_schema::enums::{NetworkMode, NetworkPolicyType, OneOf};
+use hcn_schema::network::HostComputeNetwork;
+use hcn_schema::policy::NetworkPolicy;
+use hcn_schema::settings::{
+    DrMacAddressSettings, InterfaceConstraintSettings, NetAdapterNameSettings, ProviderAddressSettings,
+};
+use hcn_schema::{Error, Guid, HResult, Raw, Result};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::View;
+use crate::entity::Uplink;
+use crate::{names, text};
+
+/// The link that the document asks for, else that of the default route. Types that lead outside by themselves have
+/// none, and so has a host without a link that could be one.
+pub(super) fn choose(
+    view: &View<'_>,
+    document: &HostComputeNetwork,
+    mode: NetworkMode,
+) -> Result<Option<Uplink>> {
+    let external = matches!(
+        mode,
+        NetworkMode::Transparent | NetworkMode::L2Bridge | NetworkMode::L2Tunnel | NetworkMode::Overlay
+    );
+    let constrained = matches!(mode, NetworkMode::Ics | NetworkMode::ConstrainedIcs);
+    if !external && !constrained {
+        return Ok(None);
+    }
+    let host = &view.context.host;
+    let named = |link: &str, path: &str| -> Result<Option<Uplink>> {
+        let there = host.links.iter().any(|other| other == link)
+            || host.addresses.iter().any(|address| address.link == link);
+        if there {
+            return Ok(Some(of_link(view, link)));
+        }
+        Err(Error::new(HResult::ADAPTER_NOT_FOUND, format!("the host has no link {}", text::shown(link)))
+            .at(path)
+            .expected("the name of a link of the host"))
+    };
+    if external {
+        if let Some((path, settings)) =
+            settings::<NetAdapterNameSettings>(document, NetworkPolicyType::NetAdapterName)?
+        {
+            let name = settings.network_adapter_name.unwrap_or_default();
+            return named(&name, &format!("{path}.NetworkAdapterName"));
+        }
+        if let Some((path, settings)) =
+            settings::<ProviderAddressSettings>(document, NetworkPolicyType::ProviderAddress)?
+        {
+            let path = format!("{path}.ProviderAddress");
+            let address = text::address(settings.provider_address.as_deref().unwrap_or_default(), &path)?;
+            let found = host.addresses.iter().find(|other| other.address.addr() == address);
+            let HostAddress { link, address } = found.ok_or_else(|| {
+                Error::new(
+                    HResult::ADAPTER_NOT_FOUND,
+                    format!("no link of the host has the address {address}"),
+                )
+                .at(path)
+                .expected("an address of the host")
+            })?;
+            return Ok(Some(Uplink { link: link.clone(), address: Some(*address) }));
+        }
+    }
+    if let Some((path, settings)) =
+        settings::<InterfaceConstraintSettings>(document, NetworkPolicyType::InterfaceConstraint)?
+        && let Some(alias) = &settings.interface_alias
+    {
+        return named(alias, &format!("{path}.InterfaceAlias"));
+    }
+    if external && host.uplink.is_none() && host.addresses.is_empty() {
+        let message =
+            format!("a network of type {} needs a link of the host that leads outside", mode.name());
+        return Err(Error::new(HResult::ADAPTER_NOT_FOUND, message)
+            .at("Policies")
+            .expected("NetAdapterName"));
+    }
+    let any = host.uplink.as_deref().or(host.addresses.first().map(|address| address.link.as_str()));
+    Ok(any.map(|link| of_link(view, link)))
+}
+
+/// The uplink with its first address, an IPv4 one if it has one.
+fn of_link(view: &View<'_>, link: &str) -> Uplink {
+    let of_it = || view.context.host.addresses.iter().filter(|address| address.link == link);
+    let address = of_it().find(|address| address.address.addr().is_ipv4()).or_else(|| of_it().next());
+    Uplink { link: link.to_owned(), address: address.map(|address| address.address) }
+}
+
+/// The settings of the first policy of a type, and where they are.
+fn settings<T: DeserializeOwned>(
+    document: &HostComputeNetwork,
+    kind: NetworkPolicyType,
+) -> Result<Option<(String, T)>> {
+    let found = document.policies.iter().position(|policy| policy.kind == Some(OneOf::Known(kind)));
+    let Some(index) = found else { return Ok(None) };
+    let path = format!("Policies[{index}].Settings");
+    let Some(raw) = &document.policies[index].settings else { return Ok(None) };
+    // PowerShell sends a bare name for InterfaceConstraint.
+    if !raw.get().trim_start().starts_with('{') {
+        return Ok(None);
+    }
+    let settings = hcn_schema::parse(raw.get())
+        .map_err(|error| Error { code: HResult::INVALID_POLICY, ..error }.within(&path))?;
+    Ok(Some((path, settings)))
+}
+
+/// Adds what the service says of an overlay network: its router's MAC address and its provider address (B9).
+pub(super) fn fill_policies(
+    document: &mut HostComputeNetwork,
+    mode: NetworkMode,
+    dr_mac: &str,
+    uplink: Option<&Uplink>,
+) {
+    if mode != NetworkMode::Overlay {
+        return;
+    }
+    let mut add = |kind: NetworkPolicyType, settings: Raw| {
+        if document.policies.iter().all(|policy| policy.kind != Some(OneOf::Known(kind))) {
+            document
+                .policies
+                .push(NetworkPolicy { kind: Some(OneOf::Known(kind)), settings: Some(settings) });
+        }
+    };
+    let dr_mac = DrMacAddressSettings { address: Some(dr_mac.to_owned()) };
+    add(NetworkPolicyType::DrMacAddress, Raw::of(&dr_mac));
+    if let Some(address) = uplink.and_then(|uplink| uplink.address) {
+        let provider = ProviderAddressSettings { provider_address: Some(address.addr().to_string()) };
+        add(NetworkPolicyType::ProviderAddress, Raw::of(&provider));
+    }
+}
+
+/// The MAC address of the network's bridge. On an overlay it is the distributed router's: the given one, else one that
+/// looks like Hyper-V's and is in no range that endpoints get theirs from.
+pub(super) fn bridge_mac(
+    document: &HostComputeNetwork,
+    mode: NetworkMode,
+    id: Guid,
+    ranges: &[(Mac, Mac)],
+) -> Result<Mac> {
+    if mode != NetworkMode::Overlay {
+        return Ok(names::bridge_mac(id));
+    }
+    if let Some((path, settings)) =
+        settings::<DrMacAddressSettings>(document, NetworkPolicyType::DrMacAddress)?
+    {
+        let given = settings.address.unwrap_or_default();
+        return text::mac(&given, HResult::INVALID_POLICY, &format!("{path}.Address"));
+    }
+    let candidates = (0..1024).map(|salt| names::router_mac(id, salt));
+    let is_free = |mac: &Mac| ranges.iter().all(|(first, last)| mac < first || last < mac);
+    Ok(candidates.into_iter().find(is_free).unwrap_or_else(|| names::bridge_mac(id)))
+}
+
+/// The links of the host that the document of a call names, in either version.
+pub fn named_links(call: &Call) -> Vec<String> {
+    let (Kind::Network, Verb::Create { document: Some(document), .. }) = (call.kind, &call.verb) else {
+        return Vec::new();
+    };
+    // Whatever does not read is refused later.
+    let document: Value = serde_json::from_str(document).unwrap_or_default();
+    let policies = document["Policies"].as_array().into_iter().flatten();
+    let places = policies.flat_map(|policy| {
+        [&policy["Settings"]["NetworkAdapterName"], &policy["Settings"]["InterfaceAlias"]]
+    });
+    let flat = [&document["NetworkAdapterName"], &document["InterfaceConstraint"]["InterfaceAlias"]];
+    places.chain(flat).filter_map(Value::as_str).map(str::to_owned).collect()
+}

@@ -1,0 +1,106 @@
+//! The record of an endpoint.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hcn_dataplane::{Frontend, Mac};
+use hcn_schema::Guid;
+use hcn_schema::endpoint::HostComputeEndpoint;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Meta;
+
+/// A route of an endpoint, parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Destination, host bits zero.
+    pub destination: IpNet,
+    /// Next hop; none = on link.
+    pub gateway: Option<IpAddr>,
+    /// Lower wins.
+    pub metric: Option<u16>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Common part.
+    pub meta: Meta,
+    /// The document as it is returned, without the fields that are filled on query.
+    pub document: HostComputeEndpoint,
+    /// Its network.
+    pub network: Guid,
+    /// The namespace that it is attached to.
+    pub namespace: Option<Guid>,
+    /// Whether it lives on another host (flag RemoteEndpoint): it has no link then.
+    pub remote: bool,
+    /// Addresses with their prefix lengths, in the order of the document.
+    pub addresses: Vec<IpNet>,
+    /// MAC address.
+    pub mac: Mac,
+    /// Parsed port mappings.
+    pub ports: Vec<PortMapping>,
+    /// Parsed routes; those that cannot be routes of Linux (default without a next hop) are left out.
+    pub routes: Vec<Route>,
+    /// Interface name of the host end while attached.
+    pub veth: String,
+    /// Interface name in the namespace while attached.
+    pub interface: Option<String>,
+    /// Whether it is attached to the host itself, as HNS version 1 does it.
+    #[serde(default)]
+    pub on_host: bool,
+    /// Containers that share it, as HNS version 1 attaches them, by the identifiers that clients gave.
+    #[serde(default)]
+    pub containers: Vec<String>,
+    /// The port of a virtual machine that it is attached to.
+    #[serde(default)]
+    pub vm_port: Option<VmPort>,
+}
+
+impl Endpoint {
+    /// What it is attached to.
+    pub fn place(&self) -> Option<Place<'_>> {
+        self.namespace
+            .map(Place::Namespace)
+            .or(self.on_host.then_some(Place::Host))
+            .or(self.vm_port.as_ref().map(Place::VmPort))
+            .or((!self.containers.is_empty()).then_some(Place::Containers))
+    }
+}
+
+/// What an endpoint is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// A namespace.
+    Namespace(Guid),
+    /// The host.
+    Host,
+    /// A port of a virtual machine.
+    VmPort(&'a VmPort),
+    /// Containers that no namespace is known of.
+    Containers,
+}
+
+/// A port of a virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmPort {
+    /// Identifier of the port; it becomes the endpoint's SwitchPortId.
+    pub id: Guid,
+    /// Name of the virtual network card, as it was given.
+    pub nic: String,
+    /// The virtual machine.
+    pub machine: Option<Guid>,
+}
+
+/// A port mapping of an endpoint, parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// What packets are sent to.
+    pub frontend: Frontend,
+    /// The endpoint's address and port that they get to.
+    pub target: SocketAddr,
+    /// Whether the host's own programs can use it, too.
+    pub from_host: bool,
+    /// Whether hcnd keeps the port from the host's programs; else the client does, or it need not be kept.
+    pub held: bool,
+}

@@ -1,0 +1,90 @@
+//! The record of a network.
+
+use std::net::IpAddr;
+
+use hcn_dataplane::Mac;
+use hcn_schema::Guid;
+use hcn_schema::enums::NetworkMode;
+use hcn_schema::network::HostComputeNetwork;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Meta;
+
+/// A subnet of a network, parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// Identifier.
+    pub id: Guid,
+    /// Prefix, host bits zero.
+    pub prefix: IpNet,
+    /// Next hop of its first default route, else the address that the host has in it, if any.
+    pub gateway: Option<IpAddr>,
+    /// Whether endpoints take over a default route to the gateway.
+    pub default_route: bool,
+    /// Whether the gateway's address is kept from endpoints.
+    pub reserve_gateway: bool,
+    /// Parts of the prefix that endpoints can ask for by identifier.
+    pub parts: Vec<(Guid, IpNet)>,
+}
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Common part.
+    pub meta: Meta,
+    /// The document as it is returned, without the fields that are filled on query.
+    pub document: HostComputeNetwork,
+    /// Parsed `Type`.
+    pub mode: NetworkMode,
+    /// Parsed subnets of all Ipams, in order.
+    pub subnets: Vec<Subnet>,
+    /// Parsed MacPool, both ends included.
+    pub mac_ranges: Vec<(Mac, Mac)>,
+    /// Interface name of the bridge.
+    pub bridge: String,
+    /// Address of the bridge.
+    pub bridge_mac: Mac,
+    /// Octets.
+    pub mtu: u32,
+    /// The link of the host that leads outside, for the types that have one.
+    #[serde(default)]
+    pub uplink: Option<Uplink>,
+    /// Whether the host has an address on the network, by which endpoints reach it.
+    #[serde(default = "yes")]
+    pub host: bool,
+    /// Switch extensions that were switched on or off.
+    #[serde(default)]
+    pub extensions: Vec<(Guid, bool)>,
+}
+
+/// Networks of before did not say it: they were of types that have the host on them.
+fn yes() -> bool {
+    true
+}
+
+/// A link of the host that a network leads out by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplink {
+    /// Interface name.
+    pub link: String,
+    /// The address of the host on it: ManagementIP, and the provider address of an overlay.
+    pub address: Option<IpNet>,
+}
+
+impl Network {
+    /// The name, empty when none was given.
+    pub fn name(&self) -> &str {
+        self.document.name.as_deref().unwrap_or_default()
+    }
+
+    /// The subnet that an address belongs to.
+    pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.prefix.contains(&address))
+    }
+
+    /// Whether the network has a subnet of this family.
+    pub fn has_ipv6(&self) -> bool {
+        self.subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6())
+    }
+}
