@@ -2,39 +2,134 @@
 //! plan failing once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use hcn_dataplane::{Dataplane, State};
-use hcn_tests::conformance::{Case, cases, delete_everything, plainly, snapshot};
+use hcn_dataplane::{Dataplane, Fake, State};
+use hcn_tests::conformance::{Case, Subject, cases, delete_everything, plainly, snapshot};
 use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces, settled_dump};
-use hcn_tests::service::{InProcess, Shared, fake_host, sandbox_socket};
+use hcn_tests::service::{InProcess, Shared, fake_host, sandbox_hcnd, sandbox_socket};
 use hcn_tests::wire::{Reply, Wire};
-use hcn_tests::{Sandbox, in_sandbox, run_ok};
+use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, run_ok};
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-fn is_change(method: &str) -> bool {
-    ["Create", "Modify", "Delete"].iter().any(|verb| method.ends_with(verb))
+/// Longer than a clean end takes.
+const END: Duration = Duration::from_secs(10);
+
+fn is_change(method: &str, parameters: &Value) -> bool {
+    let changes = ["Create", "Modify", "Delete"].iter().any(|verb| method.ends_with(verb));
+    changes || (method.ends_with("V1.Call") && parameters["method"] != "GET")
+}
+
+/// The code of a failure, whichever version of HNS was called.
+fn code_of(reply: &Reply) -> Option<u64> {
+    reply.parameters["hresult"].as_u64().or_else(|| reply.parameters["response"]["ErrorCode"].as_u64())
+}
+
+/// A daemon in this process; `call` is how it is called.
+struct Inside<D, C> {
+    daemon: InProcess<D>,
+    call: C,
+    repeats: bool,
+}
+
+impl<D: Dataplane + 'static> InsidePlainly<D> {
+    fn start(case: &Case, dataplane: &Shared<D>) -> Self {
+        Self {
+            daemon: start(case, dataplane),
+            call: |_, wire, method, parameters| plainly(wire, method, parameters),
+            repeats: false,
+        }
+    }
+}
+
+type InsidePlainly<D> = Inside<D, fn(&InProcess<D>, &mut Wire, &str, &Value) -> Reply>;
+
+fn start<D: Dataplane + 'static>(case: &Case, dataplane: &Shared<D>) -> InProcess<D> {
+    let dataplane = dataplane.clone();
+    // A file costs time.
+    if case.needs().is_empty() { InProcess::start(dataplane) } else { InProcess::start_durable(dataplane) }
+}
+
+impl<D, C> Subject for Inside<D, C>
+where
+    D: Dataplane + 'static,
+    C: FnMut(&InProcess<D>, &mut Wire, &str, &Value) -> Reply,
+{
+    fn socket(&self) -> PathBuf {
+        self.daemon.socket()
+    }
+
+    fn call(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Reply {
+        (self.call)(&self.daemon, wire, method, parameters)
+    }
+
+    fn repeats(&self) -> bool {
+        self.repeats
+    }
+
+    fn start_again(&mut self, reboot: bool) {
+        self.daemon.start_again(reboot);
+    }
+
+    fn call_while_stopping(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Reply {
+        self.daemon.call_while_stopping(|| plainly(wire, method, parameters))
+    }
+}
+
+/// The daemon that a sandbox started, or one that took its place.
+struct InSandbox {
+    again: Option<Background>,
+}
+
+impl Subject for InSandbox {
+    fn socket(&self) -> PathBuf {
+        sandbox_socket()
+    }
+
+    fn start_again(&mut self, reboot: bool) {
+        assert!(!reboot, "not here");
+        if let Some(mut again) = self.again.take() {
+            again.signal(Signal::SIGTERM);
+            again.wait(END);
+        } else {
+            let hcnd = sandbox_hcnd();
+            kill(hcnd, Signal::SIGTERM).unwrap();
+            eventually("hcnd has ended", || !is_running(hcnd));
+        }
+        let mut command = Command::new("hcnd");
+        command.arg("--socket").arg(sandbox_socket()).env_remove("HCND_SOCKET");
+        self.again = Some(Background::start(&mut command));
+        eventually("the next hcnd listens", || UnixStream::connect(sandbox_socket()).is_ok());
+    }
+
+    fn call_while_stopping(&mut self, _: &mut Wire, method: &str, _: &Value) -> Reply {
+        panic!("{method} while hcnd stops: not here");
+    }
 }
 
 #[test]
 fn cases_hold_over_the_fake_kernel() {
-    for case in cases() {
+    for case in cases("in this process, plainly") {
         let dataplane = fake_host();
-        let daemon = InProcess::start(dataplane.clone());
-        case.run(&daemon.socket(), &mut plainly);
-        delete_everything(&mut Wire::connect(&daemon.socket()).unwrap());
+        let mut subject = Inside::start(&case, &dataplane);
+        case.run(&mut subject);
+        delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
         assert_eq!(dataplane.lock().inner.state, State::new(), "case {} left something", case.name);
     }
 }
 
 #[test]
 fn cases_hold_over_the_linux_kernel() {
-    in_sandbox!(Sandbox::new(), {
-        let socket = sandbox_socket();
+    in_sandbox!(Sandbox::new().deadline(Duration::from_secs(300)), {
+        let mut subject = InSandbox { again: None };
         let before = dump();
-        for case in cases() {
-            case.run(&socket, &mut plainly);
-            delete_everything(&mut Wire::connect(&socket).unwrap());
+        for case in cases("the daemon of a sandbox") {
+            case.run(&mut subject);
+            delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
             assert_unchanged(&before, &format!("case {} left something", case.name));
         }
     });
@@ -67,7 +162,7 @@ fn fail_everywhere<D: Dataplane>(
         }
         *count += 1;
         let place = format!("{method} with operation {k} failing");
-        let code = reply.parameters["hresult"].as_u64().unwrap_or_else(|| panic!("{place}: {}", reply.raw));
+        let code = code_of(&reply).unwrap_or_else(|| panic!("{place}: {}", reply.raw));
         assert!([0x8007_001f, 0x803b_002e].contains(&code), "{place}: {}", reply.raw);
         assert_eq!(documents, snapshot(wire), "{place}");
         unchanged(&place);
@@ -82,24 +177,26 @@ fn run_with_failures<D: Dataplane + 'static, S>(
     state: &mut dyn FnMut() -> S,
     unchanged: &mut dyn FnMut(&S, &str),
 ) -> usize {
-    let daemon = InProcess::start(dataplane.clone());
     let mut count = 0;
-    case.run(&daemon.socket(), &mut |wire, method, parameters| {
-        if !is_change(method) {
+    let call = |_: &InProcess<D>, wire: &mut Wire, method: &str, parameters: &Value| {
+        if !is_change(method, parameters) {
             return plainly(wire, method, parameters);
         }
         let before = state();
         let mut check = |place: &str| unchanged(&before, &format!("case {}: {place}", case.name));
         fail_everywhere(dataplane, wire, (method, parameters), &mut check, &mut count)
-    });
-    delete_everything(&mut Wire::connect(&daemon.socket()).unwrap());
+    };
+    let mut subject = Inside { daemon: start(case, dataplane), call, repeats: true };
+    case.run(&mut subject);
+    delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
+    drop(subject);
     count
 }
 
 #[test]
 fn a_failure_of_any_operation_changes_nothing_in_the_fake_kernel() {
     let mut count = 0;
-    for case in cases() {
+    for case in cases("in this process, failing") {
         let dataplane = fake_host();
         let kernel = dataplane.clone();
         count += run_with_failures(
@@ -116,12 +213,12 @@ fn a_failure_of_any_operation_changes_nothing_in_the_fake_kernel() {
 #[test]
 fn what_cannot_be_made_durable_is_taken_back() {
     let mut count = 0;
-    for case in cases() {
+    for case in cases("in this process, without a disk") {
         let dataplane = fake_host();
-        let daemon = InProcess::start(dataplane.clone());
-        case.run(&daemon.socket(), &mut |wire, method, parameters| {
-            if is_change(method) {
-                let (documents, state) = (snapshot(wire), dataplane.lock().inner.state.clone());
+        let kernel = dataplane.clone();
+        let call = |daemon: &InProcess<Fake>, wire: &mut Wire, method: &str, parameters: &Value| {
+            if is_change(method, parameters) {
+                let (documents, state) = (snapshot(wire), kernel.lock().inner.state.clone());
                 daemon.fail_commits(1);
                 let reply = plainly(wire, method, parameters);
                 daemon.fail_commits(0);
@@ -129,13 +226,14 @@ fn what_cannot_be_made_durable_is_taken_back() {
                     count += 1;
                 } else {
                     // Refused for another reason, or there was nothing to change.
-                    assert_eq!(state, dataplane.lock().inner.state, "case {}: {}", case.name, reply.raw);
+                    assert_eq!(state, kernel.lock().inner.state, "case {}: {}", case.name, reply.raw);
                 }
                 assert_eq!(documents, snapshot(wire), "case {}: {method} {parameters}", case.name);
-                assert_eq!(state, dataplane.lock().inner.state, "case {}: {method}", case.name);
+                assert_eq!(state, kernel.lock().inner.state, "case {}: {method}", case.name);
             }
             plainly(wire, method, parameters)
-        });
+        };
+        case.run(&mut Inside { daemon: start(&case, &dataplane), call, repeats: true });
     }
     assert!(count > 50, "only {count} failures were injected");
 }
@@ -152,7 +250,7 @@ fn a_failure_of_any_operation_changes_nothing_in_the_linux_kernel() {
         dataplane.lock().adopt(&State::new()).unwrap();
         let clean = dump();
         let mut count = 0;
-        for case in cases() {
+        for case in cases("in this process, failing over the Linux kernel") {
             count += run_with_failures(&case, &dataplane, &mut settled_dump, &mut |before, place| {
                 assert_unchanged(before, place);
             });

@@ -6,19 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use hcn_core::restore;
 use hcn_dataplane::{
     Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, State,
     UndoError,
 };
-use hcn_store::{Loaded, Store};
+use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
 use hcnd::daemon::{Restored, runtime, serve_on};
 use nix::unistd::Pid;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use crate::process::{descendants, eventually};
+use crate::wire::{Reply, Wire};
 
 /// A data plane that the test can look into, and make fail, while the daemon uses it.
 pub struct Shared<D>(Arc<Mutex<Chaos<D>>>);
@@ -78,38 +81,118 @@ pub fn fake_host() -> Shared<Fake> {
 }
 
 /// A daemon in a thread of this process; it stops when dropped.
-pub struct InProcess {
+pub struct InProcess<D> {
     folder: TempDir,
-    store: Store,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    dataplane: Shared<D>,
+    durable: bool,
+    boots: u32,
+    store: Option<Store>,
+    running: Option<Running>,
 }
 
-impl InProcess {
+struct Running {
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl<D: Dataplane + 'static> InProcess<D> {
     /// Starts a daemon on a socket of its own; it listens when this returns.
-    pub fn start<D: Dataplane + 'static>(dataplane: Shared<D>) -> Self {
+    pub fn start(dataplane: Shared<D>) -> Self {
+        Self::of(dataplane, false)
+    }
+
+    /// Starts one whose records are in a file, so that it can be started again.
+    pub fn start_durable(dataplane: Shared<D>) -> Self {
+        Self::of(dataplane, true)
+    }
+
+    fn of(dataplane: Shared<D>, durable: bool) -> Self {
         let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("hcnd.sock");
+        let mut daemon = Self { folder, dataplane, durable, boots: 0, store: None, running: None };
+        daemon.launch();
+        daemon
+    }
+
+    /// Starts it again, after a new start of the machine if so.
+    pub fn start_again(&mut self, reboot: bool) {
+        assert!(self.durable, "what it knew is gone with it");
+        self.end();
+        if reboot {
+            self.boots += 1;
+            self.dataplane.lock().adopt(&State::new()).unwrap();
+        }
+        self.launch();
+    }
+
+    /// Performs `call` while the daemon waits for the data plane to end, and starts it again.
+    pub fn call_while_stopping(&mut self, call: impl FnOnce() -> Reply) -> Reply {
+        let socket = self.socket();
+        let dataplane = self.dataplane.clone();
+        let held = dataplane.lock();
+        let mut busy = Wire::connect(&socket).unwrap();
+        let settings = json!({"Name": "in flight", "SchemaVersion": {"Major": 2}});
+        busy.send("io.hcn.Network.Create", &json!({"settings": settings}), false).unwrap();
+        let mut other = Wire::connect(&socket).unwrap();
+        for _ in 0..3 {
+            // By then the one before is under way.
+            other.call("io.hcn.Service.Ping", &json!({})).unwrap();
+        }
+        let Running { stop, thread } = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        eventually("nobody listens", || UnixStream::connect(&socket).is_err());
+        let reply = call();
+        drop(held);
+        let made = busy.receive().unwrap();
+        assert_eq!(made.error, None, "{}", made.raw);
+        thread.join().unwrap();
+        self.launch();
+        let id = &made.parameters["id"];
+        let deleted =
+            Wire::connect(&socket).unwrap().call("io.hcn.Network.Delete", &json!({"id": id})).unwrap();
+        assert_eq!(deleted.error, None, "{}", deleted.raw);
+        reply
+    }
+
+    fn launch(&mut self) {
+        drop(self.store.take());
+        let (store, loaded) =
+            if self.durable { self.open() } else { (Store::in_memory().unwrap(), Loaded::default()) };
+        self.store = Some(store.clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let at = socket.clone();
-        let store = Store::in_memory().unwrap();
-        let kept = store.clone();
+        let (socket, dataplane) = (self.socket(), self.dataplane.clone());
+        let _ = fs::remove_file(&socket);
         let thread = thread::spawn(move || {
             runtime().unwrap().block_on(async {
                 let config = Config { socket, ..Config::default() };
                 let listen = || Ok(UnixListener::bind(&config.socket)?);
                 let stop = async move { drop(stopped.await) };
-                let restored = Restored { store, loaded: Loaded::default() };
+                let restored = Restored { store, loaded };
                 serve_on(listen, &config, Box::new(dataplane), restored, stop).await.unwrap();
             });
         });
-        eventually("the daemon listens", || UnixStream::connect(&at).is_ok());
-        Self { folder, store: kept, stop: Some(stop), thread: Some(thread) }
+        self.running = Some(Running { stop, thread });
+        let socket = self.socket();
+        eventually("the daemon listens", || UnixStream::connect(&socket).is_ok());
     }
 
+    /// As the daemon opens its file.
+    fn open(&self) -> (Store, Loaded) {
+        let era = Era { boot_id: format!("boot {}", self.boots), netns_cookie: 1 };
+        let (store, mut loaded) = Store::open(&self.folder.path().join("state.redb"), &era).unwrap();
+        if loaded.same_era {
+            loaded.entities = restore::after_restart(loaded.entities);
+        } else {
+            loaded.entities = restore::after_reboot(loaded.entities);
+            store.replace_all(&loaded.entities, &era).unwrap();
+        }
+        (store, loaded)
+    }
+}
+
+impl<D> InProcess<D> {
     /// Makes the next commits fail.
     pub fn fail_commits(&self, count: usize) {
-        self.store.fail_commits(count);
+        self.store.as_ref().unwrap().fail_commits(count);
     }
 
     /// Where it listens.
@@ -117,15 +200,19 @@ impl InProcess {
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("hcnd.sock")
     }
-}
 
-impl Drop for InProcess {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+    fn end(&mut self) {
+        if let Some(Running { stop, thread }) = self.running.take() {
+            drop(stop);
             let ended = thread.join();
             assert!(ended.is_ok() || thread::panicking(), "the daemon panicked");
         }
+    }
+}
+
+impl<D> Drop for InProcess<D> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

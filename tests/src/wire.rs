@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// A reply that takes longer fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A connection.
 pub struct Wire {
     reader: BufReader<UnixStream>,
@@ -24,13 +27,13 @@ pub struct Reply {
 }
 
 impl Wire {
-    /// Connects; a reply that takes more than 20 s fails.
+    /// Connects.
     ///
     /// # Errors
     /// Nobody listens.
     pub fn connect(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { reader: BufReader::new(stream) })
     }
 
@@ -73,6 +76,21 @@ impl Wire {
             parameters: message["parameters"].clone(),
             raw,
         })
+    }
+
+    /// Reads the next reply, if its first octet arrives in time.
+    ///
+    /// # Errors
+    /// Those of [`receive`](Self::receive).
+    pub fn receive_within(&mut self, time: Duration) -> io::Result<Option<Reply>> {
+        self.reader.get_ref().set_read_timeout(Some(time))?;
+        let arrived = self.reader.fill_buf().map(|_| ());
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE))?;
+        match arrived {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+            Ok(_) => self.receive().map(Some),
+        }
     }
 
     /// Calls and waits for the reply.
