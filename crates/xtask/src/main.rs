@@ -1,5 +1,5 @@
-//! Chores of this repository: `cargo xtask tidy` keeps the house rules, `cargo xtask bench` measures hcnd against
-//! what the kernel itself charges.
+//! Chores of this repository: `cargo xtask tidy` keeps the house rules, `cargo xtask contract` says which case proves
+//! what of the contract, `cargo xtask bench` measures hcnd against what the kernel itself charges.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod contract;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ struct Arguments {
 enum Chore {
     /// Check the house rules; exit code 1 if one is broken
     Tidy,
+    /// Say which case proves what of the contract; exit code 1 if something is not proved
+    Contract,
     /// Measure hcnd beside the kernel's own cost, in one run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let chore = Arguments::parse().chore;
     let done = root().and_then(|root| match chore {
         Chore::Tidy => tidy::run(&root),
+        Chore::Contract => contract::run(&root),
         Chore::Bench(bench) => bench::run(bench, &root),
     });
     done.unwrap_or_else(|error| {
