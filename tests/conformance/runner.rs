@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use std::os::unix::net::UnixStream;
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -113,13 +114,21 @@ impl Subject for InSandbox {
 
 #[test]
 fn cases_hold_over_the_fake_kernel() {
+    let mut failed = Vec::new();
     for case in cases("in this process, plainly") {
-        let dataplane = fake_host();
-        let mut subject = Inside::start(&case, &dataplane);
-        case.run(&mut subject);
-        delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
-        assert_eq!(dataplane.lock().inner.state, State::new(), "case {} left something", case.name);
+        // Here all that fails is found in one go.
+        let run = catch_unwind(|| {
+            let dataplane = fake_host();
+            let mut subject = Inside::start(&case, &dataplane);
+            case.run(&mut subject);
+            delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
+            assert_eq!(dataplane.lock().inner.state, State::new(), "case {} left something", case.name);
+        });
+        if run.is_err() {
+            failed.push(case.name);
+        }
     }
+    assert!(failed.is_empty(), "{} cases failed: {}", failed.len(), failed.join(", "));
 }
 
 #[test]
