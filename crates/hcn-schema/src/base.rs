@@ -37,6 +37,15 @@ document! {
     }
 }
 
+#[cfg(feature = "json-schema")]
+document! {
+    /// Telemetry (2.4).
+    Telemetry {
+        /// Anything.
+        data: any "Data",
+    }
+}
+
 document! {
     /// ExtraParams (2.4): what an entity stands on.
     ExtraParams {

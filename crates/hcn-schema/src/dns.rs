@@ -4,7 +4,7 @@ use crate::document::document;
 
 document! {
     /// DNS.
-    Dns {
+    Dns ("DNS") {
         /// Connection-specific domain.
         domain: text "Domain" or "Suffix",
         /// Search list.

@@ -22,6 +22,7 @@
 /// | `bool` | `Option<bool>` | also 0, 1, "true" and "false" |
 /// | `u8`, `u16`, `u32`, `u64` | `Option<u8>`, … | an integer, also written as a string |
 /// | `any` | `Option<Raw>` | anything, kept byte for byte |
+/// | `anys` | `Vec<Raw>` | an array of anything |
 /// | `settings` | `Option<Raw>` | the same; what is empty is kept, too |
 /// | `choice(E)` | `Option<OneOf<E>>` | a name or a number; which error an unknown one is, is decided later |
 /// | `strict(E)` | `Option<E>` | a name or a number; an unknown one is an error at once |
@@ -38,12 +39,12 @@ macro_rules! document {
         document! { @inherit $parent {[$($doc)*] $name [$($title)?]} $($fields)* }
     };
     ($(#[doc = $doc:literal])* $name:ident $(($title:literal))? { $($fields:tt)* }) => {
-        document! { @next {[$($doc)*] $name [$($title)?]} [] $($fields)* }
+        document! { @next {[$($doc)*] $name [$($title)?]} [] [] $($fields)* }
     };
 
     // What every entity carries (2.4).
     (@inherit Base $head:tt $($fields:tt)*) => {
-        document! { @next $head []
+        document! { @next $head [] []
             /// The entity's identifier; generated when absent.
             id: guid "ID",
             /// Free text of the client.
@@ -67,7 +68,7 @@ macro_rules! document {
     };
     // What packets a rule is about (2.14).
     (@inherit FiveTuple $head:tt $($fields:tt)*) => {
-        document! { @next $head []
+        document! { @next $head [] []
             /// Protocol numbers, separated by commas; any when absent.
             protocols: text "Protocols",
             /// Addresses, prefixes or set IDs of the endpoint's side, separated by commas; any when absent.
@@ -83,73 +84,85 @@ macro_rules! document {
             $($fields)*
         }
     };
-    // What a call answers that has no handle to give (2.4).
-    (@inherit Response $head:tt $($fields:tt)*) => {
-        document! { @next $head []
-            /// Whether the request was carried out.
-            success: bool "Success",
-            /// The system message of the code.
-            error: text "Error",
-            /// The code as an unsigned number; 0 on success.
-            error_code: u32 "ErrorCode",
-            $($fields)*
-        }
-    };
 
     // Takes one property off the list.
-    (@next $head:tt $done:tt
+    (@next $head:tt $fields:tt $properties:tt
         $(#[doc = $doc:literal])* $field:ident: $kind:ident $(($of:ty))? $key:literal $(or $alias:literal)*,
         $($rest:tt)*
     ) => {
-        document! { @$kind ($($of)?) $head $done {[$($doc)*] $field $key [$($alias)*]} [$($rest)*] }
-    };
-    (@text $($field:tt)*) => { document! { @put [Option<String>] "crate::given::text" "Option::is_none" $($field)* } };
-    (@guid $($field:tt)*) => { document! { @put [Option<String>] "crate::given::text" "Option::is_none" $($field)* } };
-    (@texts $($field:tt)*) => { document! { @put [Vec<String>] "crate::given::texts" "Vec::is_empty" $($field)* } };
-    (@bool $($field:tt)*) => { document! { @put [Option<bool>] "crate::given::boolean" "Option::is_none" $($field)* } };
-    (@u8 $($field:tt)*) => { document! { @put [Option<u8>] "crate::given::number" "Option::is_none" $($field)* } };
-    (@u16 $($field:tt)*) => { document! { @put [Option<u16>] "crate::given::number" "Option::is_none" $($field)* } };
-    (@u32 $($field:tt)*) => { document! { @put [Option<u32>] "crate::given::number" "Option::is_none" $($field)* } };
-    (@u64 $($field:tt)*) => { document! { @put [Option<u64>] "crate::given::number" "Option::is_none" $($field)* } };
-    (@any $($field:tt)*) => {
-        document! { @put [Option<$crate::Raw>] "crate::given::raw" "Option::is_none" $($field)* }
-    };
-    (@settings $($field:tt)*) => {
-        document! { @put [Option<$crate::Raw>] "crate::given::settings" "Option::is_none" $($field)* }
-    };
-    (@choice ($of:ty) $($field:tt)*) => {
-        document! { @put [Option<$crate::enums::OneOf<$of>>] "crate::given::choice" "Option::is_none" ($of) $($field)* }
-    };
-    (@strict ($of:ty) $($field:tt)*) => {
-        document! { @put [Option<$of>] "crate::given::choice" "Option::is_none" ($of) $($field)* }
-    };
-    (@flags ($of:ty) $($field:tt)*) => {
-        document! { @put [$of] "serde::Deserialize::deserialize" "crate::enums::no_flags" ($of) $($field)* }
-    };
-    (@object ($of:ty) $($field:tt)*) => {
-        document! { @put [Option<$of>] "crate::given::object" "Option::is_none" ($of) $($field)* }
-    };
-    (@objects ($of:ty) $($field:tt)*) => {
-        document! { @put [Vec<$of>] "crate::given::objects" "Vec::is_empty" ($of) $($field)* }
-    };
-    (@version $($field:tt)*) => {
         document! {
-            @put [Option<$crate::base::Version>] "crate::base::version" "Option::is_none" $($field)*
+            @$kind ($($of)?) {$head $fields $properties} {[$($doc)*] $field $key [$($alias)*]} $($rest)*
         }
     };
-    (@ignored ($of:ty) $head:tt $done:tt $field:tt [$($rest:tt)*]) => {
-        document! { @next $head $done $($rest)* }
+    (@text () $($property:tt)*) => {
+        document! { @put [Option<String>] "crate::given::text" "Option::is_none" [text] $($property)* }
     };
-    (@put $type:tt $with:tt $skip:tt $of:tt $head:tt [$($done:tt)*] $field:tt [$($rest:tt)*]) => {
-        document! { @next $head [$($done)* ($field $type $with $skip)] $($rest)* }
+    (@guid () $($property:tt)*) => {
+        document! { @put [Option<String>] "crate::given::text" "Option::is_none" [of::<$crate::Guid>] $($property)* }
+    };
+    (@texts () $($property:tt)*) => {
+        document! { @put [Vec<String>] "crate::given::texts" "Vec::is_empty" [texts] $($property)* }
+    };
+    (@bool () $($property:tt)*) => {
+        document! { @put [Option<bool>] "crate::given::boolean" "Option::is_none" [boolean] $($property)* }
+    };
+    (@u8 () $($property:tt)*) => {
+        document! { @put [Option<u8>] "crate::given::number" "Option::is_none" [integer::<u8>] $($property)* }
+    };
+    (@u16 () $($property:tt)*) => {
+        document! { @put [Option<u16>] "crate::given::number" "Option::is_none" [integer::<u16>] $($property)* }
+    };
+    (@u32 () $($property:tt)*) => {
+        document! { @put [Option<u32>] "crate::given::number" "Option::is_none" [integer::<u32>] $($property)* }
+    };
+    (@u64 () $($property:tt)*) => {
+        document! { @put [Option<u64>] "crate::given::number" "Option::is_none" [integer::<u64>] $($property)* }
+    };
+    (@any () $($property:tt)*) => {
+        document! { @put [Option<$crate::Raw>] "crate::given::raw" "Option::is_none" [any] $($property)* }
+    };
+    (@anys () $($property:tt)*) => {
+        document! { @put [Vec<$crate::Raw>] "crate::given::raws" "Vec::is_empty" [anys] $($property)* }
+    };
+    (@settings () $($property:tt)*) => {
+        document! { @put [Option<$crate::Raw>] "crate::given::settings" "Option::is_none" [any] $($property)* }
+    };
+    (@choice ($of:ty) $($property:tt)*) => {
+        document! { @put [Option<$crate::enums::OneOf<$of>>] "crate::given::choice" "Option::is_none" [of::<$of>] $($property)* }
+    };
+    (@strict ($of:ty) $($property:tt)*) => {
+        document! { @put [Option<$of>] "crate::given::choice" "Option::is_none" [of::<$of>] $($property)* }
+    };
+    (@flags ($of:ty) $($property:tt)*) => {
+        document! { @put [$of] "serde::Deserialize::deserialize" "crate::enums::no_flags" [of::<$of>] $($property)* }
+    };
+    (@object ($of:ty) $($property:tt)*) => {
+        document! { @put [Option<$of>] "crate::given::object" "Option::is_none" [of::<$of>] $($property)* }
+    };
+    (@objects ($of:ty) $($property:tt)*) => {
+        document! { @put [Vec<$of>] "crate::given::objects" "Vec::is_empty" [list_of::<$of>] $($property)* }
+    };
+    (@version () $($property:tt)*) => {
+        document! { @put [Option<$crate::base::Version>] "crate::base::version" "Option::is_none" [of::<$crate::base::Version>] $($property)* }
+    };
+    (@ignored ($of:ty) {$head:tt $fields:tt [$($properties:tt)*]} $property:tt $($rest:tt)*) => {
+        document! { @next $head $fields [$($properties)* $property [of::<$of>]] $($rest)* }
+    };
+    (@put $type:tt $with:tt $skip:tt $schema:tt
+        {$head:tt [$($fields:tt)*] [$($properties:tt)*]} $property:tt $($rest:tt)*
+    ) => {
+        document! {
+            @next $head
+            [$($fields)* $property $type $with $skip]
+            [$($properties)* $property $schema]
+            $($rest)*
+        }
     };
 
     // All properties are taken.
-    (@next {[$($doc:literal)*] $name:ident [$($title:literal)?]}
-        [$((
-            {[$($field_doc:literal)*] $field:ident $key:literal [$($alias:literal)*]}
-            [$type:ty] $with:tt $skip:tt
-        ))*]
+    (@next {[$($doc:literal)*] $name:ident $title:tt}
+        [$({[$($field_doc:literal)*] $field:ident $key:literal [$($alias:literal)*]} [$type:ty] $with:tt $skip:tt)*]
+        $properties:tt
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -166,7 +179,40 @@ macro_rules! document {
                 pub $field: $type,
             )*
         }
+
+        #[cfg(feature = "json-schema")]
+        document! { @schema {[$($doc)*] $name $title} $properties }
+    };
+    (@schema {[$($doc:literal)*] $name:ident $title:tt}
+        [$({[$($field_doc:literal)*] $field:ident $key:literal [$($alias:literal)*]} [$($schema:tt)*])*]
+    ) => {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $crate::document::title!($name $title).into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let properties = [$($crate::json_schema::Property {
+                    name: $key,
+                    aliases: &[$($alias),*],
+                    doc: &[$($field_doc),*],
+                    make: $crate::json_schema::$($schema)*,
+                }),*];
+                $crate::json_schema::object(&[$($doc),*], &properties, generator)
+            }
+        }
+    };
+}
+
+/// The name that the contract has for a type: the given one, or else that of the Rust type.
+macro_rules! title {
+    ($name:ident []) => {
+        stringify!($name)
+    };
+    ($name:ident [$title:literal]) => {
+        $title
     };
 }
 
 pub(crate) use document;
+pub(crate) use title;

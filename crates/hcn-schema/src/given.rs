@@ -257,6 +257,12 @@ pub(crate) fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<R
     Ok((!raw.is_blank()).then_some(raw))
 }
 
+/// An array of any JSON; `null` elements are dropped.
+pub(crate) fn raws<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Raw>, D::Error> {
+    let list = given::<List<Raw>, D>(deserializer)?.map(|list| list.0).unwrap_or_default();
+    Ok(list.into_iter().filter(|raw| raw.get() != "null").collect())
+}
+
 /// Any JSON but `null`, kept as it came.
 pub(crate) fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Raw>, D::Error> {
     let raw = Raw::deserialize(deserializer)?;

@@ -20,12 +20,15 @@ pub mod guest_network_service;
 mod guid;
 pub mod hns;
 mod hresult;
+#[cfg(feature = "json-schema")]
+pub mod json_schema;
 pub mod load_balancer;
 pub mod modify;
 pub mod namespace;
 pub mod network;
 pub mod notification;
 pub mod policy;
+pub mod policy_list;
 pub mod port_reservation;
 pub mod query;
 mod raw;

@@ -77,7 +77,7 @@ pub struct PolicyRequest<T> {
 
 document! {
     /// Settings of a subnet request.
-    SubnetRequest {
+    SubnetRequest ("SubnetNetworkRequest") {
         /// The subnets to add or remove.
         subnets: objects(Subnet) "Subnets",
     }
@@ -85,7 +85,7 @@ document! {
 
 document! {
     /// Settings of a request about parts of a subnet.
-    IpSubnetRequest {
+    IpSubnetRequest ("IPSubnetNetworkRequest") {
         /// GUID of the subnet.
         subnet_id: guid "SubnetId",
         /// The parts to add or remove.

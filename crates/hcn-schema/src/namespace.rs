@@ -29,7 +29,7 @@ document! {
 
 document! {
     /// The identifier of a namespace resource.
-    ResourceData {
+    ResourceData ("NamespaceResourceData") {
         /// Endpoint GUID in upper case, or the container's id as it was given.
         id: text "ID" or "Id",
     }

@@ -1,24 +1,21 @@
 //! HostComputeQuery and its filter (contract 2.11).
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::base::{Version, version};
+use crate::document::document;
 use crate::enums::QueryFlags;
-use crate::{Error, HResult, Result, given};
+use crate::{Error, HResult, Result};
 
-/// A query document.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct HostComputeQuery {
-    /// Which schema the reply shall have; absent means version 1.
-    #[serde(rename = "SchemaVersion", default, deserialize_with = "version")]
-    pub schema_version: Option<Version>,
-    /// Detailed or not.
-    #[serde(rename = "Flags", default)]
-    pub flags: QueryFlags,
-    /// A JSON object written into a string.
-    #[serde(rename = "Filter", default, deserialize_with = "given::text")]
-    pub filter: Option<String>,
+document! {
+    /// A query document.
+    HostComputeQuery {
+        /// Which schema the reply shall have; absent means version 1.
+        schema_version: version "SchemaVersion",
+        /// Detailed or not.
+        flags: flags(QueryFlags) "Flags",
+        /// A JSON object written into a string.
+        filter: text "Filter",
+    }
 }
 
 impl HostComputeQuery {

@@ -13,7 +13,7 @@ flag_set! {
 
 flag_set! {
     /// LoadBalancerPortMappingFlags (2.8).
-    PortMappingFlags {
+    PortMappingFlags ("LoadBalancerPortMappingFlags") {
         ENABLE_INTERNAL_LOAD_BALANCER = 1 "EnableInternalLoadBalancer",
         LOCAL_ROUTED_VIP = 2 "LocalRoutedVip",
         USE_MUX = 4 "NotUsed",
@@ -24,7 +24,7 @@ flag_set! {
 
 enumeration! {
     /// LoadBalancerDistribution (2.8): what keeps connections of a client at one back end.
-    DistributionType: number {
+    DistributionType ("LoadBalancerDistribution"): number {
         None = 0 "None",
         SourceIpProtocol = 1 "SourceIPProtocol",
         SourceIp = 2 "SourceIP",

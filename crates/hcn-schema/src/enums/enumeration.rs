@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// An enumeration of the contract: canonical names and numbers.
 pub trait Enumeration: Copy + 'static {
+    /// The name of the enumeration.
+    const NAME: &'static str;
     /// Every value with its canonical name and its number.
     const VALUES: &'static [(Self, &'static str, u64)];
     /// Whether documents carry its values as numbers, because Go clients declare an integer (2.1).
@@ -87,17 +89,20 @@ pub(super) fn strict<'de, T: Enumeration, D: Deserializer<'de>>(deserializer: D)
     }
 }
 
-/// Makes an enumeration of a list of values, each with its number and its name. `: number` after the enumeration's
-/// name has its values written as numbers.
+/// Makes an enumeration of a list of values, each with its number and its name. `("Name")` after the name of the Rust
+/// type is the contract's name where that is another one; `: number` has the values written as numbers.
 macro_rules! enumeration {
     (@as_number) => { false };
     (@as_number number) => { true };
-    ($(#[$meta:meta])* $name:ident $(: $form:ident)? { $($variant:ident = $number:literal $text:literal,)* }) => {
-        $(#[$meta])*
+    ($(#[doc = $doc:literal])* $name:ident $(($title:literal))? $(: $form:ident)? {
+        $($variant:ident = $number:literal $text:literal,)*
+    }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $(#[doc = concat!("`", $text, "`")] $variant,)* }
 
         impl $crate::enums::Enumeration for $name {
+            const NAME: &'static str = $crate::document::title!($name [$($title)?]);
             const VALUES: &'static [(Self, &'static str, u64)] = &[$((Self::$variant, $text, $number),)*];
             const AS_NUMBER: bool = enumeration!(@as_number $($form)?);
         }
@@ -128,6 +133,17 @@ macro_rules! enumeration {
             /// Unlike `OneOf`, an unknown value is an error.
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 $crate::enums::enumeration::strict(deserializer)
+            }
+        }
+
+        #[cfg(feature = "json-schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                <Self as $crate::enums::Enumeration>::NAME.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::json_schema::enumeration::<Self>(&[$($doc),*])
             }
         }
     };

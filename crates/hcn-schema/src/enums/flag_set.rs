@@ -7,6 +7,8 @@ use serde::de::{Deserializer, SeqAccess, Unexpected, Visitor};
 /// A set of flags: accepted as a number, a name or several names; written as a number, because Go clients
 /// declare every `Flags` as an unsigned integer.
 pub trait FlagSet: Copy + From<u32> + Into<u32> + 'static {
+    /// The name of the set.
+    const NAME: &'static str;
     /// Every flag with its name.
     const NAMES: &'static [(&'static str, u32)];
 }
@@ -59,10 +61,13 @@ pub(crate) fn no_flags<T: FlagSet>(flags: &T) -> bool {
     (*flags).into() == 0
 }
 
-/// Makes a flag set of a list of flags, each with its bit and its name.
+/// Makes a flag set of a list of flags, each with its bit and its name. `("Name")` after the name of the Rust type is
+/// the contract's name where that is another one.
 macro_rules! flag_set {
-    ($(#[$meta:meta])* $name:ident { $($constant:ident = $bit:literal $text:literal,)* }) => {
-        $(#[$meta])*
+    ($(#[doc = $doc:literal])* $name:ident $(($title:literal))? {
+        $($constant:ident = $bit:literal $text:literal,)*
+    }) => {
+        $(#[doc = $doc])*
         ///
         /// Bits that the contract does not name are kept.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +100,7 @@ macro_rules! flag_set {
         }
 
         impl $crate::enums::FlagSet for $name {
+            const NAME: &'static str = $crate::document::title!($name [$($title)?]);
             const NAMES: &'static [(&'static str, u32)] = &[("None", 0), $(($text, $bit),)*];
         }
 
@@ -107,6 +113,17 @@ macro_rules! flag_set {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 $crate::enums::flag_set::flags(deserializer)
+            }
+        }
+
+        #[cfg(feature = "json-schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                <Self as $crate::enums::FlagSet>::NAME.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::json_schema::flag_set::<Self>(&[$($doc),*])
             }
         }
     };

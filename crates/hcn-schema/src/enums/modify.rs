@@ -16,7 +16,7 @@ enumeration! {
 
 flag_set! {
     /// HostComputeQueryFlags (2.11).
-    QueryFlags {
+    QueryFlags ("HostComputeQueryFlags") {
         DETAILED = 1 "Detailed",
     }
 }

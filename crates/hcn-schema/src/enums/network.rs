@@ -88,7 +88,7 @@ flag_set! {
 
 flag_set! {
     /// IPSubnetFlags (2.5).
-    IpSubnetFlags {
+    IpSubnetFlags ("IPSubnetFlags") {
         ENABLE_BROADCAST = 1 "EnableBroadcast",
         RESERVE_NETWORK_ADDRESS = 2 "ReserveNetworkAddress",
     }

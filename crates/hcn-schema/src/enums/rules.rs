@@ -52,7 +52,7 @@ enumeration! {
 
 enumeration! {
     /// SetPolicyTypes (2.14): a set of addresses, or of other sets.
-    SetPolicyType {
+    SetPolicyType ("SetPolicyTypes") {
         IpSet = 0 "IPSET",
         NestedIpSet = 1 "NESTEDIPSET",
     }
@@ -83,7 +83,7 @@ enumeration! {
 
 enumeration! {
     /// FirewallVMType (2.14).
-    FirewallVmType {
+    FirewallVmType ("FirewallVMType") {
         Invalid = 0 "Invalid",
         Host = 1 "Host",
         Wsa = 2 "WSA",

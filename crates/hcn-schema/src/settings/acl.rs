@@ -10,7 +10,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy ACL.
-    AclSettings: FiveTuple {
+    AclSettings ("AclPolicySetting"): FiveTuple {
         /// Name of the rule.
         id: text "Id",
         /// Allow or Block.
@@ -27,7 +27,7 @@ pub type NetworkAclSettings = AclSettings;
 
 document! {
     /// Settings of the endpoint policy TierAcl: rules of one tier. Tiers are gone through in their order.
-    TierAclSettings {
+    TierAclSettings ("TierAclPolicySetting") {
         /// Name of the tier.
         name: text "Name",
         /// Towards the endpoint or from it.

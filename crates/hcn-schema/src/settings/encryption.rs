@@ -5,7 +5,7 @@ use crate::enums::{AuthenticationType, EncryptionMethod};
 
 document! {
     /// Settings of the endpoint policy Encryption.
-    EncryptionSettings {
+    EncryptionSettings ("EncryptionPolicySetting") {
         /// How packets are encrypted.
         encryption_method_type: choice(EncryptionMethod) "EncryptionMethodType",
         /// How the two sides prove who they are, in order of preference.

@@ -5,7 +5,7 @@ use crate::enums::{FirewallPolicyFlags, FirewallVmType, IovInterruptModerationTy
 
 document! {
     /// Settings of the endpoint policy PortMapping.
-    PortMappingSettings {
+    PortMappingSettings ("PortMappingPolicySetting") {
         /// Transport protocol; absent = TCP (contract 10, question 7).
         protocol: choice(ProtocolType) "Protocol",
         /// Of the endpoint.
@@ -21,7 +21,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy QOS.
-    QosSettings {
+    QosSettings ("QosPolicySetting") {
         /// Bytes per second that the endpoint may send.
         maximum_outgoing_bandwidth_in_bytes: u64 "MaximumOutgoingBandwidthInBytes",
     }
@@ -29,7 +29,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy OutBoundNAT.
-    OutboundNatSettings {
+    OutboundNatSettings ("OutboundNatPolicySetting") {
         /// Source address that peers see; the host's when absent.
         virtual_ip: text "VirtualIP",
         /// Prefixes that are reached without translation.
@@ -45,7 +45,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy SDNRoute, and one route of an SDN route document.
-    SdnRouteSettings {
+    SdnRouteSettings ("SDNRoutePolicySetting") {
         /// Destination in CIDR form.
         destination_prefix: text "DestinationPrefix",
         /// Address of the next hop; the gateway when absent.
@@ -59,7 +59,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy PortName.
-    PortNameSettings {
+    PortNameSettings ("PortnameEndpointPolicySetting") {
         /// Name of the port; may be empty.
         name: text "Name",
     }
@@ -67,7 +67,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy EncapOverhead.
-    EncapOverheadSettings {
+    EncapOverheadSettings ("EncapOverheadEndpointPolicySetting") {
         /// Bytes by which the MTU is less than the network's.
         overhead: u16 "Overhead",
     }
@@ -75,7 +75,7 @@ document! {
 
 document! {
     /// Settings of the policy VLAN, of endpoints and subnets.
-    VlanSettings {
+    VlanSettings ("VlanPolicySetting") {
         /// VLAN, 1 to 4094.
         isolation_id: u32 "IsolationId",
     }
@@ -83,7 +83,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy InterfaceParameters; one at most.
-    InterfaceParametersSettings {
+    InterfaceParametersSettings ("InterfaceParametersPolicySetting") {
         /// MTU in bytes.
         mtu: u16 "Mtu",
     }
@@ -91,7 +91,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy Iov.
-    IovSettings {
+    IovSettings ("IovPolicySetting") {
         /// Weight among the endpoints that want a virtual function; 0 = none.
         iov_offload_weight: u32 "IovOffloadWeight",
         /// Queue pairs.
@@ -103,7 +103,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy Firewall: in the schema's form, and in that of WSL.
-    FirewallSettings {
+    FirewallSettings ("FirewallPolicySetting") {
         /// Whose firewall it is.
         vm_type: choice(FirewallVmType) "VmType",
         /// Flags. WSL says `PolicyFlags`.

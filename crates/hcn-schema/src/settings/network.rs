@@ -5,7 +5,7 @@ use crate::enums::SetPolicyType;
 
 document! {
     /// Settings of the network policy SourceMacAddress.
-    SourceMacAddressSettings {
+    SourceMacAddressSettings ("SourceMacAddressNetworkPolicySetting") {
         /// Source address of frames on the wire.
         source_mac_address: text "SourceMacAddress",
     }
@@ -13,7 +13,7 @@ document! {
 
 document! {
     /// Settings of the network policy NetAdapterName.
-    NetAdapterNameSettings {
+    NetAdapterNameSettings ("NetAdapterNameNetworkPolicySetting") {
         /// The uplink.
         network_adapter_name: text "NetworkAdapterName",
     }
@@ -21,7 +21,7 @@ document! {
 
 document! {
     /// Settings of the policy InterfaceConstraint, of networks and endpoints: the one uplink to use.
-    InterfaceConstraintSettings {
+    InterfaceConstraintSettings ("InterfaceConstraintPolicySetting") {
         /// Its GUID.
         interface_guid: guid "InterfaceGuid",
         /// Its LUID.
@@ -39,7 +39,7 @@ document! {
 
 document! {
     /// Settings of the network policy VSwitchExtension.
-    VSwitchExtensionSettings {
+    VSwitchExtensionSettings ("VSwitchExtensionNetworkPolicySetting") {
         /// GUID of the extension.
         extension_id: guid "ExtensionID",
         /// Whether it shall work.
@@ -49,7 +49,7 @@ document! {
 
 document! {
     /// Settings of the policy ProviderAddress: of the uplink of a network, or of the host of a remote endpoint.
-    ProviderAddressSettings {
+    ProviderAddressSettings ("ProviderAddressPolicySetting") {
         /// Underlay address.
         provider_address: text "ProviderAddress",
     }
@@ -57,7 +57,7 @@ document! {
 
 document! {
     /// Settings of the network policy DrMacAddress.
-    DrMacAddressSettings {
+    DrMacAddressSettings ("DrMacAddressNetworkPolicySetting") {
         /// MAC address of the distributed router on this host.
         address: text "Address",
     }
@@ -65,7 +65,7 @@ document! {
 
 document! {
     /// Settings of the network policy AutomaticDNS.
-    AutomaticDnsSettings {
+    AutomaticDnsSettings ("AutomaticDNSNetworkPolicySetting") {
         /// Whether the host answers DNS queries of the endpoints.
         enable: bool "Enable",
     }
@@ -73,7 +73,7 @@ document! {
 
 document! {
     /// Settings of the network policy RemoteSubnetRoute: a subnet of an overlay on another host.
-    RemoteSubnetRouteSettings {
+    RemoteSubnetRouteSettings ("RemoteSubnetRoutePolicySetting") {
         /// The subnet in CIDR form.
         destination_prefix: text "DestinationPrefix",
         /// VSID of the subnet, 24 bits.
@@ -87,7 +87,7 @@ document! {
 
 document! {
     /// Settings of the network policy VxlanPort.
-    VxlanPortSettings {
+    VxlanPortSettings ("VxlanPortPolicySetting") {
         /// UDP port; 4789 when absent.
         port: u16 "Port",
     }
@@ -95,12 +95,12 @@ document! {
 
 document! {
     /// Settings of the network policy HostRoute: none.
-    HostRouteSettings {}
+    HostRouteSettings ("HostRoutePolicySetting") {}
 }
 
 document! {
     /// Settings of the network policy SetPolicy: a set that rules refer to.
-    SetPolicySettings {
+    SetPolicySettings ("SetPolicySetting") {
         /// What rules call the set.
         id: text "Id",
         /// What people call the set.
@@ -114,7 +114,7 @@ document! {
 
 document! {
     /// Settings of the network policy LayerConstraint.
-    LayerConstraintSettings {
+    LayerConstraintSettings ("LayerConstraintNetworkPolicySetting") {
         /// GUID of the layer; networks with the same one share a switch.
         layer_id: guid "LayerId",
     }
@@ -122,7 +122,7 @@ document! {
 
 document! {
     /// Settings of the subnet policy VSID.
-    VsidSettings {
+    VsidSettings ("VsidPolicySetting") {
         /// VSID, which is the VXLAN network identifier, 24 bits.
         isolation_id: u32 "IsolationId",
     }

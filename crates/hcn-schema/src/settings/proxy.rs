@@ -6,7 +6,7 @@ use crate::enums::ProtocolType;
 
 document! {
     /// Settings of the policy L4Proxy, of networks and endpoints.
-    L4ProxySettings {
+    L4ProxySettings ("L4ProxyPolicySetting") {
         /// Destination prefix of the connections; any when absent.
         ip: text "IP",
         /// Destination port of the connections; any when absent.
@@ -24,7 +24,7 @@ document! {
 
 document! {
     /// Settings of the endpoint policy L4WFPPROXY.
-    L4WfpProxySettings {
+    L4WfpProxySettings ("L4WfpProxyPolicySetting") {
         /// Port of the proxy for connections to the endpoint.
         inbound_proxy_port: text "InboundProxyPort",
         /// Port of the proxy for connections from the endpoint.
