@@ -1,5 +1,6 @@
 //! Chores of this repository: `cargo xtask tidy` keeps the house rules, `cargo xtask contract` says which case proves
-//! what of the contract, `cargo xtask bench` measures hcnd against what the kernel itself charges.
+//! what of the contract, `cargo xtask schema` writes the JSON Schemas, `cargo xtask bench` measures hcnd against what the
+//! kernel itself charges.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,6 +9,7 @@
 
 mod bench;
 mod contract;
+mod schema;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +31,12 @@ enum Chore {
     Tidy,
     /// Say which case proves what of the contract; exit code 1 if something is not proved
     Contract,
+    /// Write the JSON Schemas of the contract to docs/schema
+    Schema {
+        /// Write nothing; exit code 1 if a file is not what the types say
+        #[arg(long)]
+        check: bool,
+    },
     /// Measure hcnd beside the kernel's own cost, in one run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -39,6 +47,7 @@ fn main() -> ExitCode {
     let done = root().and_then(|root| match chore {
         Chore::Tidy => tidy::run(&root),
         Chore::Contract => contract::run(&root),
+        Chore::Schema { check } => schema::run(&root, check),
         Chore::Bench(bench) => bench::run(bench, &root),
     });
     done.unwrap_or_else(|error| {
