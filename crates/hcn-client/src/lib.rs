@@ -14,5 +14,7 @@ pub use error::{Error, ErrorClass, Result};
 pub use hcn_ipc::params::{DISCONNECT, EventReply as Event};
 pub use hcn_ipc::{DEFAULT_SOCKET, SOCKET_VARIABLE, default_socket};
 pub use hcn_schema::call::Kind;
+#[cfg(feature = "json-schema")]
+pub use hcn_schema::json_schema;
 pub use hcn_schema::{Guid, HResult, Raw};
 pub use request::{Created, Request, Target};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{call, endpoint, events, load_balancer, namespace, network};
+use crate::{call, endpoint, events, load_balancer, namespace, network, schema};
 
 /// Manage container networks of hcnd, the Host Compute Network service.
 #[derive(Debug, Parser)]
@@ -36,6 +36,15 @@ impl Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Service(ServiceCommand),
+    /// Show what documents, requests and settings look like; needs no hcnd.
+    Schema(schema::Schema),
+}
+
+/// What hcnd itself is asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
     /// Networks.
     #[command(subcommand, visible_alias = "net")]
     Network(network::Command),
@@ -142,6 +151,8 @@ mod tests {
             "metrics",
             "call io.hcn.Service.Ping",
             "call io.hcn.Network.Open {}",
+            "schema",
+            "schema HostComputeNetwork -o json",
         ] {
             parse(line).map_err(|error| format!("{line}: {error}")).unwrap();
         }
@@ -165,6 +176,7 @@ mod tests {
             "ns exec c",
             "events --kind loadbalancer",
             "call",
+            "schema a b",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -174,7 +186,9 @@ mod tests {
     fn the_command_of_exec_keeps_its_options() {
         for line in ["ns exec c -- ip -o json --socket x", "ns exec c ip -o json --socket x"] {
             let arguments = parse(line).unwrap();
-            let Command::Namespace(namespace::Command::Exec { command, .. }) = arguments.command else {
+            let Command::Service(ServiceCommand::Namespace(namespace::Command::Exec { command, .. })) =
+                arguments.command
+            else {
                 unreachable!()
             };
             assert_eq!(command, ["ip", "-o", "json", "--socket", "x"]);

@@ -14,6 +14,7 @@ mod namespace;
 mod network;
 mod output;
 mod publish;
+mod schema;
 mod status;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hcn_client::blocking::Client;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, ServiceCommand};
 use failure::Result;
 use output::Output;
 
@@ -51,16 +52,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let mut context =
-        Context { client: Client::connect(&arguments.socket())?, output: Output::new(arguments.output) };
-    match arguments.command {
-        Command::Network(command) => network::run(&mut context, command),
-        Command::Endpoint(command) => endpoint::run(&mut context, command),
-        Command::Namespace(command) => namespace::run(&mut context, command),
-        Command::LoadBalancer(command) => load_balancer::run(&mut context, command),
-        Command::Events(command) => events::run(&mut context, &command),
-        Command::Status => status::status(&mut context),
-        Command::Metrics => status::metrics(&mut context),
-        Command::Call(command) => call::run(&mut context, &command),
+    let socket = arguments.socket();
+    let mut output = Output::new(arguments.output);
+    let command = match arguments.command {
+        Command::Schema(command) => return schema::run(&mut output, &command),
+        Command::Service(command) => command,
+    };
+    let context = &mut Context { client: Client::connect(&socket)?, output };
+    match command {
+        ServiceCommand::Network(command) => network::run(context, command),
+        ServiceCommand::Endpoint(command) => endpoint::run(context, command),
+        ServiceCommand::Namespace(command) => namespace::run(context, command),
+        ServiceCommand::LoadBalancer(command) => load_balancer::run(context, command),
+        ServiceCommand::Events(command) => events::run(context, &command),
+        ServiceCommand::Status => status::status(context),
+        ServiceCommand::Metrics => status::metrics(context),
+        ServiceCommand::Call(command) => call::run(context, &command),
     }
 }
