@@ -294,7 +294,7 @@ pub(super) fn vm_port(
 fn unplug(view: &View<'_>, endpoint: &Arc<Endpoint>) -> Outcome<Decision> {
     if endpoint.vm_port.is_none() {
         let message = format!("the endpoint {} is attached to no port", endpoint.meta.id);
-        return Err(Refusal::Error(Error::new(HResult::ENDPOINT_NOT_ATTACHED, message)));
+        return Err(Refusal::Error(Error::new(HResult::PORT_NOT_FOUND, message)));
     }
     Ok(plugged(view, endpoint, Endpoint { vm_port: None, ..Endpoint::clone(endpoint) }))
 }

@@ -142,6 +142,10 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         }
     }
     let source = document.source_vip.as_deref().map(|vip| text::address(vip, "SourceVIP")).transpose()?;
+    if let Some(address) = source.filter(|source| source.is_multicast() || source.is_loopback()) {
+        let message = format!("{address} cannot be a source address");
+        return Err(Refusal::Error(Error::new(HResult::ADDR_INVALID_OR_RESERVED, message).at("SourceVIP")));
+    }
     let balanced = balanced_ports(&document, addresses.is_empty())?;
     let balancer = LoadBalancer {
         meta,

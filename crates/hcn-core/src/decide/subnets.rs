@@ -276,7 +276,7 @@ fn check_overlap(view: &View<'_>, new: &Subnet, place: &Place<'_>, siblings: &[S
         let own = view.registry.link_is_used(&host.link);
         // A bridged network has the prefix of its uplink.
         let outside =
-            place.uplink.is_some_and(|uplink| uplink.link == host.link) && place.mode != NetworkMode::Overlay;
+            !manages_addresses(place.mode) && place.uplink.is_some_and(|uplink| uplink.link == host.link);
         if !own && !outside && overlaps(&host.address.trunc()) {
             let what = format!("the address {} of the host's link {}", host.address, host.link);
             return refuse(taken, what);
