@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hcn_schema::call::{Answer, Kind, Reference};
 use hcn_schema::enums::{
-    Enumeration, GuestNetworkServiceResourceType, GuestNetworkServiceState, ModifyRequestType, OneOf,
+    Enumeration, GuestNetworkServiceInterfaceState, GuestNetworkServiceResourceType,
+    GuestNetworkServiceState, ModifyRequestType, OneOf,
 };
 use hcn_schema::guest_network_service::{
     GuestNetworkService as Document, GuestNetworkServiceNotificationData,
@@ -90,19 +91,35 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         }
     };
     let meta = Meta::next(&service.meta, view.context.filetime);
-    let after = GuestNetworkService { meta, state, ..GuestNetworkService::clone(&service) };
+    let mut after = GuestNetworkService { meta, state, ..GuestNetworkService::clone(&service) };
+    let moved = move_interfaces(&mut after.document, state);
     let data = Raw::of(&GuestNetworkServiceNotificationData {
         state: Some(OneOf::Known(state)),
         interfaces: after.document.mirrored_interfaces.clone(),
     });
     let after = Entity::GuestNetworkService(Arc::new(after));
     let mut decision = Decision::new(Change::default(), Answer::Done);
-    let changed = NotificationType::GuestNetworkServiceStateChanged;
-    let mut notice = event("state-change", Some(changed), &after);
-    notice.data = super::notification(&after, Some(data));
-    decision.after.push(notice);
+    let mut notifications = vec![NotificationType::GuestNetworkServiceStateChanged];
+    notifications.extend(moved.then_some(NotificationType::GuestNetworkServiceInterfaceStateChanged));
+    for notification in notifications {
+        let mut notice = event("state-change", Some(notification), &after);
+        notice.data = super::notification(&after, Some(data.clone()));
+        decision.after.push(notice);
+    }
     decision.change.replace(Entity::GuestNetworkService(service), after);
     Ok(decision)
+}
+
+/// The interfaces that the guest mirrors go the way of the service, as far as they know its state; answers whether one
+/// moved.
+fn move_interfaces(document: &mut Document, state: GuestNetworkServiceState) -> bool {
+    let Some(state) = GuestNetworkServiceInterfaceState::find(state.name()) else { return false };
+    let mut moved = false;
+    for interface in &mut document.mirrored_interfaces {
+        moved |= interface.state != Some(OneOf::Known(state));
+        interface.state = Some(OneOf::Known(state));
+    }
+    moved
 }
 
 /// Deletes a service with the ports that were reserved through it.
