@@ -7,9 +7,7 @@ use hcn_schema::enums::{
     Enumeration, GuestNetworkServiceInterfaceState, GuestNetworkServiceResourceType,
     GuestNetworkServiceState, ModifyRequestType, OneOf,
 };
-use hcn_schema::guest_network_service::{
-    GuestNetworkService as Document, GuestNetworkServiceNotificationData,
-};
+use hcn_schema::guest_network_service::GuestNetworkService as Document;
 use hcn_schema::modify::{GuestNetworkServiceStateRequest, ModifyRequest};
 use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
@@ -93,10 +91,9 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     let meta = Meta::next(&service.meta, view.context.filetime);
     let mut after = GuestNetworkService { meta, state, ..GuestNetworkService::clone(&service) };
     let moved = move_interfaces(&mut after.document, state);
-    let data = Raw::of(&GuestNetworkServiceNotificationData {
-        state: Some(OneOf::Known(state)),
-        interfaces: after.document.mirrored_interfaces.clone(),
-    });
+    // GuestNetworkServiceNotificationData, with its list even where that is empty.
+    let interfaces = &after.document.mirrored_interfaces;
+    let data = Raw::of(&serde_json::json!({"State": state.name(), "Interfaces": interfaces}));
     let after = Entity::GuestNetworkService(Arc::new(after));
     let mut decision = Decision::new(Change::default(), Answer::Done);
     let mut notifications = vec![NotificationType::GuestNetworkServiceStateChanged];
