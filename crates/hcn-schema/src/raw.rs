@@ -48,10 +48,11 @@ impl Raw {
         matches!(bare.as_str(), "null" | "\"\"" | "{}" | "[]")
     }
 
-    /// Whether two values are equal as JSON: order of members and formatting do not matter.
+    /// Whether two values are equal as JSON: order of members and formatting do not matter. Values that are nested
+    /// too deeply, or have numbers too large, are compared byte for byte.
     pub fn same_value(&self, other: &Self) -> bool {
         let value = |raw: &Self| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
-        self.get() == other.get() || value(self) == value(other)
+        self.get() == other.get() || value(self).is_some_and(|one| value(other) == Some(one))
     }
 }
 
@@ -102,6 +103,16 @@ impl<'de> Deserialize<'de> for Members<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_cannot_be_compared_are_the_same_only_byte_for_byte() {
+        let raw = |json: String| Raw::new(json).unwrap();
+        let deep = |leaf: u8| raw(format!("{}{leaf}{}", "[".repeat(200), "]".repeat(200)));
+        assert!(!deep(1).same_value(&deep(2)));
+        assert!(deep(1).same_value(&deep(1)));
+        assert!(!raw("1e400".to_owned()).same_value(&raw("1e500".to_owned())));
+        assert!(raw(r#"{"a":1,"b":2}"#.to_owned()).same_value(&raw(r#"{"b":2, "a":1}"#.to_owned())));
+    }
 
     #[test]
     fn a_member_is_set_in_its_place_and_all_else_keeps_its_bytes() {
