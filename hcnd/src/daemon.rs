@@ -72,18 +72,20 @@ fn open_store(path: &Path, era: &Era) -> anyhow::Result<(Store, Loaded)> {
     let (store, mut loaded) =
         Store::open(path, era).with_context(|| format!("cannot use the state in {}", path.display()))?;
     let before = loaded.entities.len();
-    loaded.entities = match loaded.same_era {
-        true => restore::after_restart(loaded.entities),
-        false => restore::after_reboot(loaded.entities),
-    };
-    let after = loaded.entities.len();
-    if !loaded.same_era || after < before {
+    if loaded.same_era {
+        loaded.entities = restore::after_restart(loaded.entities);
+    } else {
+        loaded.entities = restore::after_reboot(loaded.entities);
         store
             .replace_all(&loaded.entities, era)
             .with_context(|| format!("cannot write the state in {}", path.display()))?;
-    }
-    if !loaded.same_era && before > 0 {
-        tracing::info!(before, after, "the machine, or its network, was started anew");
+        if before > 0 {
+            tracing::info!(
+                before,
+                after = loaded.entities.len(),
+                "the machine, or its network, was started anew"
+            );
+        }
     }
     Ok((store, loaded))
 }

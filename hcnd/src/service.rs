@@ -11,7 +11,7 @@ use hcn_dataplane::{Applied, Counters, HostFacts, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
-use hcn_schema::{Error, HResult, Result};
+use hcn_schema::{Error, Guid, HResult, Result};
 use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -296,6 +296,19 @@ impl Owner {
         let entities = self.engine.working().entities().count();
         tracing::info!(entities, found = found.len(), repairs = actions.len(), "took over what was there");
         self.perform(actions);
+        self.release_reservations().await;
+    }
+
+    /// Ports that were reserved belonged to clients, whose connections are gone.
+    async fn release_reservations(&mut self) {
+        let working = self.engine.working();
+        let ids: Vec<Guid> =
+            working.port_reservations.iter().map(|reservation| reservation.meta.id).collect();
+        for id in ids {
+            let call = Call { kind: Kind::PortReservation, verb: Verb::Delete { id } };
+            let actions = self.submit(0, call, oneshot::channel().0).await;
+            self.perform(actions);
+        }
     }
 }
 

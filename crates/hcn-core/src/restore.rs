@@ -8,11 +8,9 @@ use hcn_schema::enums::NetworkFlags;
 
 use crate::entity::{Endpoint, Entity, LoadBalancer, SdnRoute};
 
-/// The records as they were before hcnd ended. Nothing is degraded until it turns out to be. Port reservations belonged
-/// to clients, whose connections are gone.
+/// The records as they were before hcnd ended. Nothing is degraded until it turns out to be.
 pub fn after_restart(entities: Vec<Entity>) -> Vec<Entity> {
-    let lives = |entity: &Entity| !matches!(entity, Entity::PortReservation(_));
-    entities.into_iter().filter(lives).map(|entity| entity.with_degraded(None)).collect()
+    entities.into_iter().map(|entity| entity.with_degraded(None)).collect()
 }
 
 /// The records that outlive a reboot: networks that are not marked as non-persistent, with their endpoints, and load

@@ -19,7 +19,7 @@ pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
     Address, Barrier, Bridge, Claim, Family, Forwarding, Frontend, HeldPort, Home, Key, LinkId, Mac,
-    Masquerade, Netns, NetnsFile, Object, Protocol, Resolver, Route, Service, Source, Veth,
+    Masquerade, Netns, NetnsFile, Object, Protocol, ReservedPorts, Resolver, Route, Service, Source, Veth,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

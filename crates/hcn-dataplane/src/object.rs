@@ -254,6 +254,16 @@ pub struct HeldPort {
     pub port: u16,
 }
 
+/// Ports of the host that its programs are not given when they leave the choice to the kernel
+/// (`ip_local_reserved_ports`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservedPorts {
+    /// The first port.
+    pub first: u16,
+    /// The last port, included.
+    pub last: u16,
+}
+
 /// What a service is reached by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Frontend {
@@ -341,6 +351,8 @@ pub enum Object {
     HeldPort(HeldPort),
     /// Destination translation.
     Service(Service),
+    /// Ports kept from those that the kernel chooses.
+    ReservedPorts(ReservedPorts),
 }
 
 /// What identifies an object. The order of the variants is the order in which objects are built; they are
@@ -373,6 +385,8 @@ pub enum Key {
     HeldPort(HeldPort),
     /// The front end.
     Service(Frontend),
+    /// Of [`ReservedPorts`].
+    ReservedPorts(ReservedPorts),
 }
 
 impl Object {
@@ -392,6 +406,7 @@ impl Object {
             Self::Resolver(resolver) => Key::Resolver(resolver.netns.clone()),
             Self::HeldPort(port) => Key::HeldPort(port.clone()),
             Self::Service(service) => Key::Service(service.frontend),
+            Self::ReservedPorts(ports) => Key::ReservedPorts(*ports),
         }
     }
 
@@ -423,6 +438,7 @@ impl fmt::Display for Key {
             Self::Resolver(netns) => write!(f, "resolv.conf of netns {netns}"),
             Self::HeldPort(held) => write!(f, "{} port {}", held.protocol, held.port),
             Self::Service(frontend) => write!(f, "service {frontend}"),
+            Self::ReservedPorts(ports) => write!(f, "reserved ports {} to {}", ports.first, ports.last),
         }
     }
 }

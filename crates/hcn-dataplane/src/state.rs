@@ -87,7 +87,8 @@ impl State {
             | Object::Home(_)
             | Object::Masquerade(_)
             | Object::HeldPort(_)
-            | Object::Service(_) => Vec::new(),
+            | Object::Service(_)
+            | Object::ReservedPorts(_) => Vec::new(),
         }
     }
 }

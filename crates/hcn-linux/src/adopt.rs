@@ -13,6 +13,7 @@ use crate::link::{self, GROUP, LOOPBACK, LinkFacts};
 use crate::netns::Handle;
 use crate::observe::{self, Links};
 use crate::reaper::Released;
+use crate::reserved::Reserved;
 use crate::socket::Batch;
 use crate::{Linux, executor, nft, reaper, resolver};
 
@@ -54,6 +55,7 @@ impl Adoption<'_> {
         self.remove_links().map_err(at("remove links that an earlier hcnd left"))?;
         self.remove_namespaces(unwanted).map_err(at("remove namespaces that an earlier hcnd left"))?;
         self.forwarding();
+        self.reserved();
         self.resolvers().map_err(at("take over resolver configurations"))?;
         self.inside().map_err(at("read addresses and routes"))?;
         self.remember();
@@ -218,6 +220,16 @@ impl Adoption<'_> {
         for (_, object) in self.wanted.iter() {
             if let Object::Forwarding(claim) = object
                 && self.linux.forwarding.adopt(claim)
+            {
+                self.found.insert(object.clone());
+            }
+        }
+    }
+
+    fn reserved(&mut self) {
+        for (_, object) in self.wanted.iter() {
+            if let Object::ReservedPorts(ports) = object
+                && Reserved::holds(*ports)
             {
                 self.found.insert(object.clone());
             }

@@ -25,6 +25,7 @@ mod peer;
 mod ports;
 mod reaper;
 pub mod render;
+mod reserved;
 mod resolver;
 mod route;
 mod socket;
@@ -98,6 +99,8 @@ pub struct Linux {
     limbo: Vec<Limbo>,
     /// Ports that no program of the host may listen on.
     ports: HashMap<HeldPort, ports::Held>,
+    /// Ports that the kernel does not choose.
+    reserved: reserved::Reserved,
     /// Addresses of the host on bridges, by bridge, with who counts on them.
     claims: HashMap<(String, IpAddr), Claimed>,
     /// Who needs the host to forward.
@@ -203,6 +206,7 @@ impl Linux {
             ports: HashMap::new(),
             claims: HashMap::new(),
             forwarding: sysctl::Forwarders::default(),
+            reserved: reserved::Reserved::default(),
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
             sequence: reaper::random() & 0xf_ffff_ffff,
             reaper,

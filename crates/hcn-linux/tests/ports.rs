@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use common::*;
-use hcn_dataplane::{Dataplane, Family, HeldPort, Object, Op, Plan, Protocol};
+use hcn_dataplane::{Dataplane, Family, HeldPort, Object, Op, Plan, Protocol, ReservedPorts, State};
 
 fn held(family: Family, protocol: Protocol) -> Object {
     Object::HeldPort(HeldPort { family, protocol, port: 8080 })
@@ -87,5 +87,40 @@ fn a_port_of_a_program_is_not_taken_from_it() {
         // Nothing holds ports of SCTP.
         done(&mut linux, &create([held(Family::V4, Protocol::Sctp)]));
         done(&mut linux, &remove(&[held(Family::V4, Protocol::Sctp)]));
+    });
+}
+
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+fn list() -> String {
+    std::fs::read_to_string(RESERVED).unwrap().trim().to_owned()
+}
+
+#[test]
+fn reserved_ports_are_not_chosen_for_programs_and_those_of_others_stay() {
+    isolated("reserved_ports_are_not_chosen_for_programs_and_those_of_others_stay", || {
+        std::fs::write(RESERVED, "50,40000-40002\n").unwrap();
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40011").unwrap();
+        let mut linux = start();
+        let reserved = Object::ReservedPorts(ReservedPorts { first: 40_001, last: 40_009 });
+        let plan = create([reserved.clone()]);
+        let applied = apply(&mut linux, &plan);
+        assert_eq!(list(), "50,40000-40009");
+        linux.undo(applied).unwrap();
+        assert_eq!(list(), "50,40000-40002");
+        done(&mut linux, &plan);
+        let chosen = || TcpListener::bind("127.0.0.1:0").map(|socket| socket.local_addr().unwrap().port());
+        let sockets: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        assert!(ports.iter().all(|port| [40_010, 40_011].contains(port)), "{ports:?}");
+        assert_eq!(chosen().unwrap_err().kind(), ErrorKind::AddrInUse);
+
+        // One that comes after a kill finds them, and takes them off the list without knowing who put them there.
+        drop(linux);
+        let mut linux = start();
+        let wanted: State = [reserved.clone()].into_iter().collect();
+        assert_eq!(linux.adopt(&wanted).unwrap(), wanted);
+        done(&mut linux, &remove(&[reserved]));
+        assert_eq!(list(), "50,40000");
     });
 }

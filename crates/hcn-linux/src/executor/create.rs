@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use hcn_dataplane::{
-    Bridge, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Protocol, Route, Veth,
+    Bridge, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Protocol, ReservedPorts, Route,
+    Veth,
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
@@ -43,6 +44,7 @@ impl Run<'_> {
                 Ok(())
             }
             Object::HeldPort(port) => self.hold(op, port),
+            Object::ReservedPorts(ports) => self.reserve(op, *ports),
             Object::Address(address) => {
                 let index = self.index(op, &address.link)?;
                 let place = Place::from(&address.link.netns);
@@ -100,6 +102,9 @@ impl Run<'_> {
             Object::HeldPort(port) => {
                 self.linux.ports.remove(port);
                 Ok(())
+            }
+            Object::ReservedPorts(ports) => {
+                self.linux.reserved.remove(*ports).map_err(|error| self.stop(op, &error))
             }
             Object::Address(address) => {
                 let index = self.index(op, &address.link)?;
@@ -294,6 +299,12 @@ impl Run<'_> {
             _ => ports::hold(port).map_err(|error| self.stop(op, &error))?,
         };
         self.linux.ports.insert(port.clone(), held);
+        self.touched[op] = true;
+        Ok(())
+    }
+
+    pub(super) fn reserve(&mut self, op: usize, ports: ReservedPorts) -> Result<(), Stop> {
+        self.linux.reserved.add(ports).map_err(|error| self.stop(op, &error))?;
         self.touched[op] = true;
         Ok(())
     }

@@ -59,6 +59,11 @@ impl Run<'_> {
                 self.retire(object.key(), held.map_or(Retired::Nothing, Retired::Port));
                 Ok(())
             }
+            Object::ReservedPorts(ports) => {
+                self.linux.reserved.remove(*ports).map_err(|error| self.stop(op, &error))?;
+                self.touched[op] = true;
+                Ok(())
+            }
             Object::Address(address) => {
                 // It may go with another one (the kernel takes the secondary addresses of a prefix with the primary), so
                 // it counts as gone even if its own message is refused; bringing back what is there changes nothing.
@@ -130,6 +135,7 @@ impl Run<'_> {
                 }
                 Ok(())
             }
+            Object::ReservedPorts(ports) => self.reserve(op, *ports),
             Object::Address(address) => {
                 let index = self.index(op, &address.link)?;
                 // IPv4 addresses stay on a link that goes down.
