@@ -13,7 +13,7 @@ use crate::registry::Registry;
 pub(super) fn objects(registry: &Registry, balancer: &LoadBalancer) -> Vec<Object> {
     let network = balancer.network.and_then(|id| registry.networks.get(id));
     let mut objects = Vec::new();
-    if let Some(network) = network {
+    if let Some(network) = network.filter(|network| network.host) {
         let direct = balancer.document.flags.has(LoadBalancerFlags::ENABLE_DIRECT_SERVER_RETURN);
         let source = balancer.source.filter(|_| !direct);
         let claimed = balancer.addresses.iter().copied().chain(source);

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hcn_schema::call::{Answer, Kind, Reference};
-use hcn_schema::enums::{DistributionType, LoadBalancerFlags, ModifyRequestType, OneOf, PortMappingFlags};
+use hcn_schema::enums::{
+    DistributionType, LoadBalancerFlags, ModifyRequestType, NetworkMode, OneOf, PortMappingFlags,
+};
 use hcn_schema::load_balancer::{HostComputeLoadBalancer, LoadBalancerPortMapping};
 use hcn_schema::modify::NamespaceEndpointRequest as EndpointRequest;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
@@ -121,7 +123,7 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
     view.all_settled(&needed)?;
     let endpoints = endpoints(view, &ids)?;
     let network = network_of(view, document.host_compute_network.as_deref(), &endpoints)?;
-    if let Some(network) = network.filter(|network| !network.host) {
+    if let Some(network) = network.filter(|network| network.mode == NetworkMode::Private) {
         let message =
             format!("a network of type {} cannot be reached by load balancers", network.mode.name());
         let error = Error::new(HResult::REQUEST_UNSUPPORTED, message);
