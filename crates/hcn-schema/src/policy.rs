@@ -38,7 +38,7 @@ fn none<T>() -> Option<T> {
 }
 
 impl<T: PartialEq> Policy<T> {
-    /// Whether two policies say the same: types equal, settings equal as JSON values. Clients that remove a
+    /// Whether two policies say the same: types equal, settings with the same meaning. Clients that remove a
     /// policy often re-serialise the settings that they read before (contract 2.12).
     pub fn same(&self, other: &Self) -> bool {
         self.kind == other.kind

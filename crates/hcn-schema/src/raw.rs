@@ -1,6 +1,7 @@
 //! JSON that is kept as it came.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// A JSON value whose bytes are kept: whitespace, key order, number formats and repeated keys included.
@@ -48,11 +49,32 @@ impl Raw {
         matches!(bare.as_str(), "null" | "\"\"" | "{}" | "[]")
     }
 
-    /// Whether two values are equal as JSON: order of members and formatting do not matter. Values that are nested
-    /// too deeply, or have numbers too large, are compared byte for byte.
+    /// The value without the members that count as not given: two that mean the same are equal, however they are written.
+    /// None if it is nested too deep or holds a number that is too large.
+    pub fn meaning(&self) -> Option<Value> {
+        serde_json::from_str(self.get()).ok().map(given)
+    }
+
+    /// Whether two values mean the same. Values that are nested too deeply, or have numbers too large, are compared byte
+    /// for byte.
     pub fn same_value(&self, other: &Self) -> bool {
-        let value = |raw: &Self| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
-        self.get() == other.get() || value(self).is_some_and(|one| value(other) == Some(one))
+        self.get() == other.get() || self.meaning().is_some_and(|meaning| Some(meaning) == other.meaning())
+    }
+}
+
+/// A value without what counts as not given; null if nothing is left.
+fn given(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.is_empty() => Value::Null,
+        Value::Array(items) if items.is_empty() => Value::Null,
+        Value::Array(items) => Value::Array(items.into_iter().map(given).collect()),
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| (name, given(value)));
+            let left: serde_json::Map<String, Value> =
+                members.filter(|(_, value)| !value.is_null()).collect();
+            if left.is_empty() { Value::Null } else { Value::Object(left) }
+        }
+        other => other,
     }
 }
 
@@ -121,5 +143,18 @@ mod tests {
         assert_eq!(set(r#"{"A":"ü\u0041"}"#), r#"{"A":"ü\u0041","B":7}"#);
         assert_eq!(set("{}"), r#"{"B":7}"#);
         assert_eq!(set("[1]"), "[1]");
+    }
+
+    #[test]
+    fn what_is_not_given_means_nothing() {
+        let raw = |json: &str| Raw::new(json.to_owned()).unwrap();
+        let same = |one: &str, other: &str| raw(one).same_value(&raw(other));
+        assert!(same(r#"{"A":1,"B":"","C":null,"D":{"E":[]}}"#, r#"{ "A" : 1 }"#));
+        assert!(same("{}", "null") && same(r#"""#.repeat(2).as_str(), "[]"));
+        assert!(!same(r#"{"A":1}"#, r#"{"A":"1"}"#));
+        assert!(!same(r#"{"A":["",1]}"#, r#"{"A":[1]}"#));
+        // Too large for a value, so only their bytes can be compared.
+        assert!(same(r#"{"A":1e999}"#, r#"{"A":1e999}"#));
+        assert!(!same(r#"{"A":1e999}"#, r#"{"B":1e999}"#));
     }
 }
