@@ -41,7 +41,7 @@ flag_set! {
 }
 
 enumeration! {
-    /// NetworkPolicyType (2.13).
+    /// NetworkPolicyType (2.13). NeighborDiscovery is PowerShell's; the schema does not have it.
     NetworkPolicyType {
         SourceMacAddress = 0 "SourceMacAddress",
         NetAdapterName = 1 "NetAdapterName",
@@ -57,6 +57,7 @@ enumeration! {
         L4Proxy = 11 "L4Proxy",
         LayerConstraint = 12 "LayerConstraint",
         NetworkAcl = 13 "NetworkACL",
+        NeighborDiscovery = 14 "NeighborDiscovery",
     }
 }
 

@@ -17,7 +17,8 @@ pub use endpoint::{
 };
 pub use network::{
     AutomaticDnsSettings, DrMacAddressSettings, HostRouteSettings, InterfaceConstraintSettings,
-    LayerConstraintSettings, NetAdapterNameSettings, ProviderAddressSettings, RemoteSubnetRouteSettings,
-    SetPolicySettings, SourceMacAddressSettings, VSwitchExtensionSettings, VsidSettings, VxlanPortSettings,
+    LayerConstraintSettings, NeighborDiscoverySettings, NetAdapterNameSettings, ProviderAddressSettings,
+    RemoteSubnetRouteSettings, SetPolicySettings, SourceMacAddressSettings, VSwitchExtensionSettings,
+    VsidSettings, VxlanPortSettings,
 };
 pub use proxy::{L4ProxySettings, L4WfpProxySettings, ProxyExceptions};

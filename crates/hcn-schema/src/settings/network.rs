@@ -121,6 +121,18 @@ document! {
 }
 
 document! {
+    /// Settings of the network policy NeighborDiscovery: who answers for addresses. PowerShell only.
+    NeighborDiscoverySettings {
+        /// The addresses in CIDR form.
+        target_ip_prefix: text "TargetIpPrefix",
+        /// Address of the one who answers.
+        sender_ip_address: text "SenderIpAddress",
+        /// MAC address of the one who answers.
+        sender_mac_address: text "SenderMacAddress",
+    }
+}
+
+document! {
     /// Settings of the subnet policy VSID.
     VsidSettings ("VsidPolicySetting") {
         /// VSID, which is the VXLAN network identifier, 24 bits.
