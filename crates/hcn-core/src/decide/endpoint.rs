@@ -190,11 +190,17 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     let endpoint = Arc::clone(view.endpoint(target)?);
     let request: ModifyRequest<EndpointResourceType> = hcn_schema::parse(request(given)?)?;
     match request.target()? {
-        (EndpointResourceType::Policy, kind) => {
+        (
+            EndpointResourceType::Policy,
+            kind @ (ModifyRequestType::Add | ModifyRequestType::Remove | ModifyRequestType::Update),
+        ) => {
             let settings: PolicyRequest<EndpointPolicyType> = request.settings()?;
             let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
             let policies = policies::modify_endpoint(view, network, &endpoint, kind, &settings.policies)?;
-            with_policies(view, &endpoint, policies, "Settings.Policies")
+            // What the request gives comes last; what comes before it was there and is right.
+            let kept = policies.len().saturating_sub(settings.policies.len());
+            with_policies(view, &endpoint, policies, "Policies")
+                .map_err(|refusal| refusal.map(|error| policies::in_given(error, kept).within("Settings")))
         }
         (EndpointResourceType::Port, ModifyRequestType::Add) => {
             vm_port(view, &endpoint, &request.settings()?, "Settings.")

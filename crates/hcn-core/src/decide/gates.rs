@@ -3,14 +3,13 @@
 
 use hcn_schema::enums::{
     DistributionType, EndpointPolicyType, Enumeration, LoadBalancerFlags, NetworkFlags, NetworkPolicyType,
-    OneOf,
+    OneOf, RuleType, SetPolicyType,
 };
 use hcn_schema::hns::{Feature, HnsVersion};
 use hcn_schema::load_balancer::HostComputeLoadBalancer;
-use hcn_schema::policy::Policy;
-use hcn_schema::{Error, HResult, Raw, Result};
+use hcn_schema::settings::AclSettings;
+use hcn_schema::{Error, HResult, Result};
 use ipnet::IpNet;
-use serde::Deserialize;
 
 use crate::entity::Subnet;
 
@@ -74,30 +73,23 @@ pub(super) fn modify_load_balancer(version: HnsVersion) -> Result<()> {
     })
 }
 
-/// A policy's type and, where they decide, its settings. `path` is the policy's.
-pub(super) fn policy<T: Gated>(version: HnsVersion, policy: &Policy<T>, path: &str) -> Result<()> {
-    let Some(kind) = policy.kind.as_ref().and_then(OneOf::known) else { return Ok(()) };
-    match kind.feature(policy.settings.as_ref()) {
-        Some(feature) => require(version, feature, path),
-        None => Ok(()),
-    }
+/// A policy's type.
+pub(super) fn policy<T: Gated>(version: HnsVersion, kind: T) -> Result<()> {
+    kind.feature().map_or(Ok(()), |feature| require(version, feature, "Type"))
 }
 
 /// A policy type that later versions brought.
 pub(super) trait Gated: Enumeration {
-    /// What a policy of this type needs.
-    fn feature(self, settings: Option<&Raw>) -> Option<Feature>;
+    /// What policies of this type need.
+    fn feature(self) -> Option<Feature>;
 }
 
 impl Gated for NetworkPolicyType {
-    fn feature(self, settings: Option<&Raw>) -> Option<Feature> {
+    fn feature(self) -> Option<Feature> {
         match self {
             Self::RemoteSubnetRoute => Some(Feature::RemoteSubnet),
             Self::HostRoute => Some(Feature::HostRoute),
             Self::VxlanPort => Some(Feature::VxlanPort),
-            Self::SetPolicy if text_of(settings, "PolicyType").eq_ignore_ascii_case("NESTEDIPSET") => {
-                Some(Feature::NestedIpSet)
-            }
             Self::SetPolicy => Some(Feature::SetPolicy),
             Self::L4Proxy => Some(Feature::L4Proxy),
             Self::NetworkAcl => Some(Feature::NetworkAcl),
@@ -107,37 +99,43 @@ impl Gated for NetworkPolicyType {
 }
 
 impl Gated for EndpointPolicyType {
-    fn feature(self, settings: Option<&Raw>) -> Option<Feature> {
+    fn feature(self) -> Option<Feature> {
         match self {
             Self::L4Proxy => Some(Feature::L4Proxy),
             Self::L4WfpProxy => Some(Feature::L4WfpProxy),
             Self::TierAcl => Some(Feature::TierAcl),
-            Self::Acl if text_of(settings, "Protocols").split(',').any(|word| word.trim() == "252") => {
-                Some(Feature::AclSupportForProtocol252)
-            }
             _ => None,
         }
     }
 }
 
-/// A member of the settings that is a text; empty where it is not.
-fn text_of(settings: Option<&Raw>, member: &str) -> String {
-    #[derive(Deserialize)]
-    struct Probe {
-        #[serde(rename = "PolicyType")]
-        policy_type: Option<serde_json::Value>,
-        #[serde(rename = "Protocols")]
-        protocols: Option<serde_json::Value>,
+/// The type of a set.
+pub(super) fn set(version: HnsVersion, kind: SetPolicyType) -> Result<()> {
+    match kind {
+        SetPolicyType::IpSet => Ok(()),
+        SetPolicyType::NestedIpSet => require(version, Feature::NestedIpSet, "PolicyType"),
     }
-    let probe: Option<Probe> = settings.and_then(|settings| serde_json::from_str(settings.get()).ok());
-    let value =
-        probe.and_then(|probe| if member == "Protocols" { probe.protocols } else { probe.policy_type });
-    match value {
-        Some(serde_json::Value::String(text)) => text,
-        // NESTEDIPSET as a number.
-        Some(serde_json::Value::Number(number)) if member == "PolicyType" && number.as_u64() == Some(1) => {
-            "NESTEDIPSET".to_owned()
-        }
-        _ => String::new(),
+}
+
+/// What an ACL says. Early versions knew one address, one port and no Id a rule, and wanted a priority of host rules.
+pub(super) fn acl(version: HnsVersion, rule: &AclSettings) -> Result<()> {
+    let has =
+        |list: &Option<String>, signs: &[char]| list.as_deref().is_some_and(|list| list.contains(signs));
+    let host = rule.rule_type == Some(OneOf::Known(RuleType::Host));
+    let uses = [
+        (rule.id.is_some(), "Id"),
+        (has(&rule.local_addresses, &[',']), "LocalAddresses"),
+        (has(&rule.remote_addresses, &[',']), "RemoteAddresses"),
+        (has(&rule.local_ports, &[',', '-']), "LocalPorts"),
+        (has(&rule.remote_ports, &[',', '-']), "RemotePorts"),
+        (host && rule.priority.unwrap_or_default() == 0, "Priority"),
+    ];
+    for (_, member) in uses.into_iter().filter(|(used, _)| *used) {
+        require(version, Feature::AclLists, member)?;
     }
+    let mut protocols = rule.protocols.as_deref().unwrap_or_default().split(',');
+    if protocols.any(|word| word.trim() == "252") {
+        require(version, Feature::AclSupportForProtocol252, "Protocols")?;
+    }
+    Ok(())
 }

@@ -162,7 +162,10 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     let (resource, kind) = request.target()?;
     let mut new = Network::clone(network);
     match (resource, kind) {
-        (NetworkResourceType::Policy, _) => {
+        (
+            NetworkResourceType::Policy,
+            ModifyRequestType::Add | ModifyRequestType::Remove | ModifyRequestType::Update,
+        ) => {
             let settings: PolicyRequest<NetworkPolicyType> = request.settings()?;
             new.document.policies = policies::modify_network(view, network, kind, &settings.policies)?;
         }

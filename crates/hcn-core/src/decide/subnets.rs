@@ -8,7 +8,7 @@ use hcn_schema::route::Route;
 use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Outcome, Refusal, View};
+use super::{Outcome, Refusal, View, policies};
 use crate::entity::{Subnet, Uplink};
 use crate::{names, pools, text};
 
@@ -122,6 +122,7 @@ fn subnet_of(
     place: &Place<'_>,
     index: usize,
 ) -> Result<Subnet> {
+    policies::check_subnet(&subnet.policies)?;
     let seed = u64::try_from(place.present.len() + index).unwrap_or_default();
     let prefix = unicast_prefix(subnet.ip_address_prefix.as_deref())?;
     let id = match &subnet.id {
