@@ -15,10 +15,10 @@ use crate::modify::{
 use crate::settings::{
     AclSettings, AutomaticDnsSettings, DrMacAddressSettings, EncapOverheadSettings, EncryptionSettings,
     FirewallSettings, HostRouteSettings, InterfaceConstraintSettings, InterfaceParametersSettings,
-    IovSettings, L4ProxySettings, L4WfpProxySettings, LayerConstraintSettings, NetAdapterNameSettings,
-    OutboundNatSettings, PortMappingSettings, PortNameSettings, ProviderAddressSettings, QosSettings,
-    RemoteSubnetRouteSettings, SdnRouteSettings, SetPolicySettings, SourceMacAddressSettings,
-    TierAclSettings, VSwitchExtensionSettings, VlanSettings, VxlanPortSettings,
+    IovSettings, L4ProxySettings, L4WfpProxySettings, LayerConstraintSettings, NeighborDiscoverySettings,
+    NetAdapterNameSettings, OutboundNatSettings, PortMappingSettings, PortNameSettings,
+    ProviderAddressSettings, QosSettings, RemoteSubnetRouteSettings, SdnRouteSettings, SetPolicySettings,
+    SourceMacAddressSettings, TierAclSettings, VSwitchExtensionSettings, VlanSettings, VxlanPortSettings,
 };
 
 /// An enumeration whose values say what stands in `Settings`.
@@ -44,6 +44,7 @@ impl Tag for NetworkPolicyType {
             Self::L4Proxy => of::<L4ProxySettings>,
             Self::LayerConstraint => of::<LayerConstraintSettings>,
             Self::NetworkAcl => of::<AclSettings>,
+            Self::NeighborDiscovery => of::<NeighborDiscoverySettings>,
         })
     }
 }
