@@ -13,7 +13,7 @@ use hcn_schema::{Error, Guid};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 
 /// A service whose kernel takes everything at once.
@@ -120,13 +120,16 @@ fn subnet(number: usize) -> impl Strategy<Value = Value> {
     })
 }
 
-fn network_policy() -> impl Strategy<Value = Value> {
-    select(vec![
+/// Of each type at most one.
+fn network_policies() -> impl Strategy<Value = Vec<Value>> {
+    let policies = vec![
         json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}}),
         json!({"Type": "AutomaticDNS", "Settings": {"Enable": true}}),
         json!({"Type": "LayerConstraint", "Settings": {"LayerId": "5F0B1190-63BE-4E0C-B974-BD0F55675A42"}}),
         json!({"Type": "NetworkACL", "Settings": {"Protocols": "6", "Action": "Block", "Direction": "In", "Priority": 200}}),
-    ])
+    ];
+    let most = policies.len();
+    subsequence(policies, 0..=most)
 }
 
 fn network() -> impl Strategy<Value = Value> {
@@ -148,7 +151,7 @@ fn network() -> impl Strategy<Value = Value> {
         numbers.into_iter().map(subnet).collect::<Vec<_>>()
     });
     let texts = (option::of(text()), option::of(text()), option::of(dns()));
-    (select(types), texts, subnets, vec(network_policy(), 0..3), option::of(select(vec![8, 16, 40, 1 << 20])))
+    (select(types), texts, subnets, network_policies(), option::of(select(vec![8, 16, 40, 1 << 20])))
         .prop_map(|(kind, (name, owner, dns), subnets, policies, flags)| {
             let given = |list: Vec<Value>| (!list.is_empty()).then_some(Value::Array(list));
             let ipams = given(subnets).map(|subnets| json!([{"Type": "Static", "Subnets": subnets}]));
@@ -166,15 +169,18 @@ fn network() -> impl Strategy<Value = Value> {
         })
 }
 
-fn endpoint_policy() -> impl Strategy<Value = Value> {
-    select(vec![
+/// Of each type at most one.
+fn endpoint_policies() -> impl Strategy<Value = Vec<Value>> {
+    let policies = vec![
         json!({"Type": "ACL", "Settings": {"Protocols": "6,17", "Action": "Allow", "Direction": "In", "RemoteAddresses": "192.0.2.0/24,2001:db8::1", "LocalPorts": "80,90-95", "RuleType": "Switch", "Priority": 200}}),
         json!({"Type": "OutBoundNAT", "Settings": {"Exceptions": ["198.51.100.0/24"]}}),
         json!({"Type": "SDNRoute", "Settings": {"DestinationPrefix": "192.0.2.0/24", "NeedEncap": true}}),
         json!({"Type": "Iov", "Settings": {"IovOffloadWeight": 100}}),
         json!({"Type": "PortName", "Settings": {"Name": ""}}),
         json!({"Type": "Firewall", "Settings": {"VmCreatorId": "5f0b1190-63be-4e0c-b974-bd0f55675a42", "PolicyFlags": 1}}),
-    ])
+    ];
+    let most = policies.len();
+    subsequence(policies, 0..=most)
 }
 
 fn endpoint() -> impl Strategy<Value = Value> {
@@ -193,11 +199,10 @@ fn endpoint() -> impl Strategy<Value = Value> {
         option::of(dns()),
         configs,
         mac,
-        vec(endpoint_policy(), 0..4),
+        endpoint_policies(),
         any::<bool>(),
     )
-        .prop_map(|(name, owner, dns, configs, mac, mut policies, remote)| {
-            policies.dedup();
+        .prop_map(|(name, owner, dns, configs, mac, policies, remote)| {
             object(vec![
                 ("Name", name),
                 ("Owner", owner),

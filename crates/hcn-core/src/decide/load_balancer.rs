@@ -144,7 +144,7 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         }
     }
     let source = document.source_vip.as_deref().map(|vip| text::address(vip, "SourceVIP")).transpose()?;
-    if let Some(address) = source.filter(|source| source.is_multicast() || source.is_loopback()) {
+    if let Some(address) = source.filter(is_no_source) {
         let message = format!("{address} cannot be a source address");
         return Err(Refusal::Error(Error::new(HResult::ADDR_INVALID_OR_RESERVED, message).at("SourceVIP")));
     }
@@ -155,7 +155,7 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         endpoints: ids,
         addresses,
         ipv6: document.flags.has(LoadBalancerFlags::IPV6),
-        source: source.filter(|source: &IpAddr| !source.is_unspecified()),
+        source,
         ports: balanced,
         document: cleared(document),
     };
@@ -171,6 +171,11 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         }
     }
     Ok(balancer)
+}
+
+/// An address that no packet can come from.
+fn is_no_source(address: &IpAddr) -> bool {
+    address.is_multicast() || address.is_loopback() || address.is_unspecified()
 }
 
 /// Without the fields that the service fills on query.
