@@ -43,7 +43,10 @@ impl Service for Memory {
                 Verb::Query { target, .. } => Answer::Document(
                     Raw::new(documents.get(&target.id).ok_or_else(missing)?.clone()).unwrap(),
                 ),
-                Verb::Modify { target, document } => {
+                Verb::QueryStats { .. } | Verb::QueryAddresses { .. } => {
+                    Answer::Document(Raw::new(format!(r#"{{"Verb":"{}"}}"#, call.verb.name())).unwrap())
+                }
+                Verb::Modify { target, document } | Verb::Act { target, document, .. } => {
                     *documents.get_mut(&target.id).ok_or_else(missing)? = document.unwrap_or_default();
                     Answer::Done
                 }
@@ -125,6 +128,7 @@ fn event(notification: NotificationType) -> Event {
         action: "create",
         kind: Kind::Network,
         id: id(1),
+        network: None,
         owner: String::new(),
         revision: 3,
         data: Raw::new("{}".to_owned()).unwrap(),

@@ -209,6 +209,7 @@ mod tests {
             action: "modify",
             kind,
             id: Guid::ZERO,
+            network: None,
             owner: String::new(),
             revision: 1,
             data: Raw::of(&serde_json::json!({})),

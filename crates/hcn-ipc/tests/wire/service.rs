@@ -73,10 +73,12 @@ impl State {
                 Answer::Entity { id, incarnation: self.incarnations }
             }
             Verb::Open { id } => Answer::Entity { id, incarnation: self.find(kind, by_id(id))?.1 },
-            Verb::Query { target, .. } => {
+            Verb::Query { target, .. }
+            | Verb::QueryStats { target, .. }
+            | Verb::QueryAddresses { target, .. } => {
                 Answer::Document(Raw::new(self.find(kind, target)?.2.clone()).unwrap())
             }
-            Verb::Modify { target, document } => {
+            Verb::Modify { target, document } | Verb::Act { target, document, .. } => {
                 let incarnation = self.find(kind, target)?.1;
                 self.entities.insert(target.id, (kind, incarnation, document.unwrap_or_default()));
                 Answer::Done
@@ -254,6 +256,7 @@ pub(crate) fn event(kind: Kind, data: &str) -> Event {
         action: "modify",
         kind,
         id: Guid::ZERO,
+        network: None,
         owner: "owner".to_owned(),
         revision: 1,
         data: Raw::of(&json!({ "Data": data })),
