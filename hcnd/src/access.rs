@@ -4,26 +4,28 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use hcn_ipc::{Access, Caller, Group};
+use hcn_schema::hns::HnsVersion;
 use nix::unistd::geteuid;
 use tokio::net::UnixStream;
 
 use crate::config::{self, GroupName};
 
-/// What the configuration means on this system, now: groups that are made later count from the next start on.
-pub fn access(config: &config::Access) -> Access {
+/// What the configuration means on this system, now: groups that are made later count from the next start on. Callers
+/// are served as `hns` until they ask for another version.
+pub fn access(config: &config::Access, hns: HnsVersion) -> Access {
     Access {
         // Whoever has no number in this user namespace has this one, as others have.
         owner: Some(geteuid().as_raw()).filter(|uid| *uid != overflow("overflowuid")),
         group: find("access.group", &config.group),
         read_group: find("access.read_group", &config.read_group),
-        identify: Arc::new(identify),
+        identify: Arc::new(move |stream| identify(stream, hns)),
     }
 }
 
-fn identify(stream: &UnixStream) -> std::io::Result<Caller> {
+fn identify(stream: &UnixStream, hns: HnsVersion) -> std::io::Result<Caller> {
     let peer = stream.peer_cred()?;
     let groups = hcn_linux::peer_groups(stream.as_fd())?;
-    Ok(Caller { uid: peer.uid(), gid: peer.gid(), groups: groups.into(), pid: peer.pid() })
+    Ok(Caller { uid: peer.uid(), gid: peer.gid(), groups: groups.into(), pid: peer.pid(), hns })
 }
 
 fn find(key: &str, given: &GroupName) -> Option<Group> {
@@ -81,8 +83,9 @@ mod tests {
     #[tokio::test]
     async fn a_caller_is_the_process_at_the_other_end() {
         let (here, _there) = UnixStream::pair().unwrap();
-        let caller = identify(&here).unwrap();
+        let caller = identify(&here, HnsVersion::new(9, 2)).unwrap();
         assert_eq!(caller.uid, geteuid().as_raw());
         assert_eq!(caller.pid, Some(nix::unistd::getpid().as_raw()));
+        assert_eq!(caller.hns, HnsVersion::new(9, 2));
     }
 }

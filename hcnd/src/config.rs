@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::Deserialize;
+use hcn_schema::hns::HnsVersion;
+use serde::{Deserialize, Deserializer};
 
 /// Everything that can be configured. `hcnd --config FILE` reads it from TOML; unknown keys are errors.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub access: Access,
     /// Where the metrics are.
     pub metrics: Metrics,
+    /// Version 1 of the Host Network Service.
+    pub hns: Hns,
 }
 
 impl Default for Config {
@@ -33,6 +36,7 @@ impl Default for Config {
             paths: Paths::default(),
             access: Access::default(),
             metrics: Metrics::default(),
+            hns: Hns::default(),
         }
     }
 }
@@ -143,12 +147,40 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
 }
 
+/// Version 1 of the Host Network Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hns {
+    /// The unix socket of its HTTP interface; an empty path is none. By default `hns.sock` beside the service's own.
+    pub socket: Option<PathBuf>,
+    /// The version that callers are served as until they ask for another one.
+    #[serde(deserialize_with = "hns_version")]
+    pub version: HnsVersion,
+}
+
+fn hns_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HnsVersion, D::Error> {
+    hcn_ipc::hns_version(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// What the command line gives; it wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The unix socket to listen on.
+    pub socket: Option<PathBuf>,
+    /// The file that holds the state.
+    pub store: Option<PathBuf>,
+    /// The unix socket of HNS version 1.
+    pub hns_socket: Option<PathBuf>,
+    /// The version of HNS.
+    pub hns_version: Option<HnsVersion>,
+}
+
 impl Config {
     /// Reads the file, or takes the defaults when there is none; what the command line gives wins.
     ///
     /// # Errors
     /// The file cannot be read, or is not a configuration; the error names the file, the line and the key.
-    pub fn load(file: Option<&Path>, socket: Option<&Path>, store: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn load(file: Option<&Path>, given: Given) -> anyhow::Result<Self> {
         let mut config = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
@@ -158,13 +190,18 @@ impl Config {
             }
             None => Self::default(),
         };
-        if let Some(socket) = socket {
-            config.socket = socket.to_owned();
-        }
-        if let Some(store) = store {
-            config.paths.store = store.to_owned();
-        }
+        let Given { socket, store, hns_socket, hns_version } = given;
+        config.socket = socket.unwrap_or(config.socket);
+        config.paths.store = store.unwrap_or(config.paths.store);
+        config.hns.socket = hns_socket.or(config.hns.socket);
+        config.hns.version = hns_version.unwrap_or(config.hns.version);
         Ok(config)
+    }
+
+    /// The unix socket of HNS version 1, if there is to be one.
+    pub fn hns_socket(&self) -> Option<PathBuf> {
+        let path = self.hns.socket.clone().unwrap_or_else(|| self.socket.with_file_name("hns.sock"));
+        Some(path).filter(|path| !path.as_os_str().is_empty())
     }
 }
 
@@ -200,8 +237,42 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_of_version_1_is_beside_the_other_one_elsewhere_or_nowhere() {
+        let socket = |text: &str| toml::from_str::<Config>(text).unwrap().hns_socket();
+        assert_eq!(socket(""), Some(PathBuf::from("/run/hcnd/hns.sock")));
+        assert_eq!(socket("socket = \"/tmp/s\""), Some(PathBuf::from("/tmp/hns.sock")));
+        assert_eq!(socket("[hns]\nsocket = \"/tmp/h\""), Some(PathBuf::from("/tmp/h")));
+        assert_eq!(socket("[hns]\nsocket = \"\""), None);
+    }
+
+    #[test]
+    fn the_version_of_hns_is_the_newest_or_an_older_one() {
+        assert_eq!(Config::default().hns.version, HnsVersion::NEWEST);
+        let version = |text: &str| {
+            toml::from_str::<Config>(&format!("[hns]\nversion = {text}\n")).map(|config| config.hns.version)
+        };
+        assert_eq!(version("\"9.2\""), Ok(HnsVersion::new(9, 2)));
+        for (wrong, told) in
+            [("\"nine\"", "as 15.4"), ("\"16.1\"", "up to 16.0"), ("9.2", "expected a string")]
+        {
+            let error = version(wrong).unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("line 2"), "{error}");
+        }
+    }
+
+    #[test]
     fn the_command_line_wins() {
-        let config = Config::load(None, Some(Path::new("/x")), Some(Path::new("/y"))).unwrap();
+        let given = Given {
+            socket: Some(PathBuf::from("/x")),
+            store: Some(PathBuf::from("/y")),
+            hns_socket: Some(PathBuf::from("/z")),
+            hns_version: Some(HnsVersion::new(9, 2)),
+        };
+        let config = Config::load(None, given).unwrap();
+        assert_eq!(
+            (config.hns_socket(), config.hns.version),
+            (Some(PathBuf::from("/z")), HnsVersion::new(9, 2))
+        );
         assert_eq!((config.socket, config.paths.store), (PathBuf::from("/x"), PathBuf::from("/y")));
     }
 }

@@ -128,7 +128,12 @@ async fn serve_with(
     drop(loaded);
     // Whoever gets through finds everything in its place.
     let listener = listen()?;
-    let server = Server::new(Arc::new(service.clone()), hub, limits(config), access(&config.access));
+    let server = Server::new(
+        Arc::new(service.clone()),
+        hub,
+        limits(config),
+        access(&config.access, config.hns.version),
+    );
     let metrics = match config.metrics.listen {
         Some(address) => {
             let listener = TcpListener::bind(address)

@@ -79,6 +79,7 @@ async fn answer(mut stream: TcpStream, service: &Service, meter: &Meter) -> std:
 mod tests {
     use hcn_dataplane::Fake;
     use hcn_ipc::{Hub, Limits, Server};
+    use hcn_schema::hns::HnsVersion;
     use hcn_store::{Loaded, Store};
     use tokio::task::JoinHandle;
 
@@ -90,7 +91,7 @@ mod tests {
         let (worker, _) = Worker::start(Box::new(Fake::new())).unwrap();
         let store = Store::in_memory().unwrap();
         let service = Service::start(worker, store, &Loaded::default(), Hub::new()).await;
-        let access = access(&crate::config::Access::default());
+        let access = access(&crate::config::Access::default(), HnsVersion::NEWEST);
         let server = Server::new(Arc::new(service.clone()), Hub::new(), Limits::default(), access);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use hcnd::config::Config;
+use hcn_schema::hns::HnsVersion;
+use hcnd::config::{Config, Given};
 use hcnd::daemon;
 
 /// The Host Compute Network service for Linux.
@@ -32,6 +33,14 @@ struct DaemonArgs {
     /// Keep the state in this file [default: the configuration's, else /var/lib/hcnd/state.redb].
     #[arg(long, value_name = "FILE", env = "HCND_STORE")]
     store: Option<PathBuf>,
+    /// Serve HNS version 1 as HTTP on this unix socket; an empty path is none [default: the configuration's, else hns.sock
+    /// beside the other socket].
+    #[arg(long, value_name = "PATH")]
+    hns_socket: Option<PathBuf>,
+    /// Serve callers as this version of HNS, MAJOR.MINOR, until they ask for another one [default: the configuration's,
+    /// else the newest].
+    #[arg(long, value_name = "VERSION", value_parser = hcn_ipc::hns_version)]
+    hns_version: Option<HnsVersion>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,12 +59,13 @@ fn main() -> ExitCode {
         Some(Command::Sandbox(args)) => sandbox::run(&args),
         Some(Command::SandboxInit(args)) => sandbox::run_init(&args),
         Some(Command::SandboxExec(args)) => sandbox::run_exec(&args),
-        None => serve(&cli.daemon),
+        None => serve(cli.daemon),
     }
 }
 
-fn serve(args: &DaemonArgs) -> ExitCode {
-    let config = Config::load(args.config.as_deref(), args.socket.as_deref(), args.store.as_deref());
+fn serve(args: DaemonArgs) -> ExitCode {
+    let DaemonArgs { config, socket, store, hns_socket, hns_version } = args;
+    let config = Config::load(config.as_deref(), Given { socket, store, hns_socket, hns_version });
     let served = config.and_then(|config| daemon::run(&config));
     match served {
         Ok(()) => ExitCode::SUCCESS,

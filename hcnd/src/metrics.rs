@@ -76,7 +76,7 @@ impl Default for Metrics {
 
 impl Metrics {
     pub(crate) fn answered(&self, call: &Answered) {
-        let (kind, verb) = (call.kind.name(), call.verb);
+        let Answered { kind, verb, .. } = *call;
         self.calls.get_or_create(&CallLabels { kind, verb, code: Code(call.code.0) }).inc();
         self.durations.get_or_create(&VerbLabels { kind, verb }).observe(call.duration.as_secs_f64());
     }
@@ -143,7 +143,7 @@ mod tests {
     fn calls_are_counted_by_kind_verb_and_code_and_the_rest_is_read() {
         let metrics = Metrics::default();
         let mut call = Answered {
-            kind: Kind::Network,
+            kind: "Network",
             verb: "Create",
             code: HResult::OK,
             duration: Duration::from_micros(900),
@@ -152,6 +152,7 @@ mod tests {
         metrics.answered(&call);
         call.code = HResult::ACCESS_DENIED;
         metrics.answered(&call);
+        metrics.answered(&Answered { kind: "V1", verb: "GET", ..call });
         metrics.applied(true);
         metrics.set_repairs(2);
         let hub = HubCounts { events: 7, cut_off: 1, subscribers: 3 };
@@ -161,11 +162,13 @@ mod tests {
             "# TYPE hcnd_calls_total counter",
             "hcnd_calls_total{kind=\"Network\",verb=\"Create\",code=\"0x00000000\"} 2",
             "hcnd_calls_total{kind=\"Network\",verb=\"Create\",code=\"0x80070005\"} 1",
+            "hcnd_calls_total{kind=\"V1\",verb=\"GET\",code=\"0x80070005\"} 1",
             "# TYPE hcnd_call_duration_seconds histogram",
             "hcnd_call_duration_seconds_count{kind=\"Network\",verb=\"Create\"} 3",
             "hcnd_plans_applied_total 1",
             "hcnd_plans_failed_total 0",
             "hcnd_entities{kind=\"Endpoint\"} 0",
+            "hcnd_entities{kind=\"PortReservation\"} 0",
             "hcnd_entities_degraded{kind=\"Namespace\"} 0",
             "hcnd_repairs 2",
             "hcnd_connections 4",

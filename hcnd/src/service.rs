@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, named_links, read};
 use hcn_dataplane::{Applied, Counters, HostFacts, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
-use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
-use hcn_schema::hns::HnsVersion;
-use hcn_schema::{Error, Guid, HResult, Result};
+use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
+use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::hns;
 use crate::metrics::Metrics;
 use crate::status::{self, Probe};
 use crate::worker::{Stopped, Worker};
@@ -25,7 +25,7 @@ const FILETIME_EPOCH: u64 = 11_644_473_600;
 
 enum Message {
     Call {
-        caller_uid: u32,
+        caller: Caller,
         call: Call,
         reply: oneshot::Sender<Result<Answer>>,
     },
@@ -137,10 +137,14 @@ impl hcn_ipc::Service for Service {
         tracing::debug!(kind = %call.kind, verb = call.verb.name(), uid = caller.uid, pid = caller.pid, "call");
         let (reply, answer) = oneshot::channel();
         let stopped = || Error::new(HResult::MANAGER_STOPPED, "the service is stopping");
-        if self.inbox.send(Message::Call { caller_uid: caller.uid, call, reply }).is_err() {
+        if self.inbox.send(Message::Call { caller: caller.clone(), call, reply }).is_err() {
             return Box::pin(ready(Err(stopped())));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped())) })
+    }
+
+    fn hns(&self, caller: &Caller, request: HnsRequest) -> Later<Raw> {
+        hns::answer(self.clone(), caller.clone(), request)
     }
 
     fn status(&self) -> Later<params::Status> {
@@ -188,9 +192,7 @@ impl Owner {
                         let _ = reply.send(Err(Error::new(HResult::MANAGER_STOPPED, "the service is stopping")));
                         continue;
                     }
-                    Some(Message::Call { caller_uid, call, reply }) => {
-                        self.submit(caller_uid, call, reply).await
-                    }
+                    Some(Message::Call { caller, call, reply }) => self.submit(&caller, call, reply).await,
                     Some(Message::Finished { ticket, result }) => self.engine.finish(ticket, result, self.now()),
                     Some(Message::Echo { done }) => {
                         // Whoever asked may have given up.
@@ -217,7 +219,7 @@ impl Owner {
 
     async fn submit(
         &mut self,
-        caller_uid: u32,
+        caller: &Caller,
         call: Call,
         reply: oneshot::Sender<Result<Answer>>,
     ) -> Vec<Action> {
@@ -238,8 +240,8 @@ impl Owner {
             filetime: u64::try_from(filetime).unwrap_or(u64::MAX),
             fresh_id: Uuid::new_v4().into(),
             host: Arc::clone(&self.host),
-            caller_uid,
-            hns: HnsVersion::default(),
+            caller_uid: caller.uid,
+            hns: caller.hns,
         };
         self.engine.submit(self.last_call, call, context)
     }

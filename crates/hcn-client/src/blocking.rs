@@ -5,12 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use hcn_ipc::frame::Decoder;
+use hcn_ipc::params::Status;
 use hcn_schema::call::Kind;
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Guid, Raw};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{Created, Error, Event, Request, Result, Target, reply, request};
+use crate::{Created, Error, Event, Registration, Request, Result, Target, reply, request};
 
 /// Requests that are written before the first answer is read: so few that a socket takes them even while the
 /// service waits for us to read its answers.
@@ -120,6 +122,56 @@ impl Client {
         self.request(&Request::query(kind, target, query)?)
     }
 
+    /// What an endpoint's link has carried since it was attached.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn query_stats(&mut self, endpoint: Target, query: Option<&str>) -> Result<Raw> {
+        self.request(&Request::query_stats(endpoint, query)?)
+    }
+
+    /// The addresses of an endpoint.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn query_addresses(&mut self, endpoint: Target, query: Option<&str>) -> Result<Raw> {
+        self.request(&Request::query_addresses(endpoint, query)?)
+    }
+
+    /// A request of HNS version 1: a method (GET, POST or DELETE), a path as `/networks/ID`, and the version 1 document
+    /// if there is one. The result is the envelope `{"Success", "Error", "ErrorCode", "Output"}`, which also tells what
+    /// the service refuses.
+    ///
+    /// # Errors
+    /// As the service's, when the request itself is wrong or not allowed.
+    pub fn hns(&mut self, method: &str, path: &str, document: Option<&str>) -> Result<Raw> {
+        self.request(&Request::hns(method, path, document)?)
+    }
+
+    /// Has this connection served as another version of HNS, up to [`HnsVersion::NEWEST`].
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn set_hns_version(&mut self, version: HnsVersion) -> Result<()> {
+        self.request(&Request::set_hns_version(version)?)
+    }
+
+    /// How the service is.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn status(&mut self) -> Result<Status> {
+        self.request(&Request::status()?)
+    }
+
+    /// The metrics of the service, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn metrics(&mut self) -> Result<String> {
+        self.request(&Request::metrics()?)
+    }
+
     /// Deletes an entity.
     ///
     /// # Errors
@@ -157,11 +209,26 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`], or as the service's.
     pub fn events(&self, kinds: &[Kind]) -> Result<Events> {
+        Self::connect(&self.path)?.subscribe(&request::subscribe(kinds)?)
+    }
+
+    /// Subscribes to what a callback of the C API hears of, on a connection of its own; one that is for the entity of a
+    /// handle joins this connection's session.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or as the service's.
+    pub fn register(&mut self, registration: Registration) -> Result<Events> {
         let mut client = Self::connect(&self.path)?;
-        let call = request::subscribe(kinds)?;
-        client.stream.write_all(&call).map_err(|source| Error::Lost(Some(source)))?;
-        let (first, _) = reply::event(&client.receive()??)?;
-        Ok(Events { client, registered: first.seq, ended: false })
+        if registration.needs_session() {
+            client.join_session(&self.open_session()?)?;
+        }
+        client.subscribe(&request::register(registration)?)
+    }
+
+    fn subscribe(mut self, call: &[u8]) -> Result<Events> {
+        self.stream.write_all(call).map_err(|source| Error::Lost(Some(source)))?;
+        let (first, _) = reply::event(&self.receive()??)?;
+        Ok(Events { client: self, registered: first.seq, ended: false })
     }
 
     fn receive(&mut self) -> Result<Result<Box<RawValue>>> {

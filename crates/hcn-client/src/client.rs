@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hcn_ipc::frame::Decoder;
+use hcn_ipc::params::Status;
 use hcn_schema::call::Kind;
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Guid, Raw};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Created, Error, Event, Request, Result, Target, reply, request};
+use crate::{Created, Error, Event, Registration, Request, Result, Target, reply, request};
 
 /// Calls that wait for being written.
 const QUEUE: usize = 256;
@@ -109,6 +111,56 @@ impl Client {
         self.request(Request::query(kind, target, query)?).await
     }
 
+    /// What an endpoint's link has carried since it was attached.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn query_stats(&self, endpoint: Target, query: Option<&str>) -> Result<Raw> {
+        self.request(Request::query_stats(endpoint, query)?).await
+    }
+
+    /// The addresses of an endpoint.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn query_addresses(&self, endpoint: Target, query: Option<&str>) -> Result<Raw> {
+        self.request(Request::query_addresses(endpoint, query)?).await
+    }
+
+    /// A request of HNS version 1: a method (GET, POST or DELETE), a path as `/networks/ID`, and the version 1 document
+    /// if there is one. The result is the envelope `{"Success", "Error", "ErrorCode", "Output"}`, which also tells what
+    /// the service refuses.
+    ///
+    /// # Errors
+    /// As the service's, when the request itself is wrong or not allowed.
+    pub async fn hns(&self, method: &str, path: &str, document: Option<&str>) -> Result<Raw> {
+        self.request(Request::hns(method, path, document)?).await
+    }
+
+    /// Has this connection served as another version of HNS, up to [`HnsVersion::NEWEST`].
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn set_hns_version(&self, version: HnsVersion) -> Result<()> {
+        self.request(Request::set_hns_version(version)?).await
+    }
+
+    /// How the service is.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn status(&self) -> Result<Status> {
+        self.request(Request::status()?).await
+    }
+
+    /// The metrics of the service, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn metrics(&self) -> Result<String> {
+        self.request(Request::metrics()?).await
+    }
+
     /// Deletes an entity.
     ///
     /// # Errors
@@ -146,9 +198,33 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`], or as the service's.
     pub async fn events(&self, kinds: &[Kind]) -> Result<Events> {
-        let mut stream = connect(&self.path).await?;
-        stream.write_all(&request::subscribe(kinds)?).await.map_err(|source| Error::Lost(Some(source)))?;
+        self.subscribe(&[], &request::subscribe(kinds)?).await
+    }
+
+    /// Subscribes to what a callback of the C API hears of, on a connection of its own; one that is for the entity of a
+    /// handle joins this connection's session.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or as the service's.
+    pub async fn register(&self, registration: Registration) -> Result<Events> {
+        let call = request::register(registration)?;
+        if !registration.needs_session() {
+            return self.subscribe(&[], &call).await;
+        }
+        let token = self.open_session().await?;
+        self.subscribe(&[Request::join_session(&token)?], &call).await
+    }
+
+    /// Starts a stream on a connection of its own, after requests that prepare it.
+    async fn subscribe(&self, before: &[Request<()>], call: &[u8]) -> Result<Events> {
+        let lost = |source| Error::Lost(Some(source));
+        let stream = connect(&self.path).await?;
         let mut replies = Replies { stream, decoder: reply::decoder(), chunk: vec![0; reply::CHUNK] };
+        for request in before {
+            replies.stream.write_all(&request.frame).await.map_err(lost)?;
+            (request.read)(&replies.next().await??)?;
+        }
+        replies.stream.write_all(call).await.map_err(lost)?;
         let (first, _) = reply::event(&replies.next().await??)?;
         Ok(Events { replies, registered: first.seq, ended: false })
     }

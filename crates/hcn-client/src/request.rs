@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use hcn_ipc::interfaces::method;
 use hcn_ipc::{message, params};
 use hcn_schema::call::Kind;
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Guid, Raw};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,6 +52,33 @@ impl Target {
     }
 }
 
+/// What a callback of the C API can be registered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// HcnRegisterServiceCallback: networks, namespaces and guest network services that come and go.
+    Service,
+    /// HcnRegisterNetworkCallback: endpoints of the network that are attached and detached.
+    Network(Target),
+    /// HcnRegisterGuestNetworkServiceCallback: changes of state of the guest network service and its interfaces.
+    GuestNetworkService(Target),
+}
+
+impl Registration {
+    /// Its name on the wire, and the entity that it is for.
+    fn parts(self) -> (&'static str, Option<Target>) {
+        match self {
+            Self::Service => ("service", None),
+            Self::Network(target) => ("network", Some(target)),
+            Self::GuestNetworkService(target) => ("guest-network-service", Some(target)),
+        }
+    }
+
+    /// Whether it names its entity by a handle, which only connections of the same session know.
+    pub(crate) fn needs_session(self) -> bool {
+        matches!(self.parts().1, Some(Target::Handle(_)))
+    }
+}
+
 /// A new entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Created {
@@ -75,13 +103,17 @@ impl Request<Box<RawValue>> {
 }
 
 impl<R> Request<R> {
+    fn new<P: Serialize>(method: &str, parameters: &P, read: fn(&RawValue) -> Result<R>) -> Result<Self> {
+        Ok(Self { frame: frame(method, parameters, false)?, read, result: PhantomData })
+    }
+
     fn entity<P: Serialize>(
         kind: Kind,
         verb: &str,
         parameters: &P,
         read: fn(&RawValue) -> Result<R>,
     ) -> Result<Self> {
-        Ok(Self { frame: frame(&method(kind, verb), parameters, false)?, read, result: PhantomData })
+        Self::new(&method(kind, verb), parameters, read)
     }
 }
 
@@ -135,14 +167,45 @@ impl Request<Raw> {
     /// # Errors
     /// None in practice; see [`Request::call`].
     pub fn query(kind: Kind, target: Target, query: Option<&str>) -> Result<Self> {
+        Self::properties(kind, "Query", target, query)
+    }
+
+    /// What an endpoint's link has carried.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn query_stats(endpoint: Target, query: Option<&str>) -> Result<Self> {
+        Self::properties(Kind::Endpoint, "QueryStats", endpoint, query)
+    }
+
+    /// The addresses of an endpoint.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn query_addresses(endpoint: Target, query: Option<&str>) -> Result<Self> {
+        Self::properties(Kind::Endpoint, "QueryAddresses", endpoint, query)
+    }
+
+    fn properties(kind: Kind, verb: &str, target: Target, query: Option<&str>) -> Result<Self> {
         let text = query.map(str::to_owned);
         let parameters = params::Query { handle: target.handle(), id: target.id(), query: None, text };
-        Self::entity(
-            kind,
-            "Query",
-            &parameters,
-            |results| Ok(read::<params::Properties>(results)?.properties),
-        )
+        Self::entity(kind, verb, &parameters, |results| Ok(read::<params::Properties>(results)?.properties))
+    }
+
+    /// A request of HNS version 1: a method (GET, POST or DELETE), a path as `/networks/ID`, and the version 1 document
+    /// if there is one. Its result is the envelope `{"Success", "Error", "ErrorCode", "Output"}`, which also tells what
+    /// the service refuses.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn hns(method: &str, path: &str, document: Option<&str>) -> Result<Self> {
+        let parameters = params::HnsCall {
+            method: Some(method.to_owned()),
+            path: Some(path.to_owned()),
+            request: None,
+            text: document.map(str::to_owned),
+        };
+        Self::new("io.hcn.V1.Call", &parameters, |results| Ok(read::<params::HnsResponse>(results)?.response))
     }
 }
 
@@ -179,8 +242,16 @@ impl Request<()> {
     /// None in practice; see [`Request::call`].
     pub fn join_session(token: &str) -> Result<Self> {
         let parameters = params::JoinSession { token: Some(token.to_owned()) };
-        let frame = frame("io.hcn.Service.JoinSession", &parameters, false)?;
-        Ok(Self { frame, read: nothing, result: PhantomData })
+        Self::new("io.hcn.Service.JoinSession", &parameters, nothing)
+    }
+
+    /// Serves the connection as another version of HNS.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn set_hns_version(version: HnsVersion) -> Result<Self> {
+        let parameters = params::SetHnsVersion { version: Some(version.to_string()) };
+        Self::new("io.hcn.Service.SetHnsVersion", &parameters, nothing)
     }
 }
 
@@ -190,15 +261,48 @@ impl Request<String> {
     /// # Errors
     /// None in practice; see [`Request::call`].
     pub fn open_session() -> Result<Self> {
-        let frame = frame("io.hcn.Service.OpenSession", &params::Empty {}, false)?;
-        Ok(Self { frame, read: |results| Ok(read::<params::Token>(results)?.token), result: PhantomData })
+        Self::new("io.hcn.Service.OpenSession", &params::Empty {}, |results| {
+            Ok(read::<params::Token>(results)?.token)
+        })
+    }
+
+    /// The metrics of the service, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn metrics() -> Result<Self> {
+        Self::new("io.hcn.Service.Metrics", &params::Empty {}, |results| {
+            Ok(read::<params::Metrics>(results)?.text)
+        })
     }
 }
 
-/// The call that starts a stream of events.
+impl Request<params::Status> {
+    /// How the service is.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn status() -> Result<Self> {
+        Self::new("io.hcn.Service.Status", &params::Empty {}, read)
+    }
+}
+
+/// The call that starts a stream of events of these kinds; none = all.
 pub(crate) fn subscribe(kinds: &[Kind]) -> Result<Vec<u8>> {
     let names = kinds.iter().map(|kind| kind.name().to_owned()).collect();
-    let parameters = params::Subscribe { kinds: (!kinds.is_empty()).then_some(names) };
+    let kinds = (!kinds.is_empty()).then_some(names);
+    frame("io.hcn.Events.Subscribe", &params::Subscribe { kinds, ..Default::default() }, true)
+}
+
+/// The call that starts a stream of what a registration hears of.
+pub(crate) fn register(registration: Registration) -> Result<Vec<u8>> {
+    let (name, target) = registration.parts();
+    let parameters = params::Subscribe {
+        kinds: None,
+        registration: Some(name.to_owned()),
+        handle: target.and_then(Target::handle),
+        id: target.and_then(Target::id),
+    };
     frame("io.hcn.Events.Subscribe", &parameters, true)
 }
 

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hcn_client::{Client, DISCONNECT, Error, ErrorClass, Guid, HResult, Kind, Raw, Target, blocking};
+use hcn_client::{
+    Client, DISCONNECT, Error, ErrorClass, Guid, HResult, HnsVersion, Kind, Raw, Registration, Target,
+    blocking,
+};
 use hcn_ipc::params::Status;
 use hcn_ipc::{Access, Caller, Hub, Later, Limits, Pending, Service, Usage};
-use hcn_schema::call::{Answer, Call, Verb};
+use hcn_schema::call::{Answer, Call, HnsRequest, Verb};
 use hcn_schema::notification::{Event, NotificationType};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -58,18 +61,24 @@ impl Service for Memory {
         })
     }
 
+    fn hns(&self, caller: &Caller, request: HnsRequest) -> Later<Raw> {
+        let HnsRequest { method, path, body } = request;
+        let asked = serde_json::json!({"Method": method, "Path": path, "Body": body, "Version": caller.hns});
+        Box::pin(async move { Raw::of(&serde_json::json!({"Success": true, "Output": asked})) })
+    }
+
     fn status(&self) -> Later<Status> {
-        Box::pin(async { Status::default() })
+        Box::pin(async { Status { version: "0.0.1".to_owned(), ..Status::default() } })
     }
 
     fn metrics(&self, _: Usage) -> Later<String> {
-        Box::pin(async { String::new() })
+        Box::pin(async { "hcnd_calls_total 1".to_owned() })
     }
 }
 
 /// Takes everybody for root.
 fn access() -> Access {
-    let root = |_: &_| Ok(Caller { uid: 0, gid: 0, groups: [].into(), pid: None });
+    let root = |_: &_| Ok(Caller { uid: 0, gid: 0, groups: [].into(), pid: None, hns: HnsVersion::NEWEST });
     Access { owner: Some(0), group: None, read_group: None, identify: Arc::new(root) }
 }
 
@@ -122,13 +131,14 @@ fn id(number: u128) -> Guid {
     format!("00000000-0000-0000-0000-{number:012X}").parse().unwrap()
 }
 
+/// An event on the network 1.
 fn event(notification: NotificationType) -> Event {
     Event {
         notification: Some(notification),
         action: "create",
         kind: Kind::Network,
         id: id(1),
-        network: None,
+        network: Some(id(1)),
         owner: String::new(),
         revision: 3,
         data: Raw::new("{}".to_owned()).unwrap(),
@@ -204,6 +214,42 @@ fn the_blocking_client_hears_of_events_until_the_service_stops() {
 }
 
 #[test]
+fn the_blocking_client_asks_for_more_than_the_verbs() {
+    let server = Server::start();
+    let mut client = blocking::Client::connect(&server.path).unwrap();
+    assert_eq!(client.query_stats(id(1).into(), None).unwrap().get(), r#"{"Verb":"QueryStats"}"#);
+    assert_eq!(client.query_addresses(id(1).into(), None).unwrap().get(), r#"{"Verb":"QueryAddresses"}"#);
+    assert_eq!(client.status().unwrap().version, "0.0.1");
+    assert_eq!(client.metrics().unwrap(), "hcnd_calls_total 1");
+    client.set_hns_version(HnsVersion::new(9, 2)).unwrap();
+    let envelope = client.hns("POST", "/networks/", Some("{\"A\":1.0}")).unwrap();
+    assert!(envelope.get().contains(r#""Version":{"Major":9,"Minor":2}"#), "{}", envelope.get());
+    assert!(envelope.get().contains(r#""Body":"{\"A\":1.0}""#), "{}", envelope.get());
+    let error = client.hns("PUT", "/networks/", None).unwrap_err();
+    assert_eq!((error.code(), error.class()), (Some(HResult::INVALID_ARGUMENT), ErrorClass::Invalid));
+}
+
+#[test]
+fn the_blocking_client_registers_for_what_a_handle_or_an_id_names() {
+    let server = Server::start();
+    let mut client = blocking::Client::connect(&server.path).unwrap();
+    let created = client.create(Kind::Network, Some(id(1)), None, "{}").unwrap();
+    let targets = [Target::Handle(created.handle), Target::Id(id(1))];
+    let mut subscriptions = targets.map(|target| client.register(Registration::Network(target)).unwrap());
+    let mut of_service = client.register(Registration::Service).unwrap();
+    server.hub.publish(&event(NotificationType::NetworkEndpointAttached));
+    server.hub.publish(&event(NotificationType::NetworkDelete));
+    for events in &mut subscriptions {
+        assert_eq!(events.next().unwrap().unwrap().notification, Some(9));
+    }
+    assert_eq!(of_service.next().unwrap().unwrap().notification, Some(4));
+    let missing = client.register(Registration::GuestNetworkService(id(7).into())).unwrap_err();
+    assert_eq!(missing.class(), ErrorClass::NotFound);
+    let closed = client.register(Registration::Network(Target::Handle(99))).unwrap_err();
+    assert_eq!(closed.code(), Some(HResult::INVALID_HANDLE));
+}
+
+#[test]
 fn other_methods_and_their_refusals_are_reachable() {
     let server = Server::start();
     let mut client = blocking::Client::connect(&server.path).unwrap();
@@ -251,6 +297,31 @@ async fn clones_of_the_async_client_call_side_by_side() {
     client.close(Kind::Network, handle).await.unwrap();
     client.delete(Kind::Network, id(1)).await.unwrap();
     assert_eq!(client.delete(Kind::Network, id(1)).await.unwrap_err().class(), ErrorClass::NotFound);
+}
+
+#[tokio::test]
+async fn the_async_client_asks_for_more_than_the_verbs() {
+    let server = Server::start();
+    let client = Client::connect(&server.path).await.unwrap();
+    assert_eq!(client.query_stats(id(1).into(), None).await.unwrap().get(), r#"{"Verb":"QueryStats"}"#);
+    let addresses = client.query_addresses(id(1).into(), None).await.unwrap();
+    assert_eq!(addresses.get(), r#"{"Verb":"QueryAddresses"}"#);
+    assert_eq!(client.status().await.unwrap().version, "0.0.1");
+    assert_eq!(client.metrics().await.unwrap(), "hcnd_calls_total 1");
+    client.set_hns_version(HnsVersion::new(9, 2)).await.unwrap();
+    let envelope = client.hns("GET", "/networks/", None).await.unwrap();
+    assert!(envelope.get().contains(r#""Body":null"#), "{}", envelope.get());
+    assert!(envelope.get().contains(r#""Version":{"Major":9,"Minor":2}"#), "{}", envelope.get());
+
+    let handle = client.create(Kind::Network, Some(id(1)), None, "{}").await.unwrap().handle;
+    let mut of_handle = client.register(Registration::Network(Target::Handle(handle))).await.unwrap();
+    let mut of_service = client.register(Registration::Service).await.unwrap();
+    server.hub.publish(&event(NotificationType::NetworkEndpointDetached));
+    server.hub.publish(&event(NotificationType::NetworkCreate));
+    assert_eq!(of_handle.next().await.unwrap().unwrap().notification, Some(0x10));
+    assert_eq!(of_service.next().await.unwrap().unwrap().notification, Some(2));
+    let missing = client.register(Registration::Network(id(7).into())).await.unwrap_err();
+    assert_eq!(missing.class(), ErrorClass::NotFound);
 }
 
 #[tokio::test]

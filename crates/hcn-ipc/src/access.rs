@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, HResult, Result};
 use tokio::net::UnixStream;
 
 use crate::interfaces::{Method, Verb};
+use crate::message::shorten;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub struct Caller {
     pub groups: Arc<[u32]>,
     /// Process that connected, when it is in sight of ours.
     pub pid: Option<i32>,
+    /// Which version of the Host Network Service it is served as: at first what [`Identify`] says, then what the client
+    /// asks for, for its connection or for one request.
+    pub hns: HnsVersion,
 }
 
 impl Caller {
@@ -79,7 +84,22 @@ impl Access {
     /// # Errors
     /// 0x80070005, saying who may.
     pub(crate) fn check(&self, caller: &Caller, method: Method) -> Result<()> {
-        let need = need(method);
+        self.admit(caller, need(method), || method.name())
+    }
+
+    /// Decides whether a caller may make a request of HNS version 1, from its method and path alone.
+    ///
+    /// # Errors
+    /// 0x80070005, saying who may.
+    pub(crate) fn check_hns(&self, caller: &Caller, method: &str, path: &str) -> Result<()> {
+        self.admit(caller, need_of_hns(method, path), || {
+            let mut request = format!("{method} {path}");
+            shorten(&mut request);
+            request
+        })
+    }
+
+    fn admit(&self, caller: &Caller, need: Need, what: impl FnOnce() -> String) -> Result<()> {
         if self.most(caller) >= need {
             return Ok(());
         }
@@ -92,7 +112,7 @@ impl Access {
             true => "root".to_owned(),
             false => format!("root or a member of group {}", names.join(" or ")),
         };
-        let message = format!("user {} may not {}; {who} may", caller.uid, method.name());
+        let message = format!("user {} may not {}; {who} may", caller.uid, what());
         Err(Error::new(HResult::ACCESS_DENIED, message).expected(who))
     }
 
@@ -115,7 +135,8 @@ impl Access {
 
 fn need(method: Method) -> Need {
     match method {
-        Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete) => Need::Change,
+        // A request of HNS version 1 is looked at more closely, see below.
+        Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete) | Method::Hns => Need::Change,
         Method::Entity(
             _,
             Verb::Enumerate
@@ -132,8 +153,18 @@ fn need(method: Method) -> Need {
         | Method::GetInfo
         | Method::OpenSession
         | Method::JoinSession
+        | Method::SetHnsVersion
         | Method::GetVarlinkInfo
         | Method::GetInterfaceDescription => Need::Nothing,
+    }
+}
+
+/// What a request of HNS version 1 needs. Clients ask for the version before anything else.
+fn need_of_hns(method: &str, path: &str) -> Need {
+    match method {
+        "GET" if path.trim_end_matches('/') == "/globals/version" => Need::Nothing,
+        "GET" => Need::Read,
+        _ => Need::Change,
     }
 }
 
@@ -156,7 +187,7 @@ mod tests {
     }
 
     fn caller(uid: u32, gid: u32, groups: &[u32]) -> Caller {
-        Caller { uid, gid, groups: groups.into(), pid: None }
+        Caller { uid, gid, groups: groups.into(), pid: None, hns: HnsVersion::NEWEST }
     }
 
     /// Every described method that the caller may call, without its interface's common beginning.
@@ -209,6 +240,7 @@ mod tests {
             "io.hcn.Service.GetInfo",
             "io.hcn.Service.OpenSession",
             "io.hcn.Service.JoinSession",
+            "io.hcn.Service.SetHnsVersion",
             "org.varlink.service.GetInfo",
             "org.varlink.service.GetInterfaceDescription",
         ];
@@ -217,6 +249,32 @@ mod tests {
         let none = Access { group: None, read_group: None, ..access() };
         assert_eq!(allowed(&none, &caller(1000, ALL_GROUP, &[READ_GROUP])), open);
         assert!(none.is_stranger(&caller(1000, 0, &[0])));
+    }
+
+    #[test]
+    fn a_version_1_request_is_judged_by_its_method_and_the_version_is_for_everybody() {
+        let access = access();
+        let (nobody, reader, member) =
+            (caller(7, 7, &[]), caller(1000, READ_GROUP, &[]), caller(1000, 5, &[ALL_GROUP]));
+        for (method, path, allowed) in [
+            ("GET", "/globals/version", [true, true, true]),
+            ("GET", "/globals/version/", [true, true, true]),
+            ("GET", "/globals/versions", [false, true, true]),
+            ("GET", "/networks/", [false, true, true]),
+            ("GET", "", [false, true, true]),
+            ("POST", "/globals/version", [false, false, true]),
+            ("DELETE", "/networks/1", [false, false, true]),
+            ("get", "/globals/version", [false, false, true]),
+            ("", "", [false, false, true]),
+        ] {
+            let found =
+                [&nobody, &reader, &member].map(|caller| access.check_hns(caller, method, path).is_ok());
+            assert_eq!(found, allowed, "{method} {path}");
+        }
+        let long = "/".repeat(1 << 20);
+        let error = access.check_hns(&nobody, "GET", &long).unwrap_err();
+        assert!(error.message.len() < 5000);
+        assert!(error.message.starts_with("user 7 may not GET ///"), "{}", &error.message[..40]);
     }
 
     #[test]

@@ -1,27 +1,30 @@
 //! What happens on one connection? Reads calls, hands them on, writes the replies in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hcn_schema::call::Kind;
 use hcn_schema::{Error, HResult, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, info};
 
 use crate::access::Access;
-use crate::account::{self, Account};
+use crate::account::{self, Account, Subject};
 use crate::frame::{Decoder, TooLarge, is_nested_deeper};
 use crate::interfaces::{self, Method, Unknown, Verb};
 use crate::message::{self, Call};
-use crate::pipeline::{Gauge, Job, Pipeline, broken_off};
+use crate::pipeline::{Asked, Gauge, Job, Pipeline};
 use crate::resolve::{self, Resolved};
 use crate::server::Users;
 use crate::session::{Registry, Session};
-use crate::{Caller, Hub, Limits, Meter, Notice, Service, Subscription, params};
+use crate::subscribe::Wanted;
+use crate::writer::{Awaited, Slot, Writer};
+use crate::{Caller, Hub, Limits, Meter, Service, hns, params};
 
-/// Bytes that are read, and at least written, at once.
+/// Bytes that are read at once.
 const CHUNK: usize = 8 << 10;
 
 /// The life of the server.
@@ -44,9 +47,29 @@ pub(crate) struct Shared {
     pub(crate) users: Users,
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Connections so far.
+    pub(crate) connections: AtomicU64,
 }
 
 impl Shared {
+    /// The number of a new connection, for the log.
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether a request of HNS version 1 goes on at all; nothing but its method and path has been looked at.
+    pub(crate) fn admit_hns(&self, caller: &Caller, method: &str, path: &str) -> Result<()> {
+        self.access.check_hns(caller, method, path)?;
+        self.running()
+    }
+
+    fn running(&self) -> Result<()> {
+        match *self.phase.borrow() {
+            Phase::Running => Ok(()),
+            _ => Err(Error::new(HResult::MANAGER_STOPPED, "hcnd is stopping")),
+        }
+    }
+
     /// What this caller may use.
     pub(crate) fn limits_of(&self, caller: &Caller) -> Limits {
         if self.access.is_stranger(caller) { self.limits.of_strangers() } else { self.limits }
@@ -55,25 +78,6 @@ impl Shared {
     pub(crate) fn meter(&self) -> Meter {
         Meter::new(&self.registry, &self.users)
     }
-}
-
-/// A place in the order of replies.
-enum Slot {
-    Ready(Vec<u8>),
-    /// To come.
-    Pending(Awaited),
-    /// The last place: replies until the end.
-    Stream(Subscription),
-}
-
-struct Awaited {
-    reply: oneshot::Receiver<Vec<u8>>,
-    /// Reads are limited in number until they are written.
-    is_read: bool,
-    /// Nobody wants the reply; the call keeps its place all the same, so that it counts as in flight.
-    oneway: bool,
-    /// The size of the call, counted until it is answered.
-    _size: OwnedSemaphorePermit,
 }
 
 /// Why the reader stopped.
@@ -103,7 +107,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller,
     let limits = shared.limits_of(&caller);
     let (input, output) = stream.into_split();
     let (service, gauge) = (Arc::clone(&shared.service), Arc::clone(&shared.gauge));
-    let pipeline = Pipeline::new(service, caller.clone(), gauge, limits.unwritten_reads);
+    let pipeline = Pipeline::new(service, gauge, limits.unwritten_reads);
     debug!(connection = number, uid = caller.uid, pid = caller.pid, "connected");
     let mut reader = Reader {
         phase: shared.phase.clone(),
@@ -119,7 +123,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller,
         shared,
     };
     let (sender, slots) = mpsc::channel(limits.in_flight);
-    let mut writer = Writer { stream: output, buffer: Vec::new(), pipeline, limits };
+    let mut writer = Writer::new(output, pipeline, limits);
     let writing = writer.run(slots);
     tokio::pin!(writing);
     tokio::select! {
@@ -206,10 +210,10 @@ impl Reader {
             }
         };
         let slot = match Method::find(&call.method) {
-            Ok(Method::Entity(kind, verb)) => self.entity(kind, verb, &call, size),
-            Ok(method) => {
-                self.method(method, &call, size).unwrap_or_else(|error| self.failed(&call.method, error))
-            }
+            Ok(method) => match self.method(method, &call, size).await {
+                Ok(slot) => slot,
+                Err(error) => self.failed(&call.method, error),
+            },
             Err(Unknown::Interface(interface)) => {
                 refused("InterfaceNotFound", &serde_json::json!({ "interface": interface }))
             }
@@ -229,54 +233,77 @@ impl Reader {
     /// Whether a call of the method goes on at all; nothing of its parameters has been looked at.
     fn admit(&self, method: Method) -> Result<()> {
         self.shared.access.check(&self.caller, method)?;
-        if *self.phase.borrow() != Phase::Running {
-            return Err(Error::new(HResult::MANAGER_STOPPED, "hcnd is stopping"));
-        }
-        Ok(())
+        self.shared.running()
     }
 
     fn entity(&self, kind: Kind, verb: Verb, call: &Call, size: OwnedSemaphorePermit) -> Slot {
-        let service = Arc::clone(&self.shared.service);
-        let account = Account::open(service, self.caller.clone(), self.number, kind, verb);
+        let account = self.account(Subject::entity(kind, verb));
         let resolved = self
             .admit(Method::Entity(kind, verb))
             .and_then(|()| resolve::entity(&self.session, kind, verb, call.parameters, self.limits.nesting));
         match resolved {
-            Err(error) => {
-                let error = message::shortened(error);
-                account.close(Err(&error));
-                Slot::Ready(message::failure(&error))
-            }
+            Err(error) => ended(account, error),
             Ok(Resolved::Closed) => {
                 account.close(Ok(None));
                 ready(&params::Empty {})
             }
-            Ok(Resolved::Call(asked, reservation)) => {
-                let (sender, reply) = oneshot::channel();
-                let is_read = !asked.verb.is_change();
-                let reservation = reservation.filter(|_| !call.oneway);
-                self.pipeline.submit(Job { call: asked, reservation, account, reply: sender });
-                Slot::Pending(Awaited { reply, is_read, oneway: call.oneway, _size: size })
+            Ok(Resolved::Asked(Asked::Entity(asked, room))) => {
+                let room = room.filter(|_| !call.oneway);
+                self.submit(Asked::Entity(asked, room), account, call, size)
             }
+            Ok(Resolved::Asked(asked)) => self.submit(asked, account, call, size),
         }
     }
 
-    fn method(&mut self, method: Method, call: &Call, size: OwnedSemaphorePermit) -> Result<Slot> {
+    fn hns(&self, call: &Call, size: OwnedSemaphorePermit) -> Slot {
+        let (method, path) = resolve::hns_target(call.parameters);
+        let account = self.account(Subject::hns(&method, &path));
+        let resolved = self
+            .shared
+            .admit_hns(&self.caller, &method, &path)
+            .and_then(|()| resolve::hns(call.parameters, self.limits.nesting));
+        match resolved {
+            Err(error) => ended(account, error),
+            Ok(request) => self.submit(Asked::Hns(request), account, call, size),
+        }
+    }
+
+    fn account(&self, subject: Subject) -> Account {
+        Account::open(Arc::clone(&self.shared.service), self.caller.clone(), self.number, subject)
+    }
+
+    fn submit(&self, asked: Asked, account: Account, call: &Call, size: OwnedSemaphorePermit) -> Slot {
+        let (sender, reply) = oneshot::channel();
+        let is_read = !asked.is_change();
+        self.pipeline.submit(Job { asked, account, reply: sender });
+        Slot::Pending(Awaited { reply, is_read, oneway: call.oneway, _size: size })
+    }
+
+    async fn subscribe(&self, call: &Call<'_>) -> Result<Slot> {
+        let wanted = Wanted::resolve(&self.session, resolve::parameters(call.parameters)?)?;
+        if !call.more || call.oneway {
+            return Ok(refused("ExpectedMore", &params::Empty {}));
+        }
+        // What it is for may be what a call before it makes.
+        self.pipeline.settled().await;
+        let registration = wanted.registration(&*self.shared.service, &self.caller).await?;
+        Ok(Slot::Stream(self.shared.hub.subscribe(&wanted.kinds, registration)))
+    }
+
+    async fn method(&mut self, method: Method, call: &Call<'_>, size: OwnedSemaphorePermit) -> Result<Slot> {
         let given = call.parameters;
-        self.admit(method).inspect_err(|error| {
-            if error.code == HResult::ACCESS_DENIED {
-                account::denied(&self.caller, method);
-            }
-        })?;
+        // The others are admitted where their answers are accounted for.
+        if !matches!(method, Method::Entity(..) | Method::Hns) {
+            self.admit(method).inspect_err(|error| {
+                if error.code == HResult::ACCESS_DENIED {
+                    account::denied(&self.caller, method);
+                }
+            })?;
+        }
         Ok(match method {
             Method::Entity(kind, verb) => self.entity(kind, verb, call, size),
-            Method::Subscribe => {
-                let kinds = kinds(resolve::parameters(given)?)?;
-                if !call.more || call.oneway {
-                    return Ok(refused("ExpectedMore", &params::Empty {}));
-                }
-                Slot::Stream(self.shared.hub.subscribe(&kinds))
-            }
+            Method::Hns => self.hns(call, size),
+            Method::Subscribe => self.subscribe(call).await?,
             Method::Ping => {
                 resolve::parameters::<params::Empty>(given)?;
                 ready(&params::Empty {})
@@ -289,6 +316,13 @@ impl Reader {
                 let given: params::JoinSession = resolve::parameters(given)?;
                 let token = given.token.ok_or_else(|| resolve::missing("token", "a session's token"))?;
                 self.session = self.session.join(&token)?;
+                ready(&params::Empty {})
+            }
+            Method::SetHnsVersion => {
+                let given: params::SetHnsVersion = resolve::parameters(given)?;
+                let version = given.version.ok_or_else(|| resolve::missing("version", "MAJOR.MINOR"))?;
+                self.caller.hns = hns::hns_version(&version)
+                    .map_err(|message| resolve::invalid("version", &message, "MAJOR.MINOR, as 15.4"))?;
                 ready(&params::Empty {})
             }
             Method::GetInfo => {
@@ -335,6 +369,12 @@ impl Reader {
     }
 }
 
+fn ended(account: Account, error: Error) -> Slot {
+    let error = message::shortened(error);
+    account.close(Err(&error));
+    Slot::Ready(message::failure(&error))
+}
+
 fn ready<P: serde::Serialize>(results: &P) -> Slot {
     Slot::Ready(message::reply(results, false))
 }
@@ -369,99 +409,4 @@ fn describe(given: params::GetInterfaceDescription) -> Result<Slot> {
             refused("InterfaceNotFound", &serde_json::json!({ "interface": name }))
         }
     })
-}
-
-fn kinds(given: params::Subscribe) -> Result<Vec<Kind>> {
-    let Some(names) = given.kinds else { return Ok(Kind::ALL.to_vec()) };
-    let find = |(place, name): (usize, &String)| {
-        Kind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            Error::new(HResult::INVALID_ARGUMENT, format!("there is no kind {name:?}"))
-                .at(format!("kinds[{place}]"))
-                .expected(format!("one of {}", Kind::ALL.map(Kind::name).join(", ")))
-        })
-    };
-    names.iter().enumerate().map(find).collect()
-}
-
-struct Writer {
-    stream: OwnedWriteHalf,
-    buffer: Vec<u8>,
-    pipeline: Arc<Pipeline>,
-    limits: Limits,
-}
-
-impl Writer {
-    /// Writes replies until there are no more places, or the client is gone.
-    async fn run(&mut self, mut slots: mpsc::Receiver<Slot>) {
-        while let Some(slot) = slots.recv().await {
-            let written = match slot {
-                Slot::Ready(frame) => self.write(&frame, slots.is_empty()).await,
-                Slot::Pending(Awaited { reply, is_read, oneway, _size }) => {
-                    let written = match self.wait(reply).await {
-                        Ok(frame) if !oneway => self.write(&frame, slots.is_empty()).await,
-                        Ok(_) => Ok(()),
-                        Err(error) => Err(error),
-                    };
-                    if is_read {
-                        self.pipeline.read_written();
-                    }
-                    written
-                }
-                Slot::Stream(subscription) => return self.stream(subscription).await,
-            };
-            if written.is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn wait(&mut self, mut reply: oneshot::Receiver<Vec<u8>>) -> std::io::Result<Vec<u8>> {
-        match reply.try_recv() {
-            Ok(frame) => return Ok(frame),
-            Err(oneshot::error::TryRecvError::Closed) => return Ok(broken_off()),
-            Err(oneshot::error::TryRecvError::Empty) => {}
-        }
-        // What is there already must not wait for what is not.
-        self.flush().await?;
-        Ok(reply.await.unwrap_or_else(|_| broken_off()))
-    }
-
-    async fn write(&mut self, frame: &[u8], now: bool) -> std::io::Result<()> {
-        self.buffer.extend_from_slice(frame);
-        if now || self.buffer.len() >= CHUNK { self.flush().await } else { Ok(()) }
-    }
-
-    async fn flush(&mut self) -> std::io::Result<()> {
-        let result = self.stream.write_all(&self.buffer).await;
-        self.buffer.clear();
-        self.buffer.shrink_to(4 * CHUNK);
-        result
-    }
-
-    async fn stream(&mut self, mut subscription: Subscription) {
-        let grace = self.limits.grace;
-        let registered = subscription.registered();
-        let cut = subscription.cut();
-        let spread = async {
-            self.write(&registered, true).await?;
-            loop {
-                let mut notice = subscription.next().await;
-                loop {
-                    match notice {
-                        Notice::Event(frame) => self.write(&frame, false).await?,
-                        Notice::Disconnect(frame) => return self.write(&frame, true).await,
-                    }
-                    let Some(next) = subscription.try_next() else { break };
-                    notice = next;
-                }
-                self.flush().await?;
-            }
-        };
-        // One who is cut off gets what is queued for it, if it takes it in time.
-        let cut = async {
-            cut.await;
-            tokio::time::sleep(grace).await;
-        };
-        let _: std::io::Result<()> = tokio::select! { spread = spread => spread, () = cut => Ok(()) };
-    }
 }

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use hcn_schema::Guid;
 use hcn_schema::call::Kind;
-use hcn_schema::notification::Event;
+use hcn_schema::notification::{Event, NotificationType};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::message;
@@ -38,9 +39,48 @@ pub struct HubCounts {
     pub subscribers: usize,
 }
 
+/// What the callbacks of the C API are registered for (contract 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// HcnRegisterServiceCallback: what comes and goes.
+    Service,
+    /// HcnRegisterNetworkCallback: endpoints of this network that are attached and detached.
+    Network(Guid),
+    /// HcnRegisterGuestNetworkServiceCallback: changes of state of this guest network service and its interfaces.
+    GuestNetworkService(Guid),
+}
+
+impl Registration {
+    /// Whether its callback gets the event.
+    fn hears(self, event: &Event) -> bool {
+        use NotificationType as Type;
+        match event.notification {
+            Some(
+                Type::NetworkPreCreate
+                | Type::NetworkCreate
+                | Type::NetworkPreDelete
+                | Type::NetworkDelete
+                | Type::NamespaceCreate
+                | Type::NamespaceDelete
+                | Type::GuestNetworkServiceCreate
+                | Type::GuestNetworkServiceDelete,
+            ) => self == Self::Service,
+            Some(Type::NetworkEndpointAttached | Type::NetworkEndpointDetached) => {
+                event.network.is_some_and(|network| self == Self::Network(network))
+            }
+            Some(Type::GuestNetworkServiceStateChanged | Type::GuestNetworkServiceInterfaceStateChanged) => {
+                self == Self::GuestNetworkService(event.id)
+            }
+            // The last one is told by the hub itself, to all.
+            Some(Type::Invalid | Type::ServiceDisconnect) | None => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Subscriber {
     kinds: Vec<Kind>,
+    registration: Option<Registration>,
     queue: mpsc::Sender<Arc<[u8]>>,
     /// Dropped together with the queue; the other end sees that without emptying the queue.
     _cut: oneshot::Sender<()>,
@@ -82,7 +122,8 @@ impl Hub {
         let frame: Arc<[u8]> = message::reply(&event_reply(seq, event), true).into();
         let mut cut_off = 0;
         state.subscribers.retain(|subscriber| {
-            if !subscriber.kinds.contains(&event.kind) {
+            let is_registered = subscriber.registration.is_none_or(|registration| registration.hears(event));
+            if !is_registered || !subscriber.kinds.contains(&event.kind) {
                 return true;
             }
             let sent = subscriber.queue.try_send(Arc::clone(&frame));
@@ -93,13 +134,14 @@ impl Hub {
         seq
     }
 
-    /// Subscribes to events of these kinds.
-    pub fn subscribe(&self, kinds: &[Kind]) -> Subscription {
+    /// Subscribes to events of these kinds; with a registration, only to what its callback gets.
+    pub fn subscribe(&self, kinds: &[Kind], registration: Option<Registration>) -> Subscription {
         let (sender, queue) = mpsc::channel(QUEUE);
         let (cut_sender, cut) = oneshot::channel();
         let mut state = locked(&self.0);
         if !state.closed {
-            state.subscribers.push(Subscriber { kinds: kinds.to_vec(), queue: sender, _cut: cut_sender });
+            let kinds = kinds.to_vec();
+            state.subscribers.push(Subscriber { kinds, registration, queue: sender, _cut: cut_sender });
         }
         Subscription { registered: state.seq, queue, cut: Some(cut), hub: self.clone() }
     }
@@ -199,7 +241,7 @@ fn event_reply(seq: u64, event: &Event) -> EventReply {
 
 #[cfg(test)]
 mod tests {
-    use hcn_schema::{Guid, Raw};
+    use hcn_schema::Raw;
 
     use super::*;
 
@@ -228,7 +270,7 @@ mod tests {
     fn numbers_count_all_events_and_kinds_are_filtered() {
         let hub = Hub::new();
         hub.publish(&event(Kind::Network));
-        let mut subscription = hub.subscribe(&[Kind::Endpoint]);
+        let mut subscription = hub.subscribe(&[Kind::Endpoint], None);
         assert_eq!(hub.publish(&event(Kind::Network)), 2);
         assert_eq!(hub.publish(&event(Kind::Endpoint)), 3);
         assert!(text(Some(Notice::Disconnect(subscription.registered()))).contains(r#""seq":1"#));
@@ -237,9 +279,63 @@ mod tests {
     }
 
     #[test]
+    fn a_registration_hears_of_what_its_callback_gets() {
+        use NotificationType as Type;
+        let guid = |number: u128| format!("00000000-0000-0000-0000-{number:012X}").parse::<Guid>().unwrap();
+        let (network, other) = (guid(1), guid(2));
+        let registrations = [
+            Registration::Service,
+            Registration::Network(network),
+            Registration::GuestNetworkService(network),
+        ];
+        let hub = Hub::new();
+        let mut subscribers = registrations.map(|registration| hub.subscribe(&Kind::ALL, Some(registration)));
+        let mut heard_by = |notification: Option<Type>, id: Guid, on: Option<Guid>| {
+            hub.publish(&Event { notification, id, network: on, ..event(Kind::Endpoint) });
+            subscribers.each_mut().map(|subscriber| subscriber.try_next().is_some())
+        };
+        for notification in [
+            Type::NetworkPreCreate,
+            Type::NetworkCreate,
+            Type::NetworkPreDelete,
+            Type::NetworkDelete,
+            Type::NamespaceCreate,
+            Type::NamespaceDelete,
+            Type::GuestNetworkServiceCreate,
+            Type::GuestNetworkServiceDelete,
+        ] {
+            assert_eq!(heard_by(Some(notification), network, Some(network)), [true, false, false]);
+        }
+        for notification in [Type::NetworkEndpointAttached, Type::NetworkEndpointDetached] {
+            assert_eq!(heard_by(Some(notification), other, Some(network)), [false, true, false]);
+            assert_eq!(heard_by(Some(notification), network, Some(other)), [false; 3]);
+            assert_eq!(heard_by(Some(notification), network, None), [false; 3]);
+        }
+        for notification in
+            [Type::GuestNetworkServiceStateChanged, Type::GuestNetworkServiceInterfaceStateChanged]
+        {
+            assert_eq!(heard_by(Some(notification), network, None), [false, false, true]);
+            assert_eq!(heard_by(Some(notification), other, Some(network)), [false; 3]);
+        }
+        assert_eq!(heard_by(None, network, Some(network)), [false; 3]);
+        let mut narrow = hub.subscribe(&[Kind::Namespace], Some(Registration::Service));
+        for (kind, heard) in [(Kind::Network, false), (Kind::Namespace, true)] {
+            hub.publish(&Event { notification: Some(Type::NetworkCreate), ..event(kind) });
+            assert_eq!(narrow.try_next().is_some(), heard, "{kind}");
+        }
+        hub.close();
+        assert!(subscribers.iter_mut().all(|subscriber| {
+            // What came before is still told.
+            std::iter::from_fn(|| subscriber.try_next())
+                .take(9)
+                .any(|notice| matches!(notice, Notice::Disconnect(_)))
+        }));
+    }
+
+    #[test]
     fn one_who_does_not_keep_up_is_cut_off_after_what_was_queued() {
         let hub = Hub::new();
-        let mut slow = hub.subscribe(&Kind::ALL);
+        let mut slow = hub.subscribe(&Kind::ALL, None);
         for _ in 0..=QUEUE {
             hub.publish(&event(Kind::Network));
         }
@@ -254,12 +350,12 @@ mod tests {
     #[test]
     fn a_closed_hub_tells_old_and_new_subscribers() {
         let hub = Hub::new();
-        let mut old = hub.subscribe(&Kind::ALL);
+        let mut old = hub.subscribe(&Kind::ALL, None);
         hub.publish(&event(Kind::Network));
         hub.close();
         assert!(matches!(old.try_next(), Some(Notice::Event(_))));
         let last = text(old.try_next());
         assert!(last.contains(r#""notification":16777216"#) && !last.contains("continues"), "{last}");
-        assert!(matches!(hub.subscribe(&Kind::ALL).try_next(), Some(Notice::Disconnect(_))));
+        assert!(matches!(hub.subscribe(&Kind::ALL, None).try_next(), Some(Notice::Disconnect(_))));
     }
 }

@@ -3,31 +3,38 @@
 //! One JSON object per message, ended by a NUL. [`frame`] cuts the byte stream into messages, [`message`] and
 //! [`params`] say what is in them, [`interfaces`] describes them to clients; the client crate uses these too. The
 //! rest is the server: [`Server`] runs one task per connection and keeps sessions and their handles, [`Access`] says
-//! who may do what, [`Hub`] spreads events. What the calls mean is behind [`Service`].
+//! who may do what, [`Hub`] spreads events, [`HnsDoor`] lets in what does not come over Varlink. What the calls mean is
+//! behind [`Service`].
 
 mod access;
 mod account;
 mod connection;
 pub mod frame;
+mod hns;
 mod hub;
 pub mod interfaces;
 pub mod message;
+mod owned;
 pub mod params;
 mod pipeline;
 mod resolve;
 mod server;
 mod session;
+mod subscribe;
+mod writer;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use hcn_schema::call::{Answer, Call};
+use hcn_schema::Raw;
+use hcn_schema::call::{Answer, Call, HnsRequest};
 
 pub use access::{Access, Caller, Group, Identify};
 pub use account::Answered;
-pub use hub::{Hub, HubCounts, Notice, Subscription};
+pub use hns::{HnsAdmitted, HnsDoor, HnsVisitor, hns_version};
+pub use hub::{Hub, HubCounts, Notice, Registration, Subscription};
 pub use server::{Meter, Server, Usage};
 
 /// Where hcnd listens unless it is told otherwise.
@@ -55,13 +62,18 @@ pub trait Service: Send + Sync + 'static {
     /// answer. Dropping the future must not break the call off half-way.
     fn call(&self, caller: &Caller, call: Call) -> Pending;
 
+    /// Queues a request of HNS version 1 in the same way, and returns the future of its envelope (contract 5.1), in which
+    /// every failure is told.
+    fn hns(&self, caller: &Caller, request: HnsRequest) -> Later<Raw>;
+
     /// What the service is, and how it is.
     fn status(&self) -> Later<params::Status>;
 
     /// The numbers of the service and of its server, in the text format of Prometheus.
     fn metrics(&self, usage: Usage) -> Later<String>;
 
-    /// A call on entities was answered: by the service, or by the server before it came that far.
+    /// A call on entities, or a request of HNS version 1, was answered: by the service, or by the server before it came
+    /// that far.
     fn answered(&self, _: &Answered) {}
 }
 
@@ -74,7 +86,7 @@ pub struct Limits {
     pub nesting: usize,
     /// Calls of a connection that are not answered yet; beyond it the connection is not read.
     pub in_flight: usize,
-    /// Enumerate, Open and Query of a connection that are running or whose replies are not written yet: these
+    /// Reads of a connection that are running or whose replies are not written yet: these
     /// replies can be large, and a client that does not read them must not fill the memory.
     pub unwritten_reads: usize,
     /// Handles of a session.

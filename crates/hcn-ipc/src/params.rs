@@ -76,7 +76,7 @@ parameters! {
         text: String,
     }
 
-    /// Of Query.
+    /// Of Query, QueryStats and QueryAddresses.
     Query {
         /// Which entity, by handle.
         handle: i64,
@@ -92,6 +92,30 @@ parameters! {
     Subscribe {
         /// Names of kinds.
         kinds: Vec<String>,
+        /// What the callback of this name hears of.
+        registration: String,
+        /// The entity that the registration is for, by handle.
+        handle: i64,
+        /// The entity that the registration is for, by ID.
+        id: String,
+    }
+
+    /// Of SetHnsVersion.
+    SetHnsVersion {
+        /// MAJOR.MINOR.
+        version: String,
+    }
+
+    /// Of io.hcn.V1.Call.
+    HnsCall {
+        /// GET, POST or DELETE.
+        method: String,
+        /// As /networks/ID.
+        path: String,
+        /// The version 1 document as an object.
+        request: Raw,
+        /// The version 1 document as a text.
+        text: String,
     }
 
     /// Of JoinSession.
@@ -136,11 +160,18 @@ pub struct Opened {
     pub handle: i64,
 }
 
-/// Result of Query.
+/// Result of Query, QueryStats and QueryAddresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     /// The document.
     pub properties: Raw,
+}
+
+/// Result of io.hcn.V1.Call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HnsResponse {
+    /// The envelope.
+    pub response: Raw,
 }
 
 /// Result of OpenSession.

@@ -1,18 +1,19 @@
 //! In which order do the calls of a connection run? Changes go to the service in the order of arrival and run side
-//! by side; Enumerate, Open and Query go there in order too, each when the changes before it are finished.
+//! by side; what only reads goes there in order too, each when the changes before it are finished.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hcn_schema::call::{Answer, Call, Verb};
-use hcn_schema::{Error, Guid, HResult};
+use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Verb};
+use hcn_schema::{Error, Guid, HResult, Result};
 use tokio::sync::{Notify, oneshot};
 
 use crate::account::Account;
-use crate::params::{Created, Empty, Ids, Opened, Properties};
-use crate::session::{Reservation, locked};
-use crate::{Caller, Pending, Service, message};
+use crate::owned::{Owned, ends_with_its_handle};
+use crate::params::{Created, Empty, HnsResponse, Ids, Opened, Properties};
+use crate::session::{Release, Room, locked};
+use crate::{Service, hns, message};
 
 /// Calls of all connections that are not answered yet.
 #[derive(Debug, Default)]
@@ -22,7 +23,8 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
-    fn enter(self: &Arc<Self>) -> Entered {
+    /// One more, until what this gives is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
         self.count.fetch_add(1, Ordering::SeqCst);
         Entered(Arc::clone(self))
     }
@@ -39,7 +41,8 @@ impl Gauge {
     }
 }
 
-struct Entered(Arc<Gauge>);
+/// A call that is not answered yet.
+pub(crate) struct Entered(Arc<Gauge>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -49,12 +52,40 @@ impl Drop for Entered {
     }
 }
 
+/// What the service is asked.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A call on entities, with room for the handle that Create and Open give; none when nobody wants the reply.
+    Entity(Call, Option<Room>),
+    /// Close of a handle with which something ends.
+    Release(Release),
+    /// A request of HNS version 1.
+    Hns(HnsRequest),
+}
+
+impl Asked {
+    pub(crate) fn is_change(&self) -> bool {
+        match self {
+            Self::Entity(call, _) => call.verb.is_change(),
+            Self::Release(_) => true,
+            Self::Hns(request) => request.is_change(),
+        }
+    }
+
+    /// What it is about, as far as it says.
+    fn about(&self) -> Option<Guid> {
+        match self {
+            Self::Entity(call, _) => about(&call.verb),
+            Self::Release(release) => release.id(),
+            Self::Hns(request) => hns::about(&request.path),
+        }
+    }
+}
+
 /// A call for the service.
 pub(crate) struct Job {
-    pub(crate) call: Call,
-    /// Room for the handle that Create and Open give; none when nobody wants the reply.
-    pub(crate) reservation: Option<Reservation>,
-    /// Where its answer is recorded.
+    pub(crate) asked: Asked,
+    /// Whose it is, and where its answer is recorded.
     pub(crate) account: Account,
     /// Where the frame of the reply goes.
     pub(crate) reply: oneshot::Sender<Vec<u8>>,
@@ -63,8 +94,9 @@ pub(crate) struct Job {
 /// The calls of one connection.
 pub(crate) struct Pipeline {
     service: Arc<dyn Service>,
-    caller: Caller,
     gauge: Arc<Gauge>,
+    /// A change is finished.
+    finished: Notify,
     /// Reads that may run or wait for being written.
     read_limit: usize,
     state: Mutex<State>,
@@ -101,19 +133,14 @@ impl State {
 }
 
 impl Pipeline {
-    pub(crate) fn new(
-        service: Arc<dyn Service>,
-        caller: Caller,
-        gauge: Arc<Gauge>,
-        read_limit: usize,
-    ) -> Arc<Self> {
-        Arc::new(Self { service, caller, gauge, read_limit, state: Mutex::default() })
+    pub(crate) fn new(service: Arc<dyn Service>, gauge: Arc<Gauge>, read_limit: usize) -> Arc<Self> {
+        Arc::new(Self { service, gauge, finished: Notify::new(), read_limit, state: Mutex::default() })
     }
 
     /// Takes the next call of the connection.
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
         let entered = self.gauge.enter();
-        if !job.call.verb.is_change() {
+        if !job.asked.is_change() {
             let mut state = locked(&self.state);
             let after = state.changes;
             state.waiting.push_back(Waiting { after, job, entered });
@@ -127,6 +154,17 @@ impl Pipeline {
         drop(state);
         let change = Change { pipeline: Arc::clone(self), number };
         self.run(job, entered, Some(change));
+    }
+
+    /// Waits until the changes so far are finished.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let finished = self.finished.notified();
+            if locked(&self.state).unfinished.is_empty() {
+                return;
+            }
+            finished.await;
+        }
     }
 
     /// A read's reply was written, or is not wanted any more.
@@ -148,37 +186,99 @@ impl Pipeline {
     }
 
     fn run(&self, job: Job, entered: Entered, change: Option<Change>) {
-        let Job { call, reservation, mut account, reply } = job;
-        account.begin(about(&call.verb));
+        let Job { asked, mut account, reply } = job;
+        account.begin(asked.about());
+        let held = (change, entered);
+        match asked {
+            Asked::Entity(call, room) => answer(self.entity(call, room, account), reply, held),
+            Asked::Release(release) => {
+                let closed = async move {
+                    let closed = release.carry_out().await.map_err(message::shortened);
+                    account.close(closed.as_ref().map(|()| None));
+                    match closed {
+                        Ok(()) => message::reply(&Empty {}, false),
+                        Err(error) => message::failure(&error),
+                    }
+                };
+                answer(closed, reply, held);
+            }
+            Asked::Hns(request) => {
+                let is_change = request.is_change();
+                let envelope = self.service.hns(account.caller(), request);
+                let answered = async move {
+                    let response = envelope.await;
+                    hns::close(account, &response, is_change);
+                    message::reply(&HnsResponse { response }, false)
+                };
+                answer(answered, reply, held);
+            }
+        }
+    }
+
+    /// Hands a call on entities to the service at once; gives the frame of its reply, to come.
+    fn entity(
+        &self,
+        call: Call,
+        room: Option<Room>,
+        account: Account,
+    ) -> impl Future<Output = Vec<u8>> + Send + use<> {
         let creates = matches!(call.verb, Verb::Create { .. });
         let kind = call.kind;
-        let pending: Pending = self.service.call(&self.caller, call);
-        tokio::spawn(async move {
+        let pending = self.service.call(account.caller(), call);
+        let (service, gauge) = (Arc::clone(&self.service), Arc::clone(&self.gauge));
+        async move {
             let result = pending.await.map_err(message::shortened);
+            // Whatever becomes of the reply, from here on it ends with its handle.
+            let owned = match &result {
+                Ok(Answer::Entity { id, incarnation }) if creates && ends_with_its_handle(kind) => {
+                    Some(Owned::new(&service, &gauge, &account, kind, (*id, *incarnation)))
+                }
+                _ => None,
+            };
             account.close(match &result {
                 Ok(Answer::Entity { id, .. }) => Ok(Some(*id)),
                 Ok(_) => Ok(None),
                 Err(error) => Err(error),
             });
-            let frame = match result {
-                Err(error) => message::failure(&error),
-                Ok(Answer::Ids(ids)) => message::reply(&Ids { ids }, false),
-                Ok(Answer::Document(properties)) => message::reply(&Properties { properties }, false),
-                Ok(Answer::Done) => message::reply(&Empty {}, false),
-                Ok(Answer::Entity { id, incarnation }) => {
-                    let handle = reservation.map_or(0, |room| room.bind(kind, id, incarnation));
-                    if creates {
-                        message::reply(&Created::new(id, handle), false)
-                    } else {
-                        message::reply(&Opened { handle }, false)
-                    }
-                }
-            };
-            // Nobody may be there to read it.
-            let _ = reply.send(frame);
-            drop((change, entered));
-        });
+            entity_frame(result, kind, creates, room, owned)
+        }
     }
+}
+
+fn entity_frame(
+    result: Result<Answer>,
+    kind: Kind,
+    creates: bool,
+    room: Option<Room>,
+    owned: Option<Owned>,
+) -> Vec<u8> {
+    match result {
+        Err(error) => message::failure(&error),
+        Ok(Answer::Ids(ids)) => message::reply(&Ids { ids }, false),
+        Ok(Answer::Document(properties)) => message::reply(&Properties { properties }, false),
+        Ok(Answer::Done) => message::reply(&Empty {}, false),
+        Ok(Answer::Entity { id, incarnation }) => {
+            let handle = room.map_or(0, |room| room.bind(kind, id, incarnation, owned));
+            if creates {
+                message::reply(&Created::new(id, handle), false)
+            } else {
+                message::reply(&Opened { handle }, false)
+            }
+        }
+    }
+}
+
+/// Sends the frame when it is there; `held` is kept until then.
+fn answer(
+    frame: impl Future<Output = Vec<u8>> + Send + 'static,
+    reply: oneshot::Sender<Vec<u8>>,
+    held: (Option<Change>, Entered),
+) {
+    tokio::spawn(async move {
+        // Nobody may be there to read it.
+        let _ = reply.send(frame.await);
+        drop(held);
+    });
 }
 
 /// A change that is not finished; finished when dropped, also by a panic.
@@ -190,6 +290,7 @@ struct Change {
 impl Drop for Change {
     fn drop(&mut self) {
         locked(&self.pipeline.state).unfinished.remove(&self.number);
+        self.pipeline.finished.notify_waiters();
         self.pipeline.run_reads();
     }
 }

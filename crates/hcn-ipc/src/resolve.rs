@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use hcn_schema::call::{Call, Kind, Reference, Verb};
+use hcn_schema::call::{Call, HnsRequest, Kind, Reference, Verb};
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::interfaces::Verb as Name;
-use crate::session::{Reservation, Session};
+use crate::pipeline::Asked;
+use crate::session::Session;
 use crate::{frame, params};
 
 /// A method on entities, resolved.
 #[derive(Debug)]
 pub(crate) enum Resolved {
-    /// For the service; with room for the handle that it gives.
-    Call(Call, Option<Reservation>),
+    /// For the service.
+    Asked(Asked),
     /// A handle was closed.
     Closed,
 }
@@ -28,7 +29,12 @@ pub(crate) fn entity(
     given: Option<&RawValue>,
     nesting: usize,
 ) -> Result<Resolved> {
-    let call = |verb| Resolved::Call(Call { kind, verb }, None);
+    let call = |verb| Resolved::Asked(Asked::Entity(Call { kind, verb }, None));
+    // Room for the handle is taken before anything is changed.
+    let with_handle = |verb| {
+        let room = session.reserve()?;
+        Ok::<_, Error>(Resolved::Asked(Asked::Entity(Call { kind, verb }, Some(room))))
+    };
     Ok(match name {
         Name::Enumerate => {
             let given: params::Enumerate = parameters(given)?;
@@ -39,14 +45,11 @@ pub(crate) fn entity(
             let id = given.id.map(|text| guid(&text, "id")).transpose()?.filter(|id| !id.is_zero());
             let parent = parent(session, kind, given.network_handle, given.network_id)?;
             let document = document(given.settings, "settings", given.text, nesting)?;
-            Resolved::Call(
-                Call { kind, verb: Verb::Create { id, parent, document } },
-                Some(session.reserve()?),
-            )
+            with_handle(Verb::Create { id, parent, document })?
         }
         Name::Open => {
             let id = required_id(given)?;
-            Resolved::Call(Call { kind, verb: Verb::Open { id } }, Some(session.reserve()?))
+            with_handle(Verb::Open { id })?
         }
         Name::Modify => {
             let given: params::Modify = parameters(given)?;
@@ -69,10 +72,38 @@ pub(crate) fn entity(
         Name::Delete => call(Verb::Delete { id: required_id(given)? }),
         Name::Close => {
             let given: params::ByHandle = parameters(given)?;
-            session.close(kind, given.handle.ok_or_else(|| missing("handle", "a handle"))?)?;
-            Resolved::Closed
+            match session.close(kind, given.handle.ok_or_else(|| missing("handle", "a handle"))?)? {
+                Some(release) => Resolved::Asked(Asked::Release(release)),
+                None => Resolved::Closed,
+            }
         }
     })
+}
+
+/// Method and path of a request of HNS version 1, as far as they can be read: who may make it is decided before anything
+/// else is looked at.
+pub(crate) fn hns_target(given: Option<&RawValue>) -> (String, String) {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Target {
+        method: String,
+        path: String,
+    }
+    let target = given.and_then(|given| serde_json::from_str(given.get()).ok());
+    let Target { method, path } = target.unwrap_or_default();
+    (method, path)
+}
+
+/// Resolves a request of HNS version 1.
+pub(crate) fn hns(given: Option<&RawValue>, nesting: usize) -> Result<HnsRequest> {
+    const METHODS: &str = "GET, POST or DELETE";
+    let params::HnsCall { method, path, request, text } = parameters(given)?;
+    let method = method.ok_or_else(|| missing("method", METHODS))?;
+    if !["GET", "POST", "DELETE"].contains(&method.as_str()) {
+        return Err(invalid("method", &format!("there is no method {method:?}"), METHODS));
+    }
+    let path = path.ok_or_else(|| missing("path", "a path, as /networks/ID"))?;
+    Ok(HnsRequest { method, path, body: document(request, "request", text, nesting)? })
 }
 
 /// The parameters of a method; none count as an empty object.
@@ -87,7 +118,8 @@ pub(crate) fn missing(path: &str, expected: &str) -> Error {
     invalid(path, &format!("the parameter {path} is missing"), expected)
 }
 
-fn invalid(path: &str, message: &str, expected: &str) -> Error {
+/// The error of a parameter that is wrong.
+pub(crate) fn invalid(path: &str, message: &str, expected: &str) -> Error {
     Error::new(HResult::INVALID_ARGUMENT, message).at(path).expected(expected)
 }
 
@@ -105,7 +137,13 @@ fn guid(text: &str, path: &str) -> Result<Guid> {
     })
 }
 
-fn target(session: &Session, kind: Kind, handle: Option<i64>, id: Option<String>) -> Result<Reference> {
+/// The entity that a handle or an ID names.
+pub(crate) fn target(
+    session: &Session,
+    kind: Kind,
+    handle: Option<i64>,
+    id: Option<String>,
+) -> Result<Reference> {
     one_of(session, kind, (handle, "handle"), (id, "id"))?.ok_or_else(|| missing("handle", "handle or id"))
 }
 
@@ -172,7 +210,9 @@ mod tests {
     }
 
     fn verb(session: &Arc<Session>, kind: Kind, name: Name, json: &str) -> Verb {
-        let Resolved::Call(call, _) = resolve(session, kind, name, json).unwrap() else { unreachable!() };
+        let Resolved::Asked(Asked::Entity(call, _)) = resolve(session, kind, name, json).unwrap() else {
+            unreachable!()
+        };
         call.verb
     }
 
@@ -180,7 +220,7 @@ mod tests {
     fn a_target_is_a_handle_or_an_id() {
         let session = Registry::new(9).start(0);
         let id: Guid = ID.parse().unwrap();
-        let handle = session.reserve().unwrap().bind(Kind::Network, id, 3);
+        let handle = session.reserve().unwrap().bind(Kind::Network, id, 3, None);
         let query = |json: &str| verb(&session, Kind::Network, Name::Query, json);
         let by_handle = Reference { id, incarnation: Some(3) };
         let by_id = Reference { id, incarnation: None };
@@ -241,6 +281,45 @@ mod tests {
             let error = resolve(&session, net, Name::Enumerate, json).unwrap_err();
             assert_eq!(error.code, HResult::INVALID_ARGUMENT, "{json}");
         }
+    }
+
+    #[test]
+    fn version_1_requests_are_resolved_and_wrong_ones_refused_with_their_path() {
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+        let resolve = |json: &str| hns(Some(&raw(json)), 4);
+        let body = |json: &str| resolve(json).unwrap().body;
+        assert_eq!(body(r#"{"method":"GET","path":"/networks/"}"#), None);
+        assert_eq!(body(r#"{"method":"POST","path":"/","request":{ "a":1.0 }}"#).unwrap(), r#"{ "a":1.0 }"#);
+        assert_eq!(body(r#"{"method":"DELETE","path":"/","text":"not json"}"#).unwrap(), "not json");
+        for (json, path) in [
+            ("{}", "method"),
+            (r#"{"method":"PUT","path":"/"}"#, "method"),
+            (r#"{"method":"get","path":"/"}"#, "method"),
+            (r#"{"method":1,"path":"/"}"#, "method"),
+            (r#"{"method":"GET"}"#, "path"),
+            (r#"{"method":"GET","path":"/","request":[]}"#, "request"),
+            (r#"{"method":"GET","path":"/","request":{},"text":""}"#, "request"),
+        ] {
+            let error = resolve(json).unwrap_err();
+            assert_eq!(
+                (error.code, error.path.as_deref()),
+                (HResult::INVALID_ARGUMENT, Some(path)),
+                "{json}"
+            );
+        }
+        let deep = resolve(r#"{"method":"POST","path":"/","text":"[[[[[]]]]]"}"#).unwrap_err();
+        assert_eq!(deep.code, HResult::INVALID_JSON);
+    }
+
+    #[test]
+    fn what_decides_about_access_is_read_from_any_parameters() {
+        let target = |json: &str| hns_target(Some(&RawValue::from_string(json.to_owned()).unwrap()));
+        let both = ("GET".to_owned(), "/a".to_owned());
+        assert_eq!(target(r#"{"method":"GET","path":"/a","moon":[]}"#), both);
+        for json in ["{}", "7", r#"{"method":1,"path":"/a"}"#, r#"{"method":"GET","method":"POST"}"#] {
+            assert_eq!(target(json), Default::default(), "{json}");
+        }
+        assert_eq!(hns_target(None), Default::default());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hcn_schema::{Error, HResult};
-use tokio::net::{UnixListener, UnixStream};
+use hcn_schema::{Error, HResult, Result};
+use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -15,7 +16,7 @@ use tracing::{debug, info, warn};
 use crate::connection::{self, Phase, Shared};
 use crate::pipeline::Gauge;
 use crate::session::{Registry, locked};
-use crate::{Access, Caller, Hub, Limits, Service, message};
+use crate::{Access, Caller, HnsDoor, Hub, Limits, Service, message};
 
 /// Connections per user.
 pub(crate) type Users = Arc<Mutex<HashMap<u32, usize>>>;
@@ -72,6 +73,7 @@ impl Server {
             users: Users::default(),
             gauge: Arc::default(),
             phase: watched,
+            connections: AtomicU64::new(0),
         });
         Self { shared, phase }
     }
@@ -79,6 +81,11 @@ impl Server {
     /// Tells how much clients hold.
     pub fn meter(&self) -> Meter {
         self.shared.meter()
+    }
+
+    /// Where connections that carry requests of HNS version 1 come in; it is open as long as this server serves.
+    pub fn hns_door(&self) -> HnsDoor {
+        HnsDoor::new(&self.shared)
     }
 
     /// Serves the socket until `shutdown` is finished, and then until the calls in flight are answered and
@@ -105,12 +112,16 @@ impl Server {
         let ended = async { while connections.join_next().await.is_some() {} };
         if timeout(grace, ended).await.is_err() {
             debug!(connections = connections.len(), "clients did not take their replies");
+            connections.shutdown().await;
+        }
+        // What ended with its handle is deleted while there is a service that can do it.
+        if timeout(grace, gauge.drained()).await.is_err() {
+            warn!("what clients have left is not deleted after {grace:?}");
         }
     }
 }
 
 async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
-    let mut number = 0_u64;
     loop {
         // Also when no tasks are left, which answers None at once, the next connection is waited for.
         let accepted = tokio::select! {
@@ -119,11 +130,14 @@ async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut
         };
         match accepted.and_then(|(stream, _)| Ok(((shared.access.identify)(&stream)?, stream))) {
             Ok((caller, stream)) => {
-                number += 1;
-                let limit = shared.limits_of(&caller).connections;
-                let Some(place) = Place::take(&shared.users, caller.uid, limit) else {
-                    refuse(&stream, &caller, limit);
-                    continue;
+                let number = shared.next_connection();
+                let place = match Place::take(&shared.users, &caller, shared.limits_of(&caller).connections) {
+                    Ok(place) => place,
+                    Err(error) => {
+                        // A fresh connection takes that much at once; if not, its end says enough.
+                        let _ = stream.try_write(&message::failure(&error));
+                        continue;
+                    }
                 };
                 let shared = Arc::clone(shared);
                 connections.spawn(async move {
@@ -140,29 +154,26 @@ async fn accept(listener: &UnixListener, shared: &Arc<Shared>, connections: &mut
     }
 }
 
-fn refuse(stream: &UnixStream, caller: &Caller, limit: usize) {
-    let error =
-        Error::new(HResult::LIMIT_EXCEEDED, format!("user {} has {limit} connections already", caller.uid));
-    warn!(uid = caller.uid, pid = caller.pid, %error, "refused a connection");
-    // A fresh connection takes that much at once; if not, its end says enough.
-    let _ = stream.try_write(&message::failure(&error));
-}
-
 /// A connection counted for its user.
-struct Place {
+pub(crate) struct Place {
     users: Users,
     uid: u32,
 }
 
 impl Place {
-    fn take(users: &Users, uid: u32, limit: usize) -> Option<Self> {
+    /// Counts one more, unless the user has as many as one may have.
+    pub(crate) fn take(users: &Users, caller: &Caller, limit: usize) -> Result<Self> {
+        let Caller { uid, pid, .. } = *caller;
         let mut counts = locked(users);
         let count = counts.entry(uid).or_default();
         if *count >= limit {
-            return None;
+            let message = format!("user {uid} has {limit} connections already");
+            let error = Error::new(HResult::LIMIT_EXCEEDED, message);
+            warn!(uid, pid, %error, "refused a connection");
+            return Err(error);
         }
         *count += 1;
-        Some(Self { users: Arc::clone(users), uid })
+        Ok(Self { users: Arc::clone(users), uid })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who holds which handle? Sessions, their tokens, their handles.
+//! Who holds which handle? Sessions, their tokens, their handles, and what ends with a handle.
 //!
 //! A session lives as long as one of its connections: connections hold it, calls in flight only refer to it.
 
@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use hcn_schema::call::{Kind, Reference};
 use hcn_schema::{Error, Guid, HResult, Result};
 use uuid::Uuid;
+
+use crate::owned::Owned;
 
 /// What all sessions of the server share.
 #[derive(Debug)]
@@ -34,9 +36,18 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 struct State {
     token: Option<String>,
-    handles: HashMap<i64, (Kind, Reference)>,
+    handles: HashMap<i64, Bound>,
     /// Room for handles of calls in flight.
     reserved: usize,
+}
+
+/// What a handle is bound to.
+#[derive(Debug)]
+struct Bound {
+    kind: Kind,
+    reference: Reference,
+    /// The same, where it ends with the handle.
+    owned: Option<Owned>,
 }
 
 impl Registry {
@@ -101,7 +112,7 @@ impl Session {
     }
 
     /// Makes sure of room for one more handle, before the call that will give it changes anything.
-    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation> {
+    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Room> {
         let mut state = locked(&self.state);
         let limit = self.registry.handle_limit;
         if state.handles.len() + state.reserved >= limit {
@@ -112,25 +123,29 @@ impl Session {
             .expected("Close of handles that are not used any more"));
         }
         state.reserved += 1;
-        Ok(Reservation { session: Arc::downgrade(self) })
+        Ok(Room { session: Arc::downgrade(self) })
     }
 
     /// What a handle is bound to.
     pub(crate) fn resolve(&self, kind: Kind, handle: i64, path: &str) -> Result<Reference> {
         match locked(&self.state).handles.get(&handle) {
-            Some((bound, reference)) if *bound == kind => Ok(*reference),
-            found => Err(bad_handle(kind, handle, found.map(|(bound, _)| *bound), path)),
+            Some(bound) if bound.kind == kind => Ok(bound.reference),
+            found => Err(bad_handle(kind, handle, found.map(|bound| bound.kind), path)),
         }
     }
 
-    /// Forgets a handle.
-    pub(crate) fn close(&self, kind: Kind, handle: i64) -> Result<()> {
+    /// Forgets a handle. What ends with it is still to be released.
+    pub(crate) fn close(self: &Arc<Self>, kind: Kind, handle: i64) -> Result<Option<Release>> {
         self.resolve(kind, handle, "handle")?;
         // Of two that close it at once, one does.
-        if locked(&self.state).handles.remove(&handle).is_some() {
-            self.registry.handles.fetch_sub(1, Ordering::Relaxed);
-        }
-        Ok(())
+        let Some(bound) = locked(&self.state).handles.remove(&handle) else { return Ok(None) };
+        self.registry.handles.fetch_sub(1, Ordering::Relaxed);
+        Ok(bound.owned.map(|owned| Release { session: Arc::downgrade(self), handle, owned }))
+    }
+
+    fn insert(&self, handle: i64, bound: Bound) {
+        locked(&self.state).handles.insert(handle, bound);
+        self.registry.handles.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -147,27 +162,55 @@ impl Drop for Session {
 
 /// Room for a handle; given back when it is not used.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub(crate) struct Room {
     session: Weak<Session>,
 }
 
-impl Reservation {
-    /// Makes the handle. The session may have ended in the meantime: then nobody is there to use it.
-    pub(crate) fn bind(self, kind: Kind, id: Guid, incarnation: u64) -> i64 {
+impl Room {
+    /// Makes the handle. The session may have ended in the meantime: then nobody is there to use it, and what ends with
+    /// it ends at once.
+    pub(crate) fn bind(self, kind: Kind, id: Guid, incarnation: u64, owned: Option<Owned>) -> i64 {
         let Some(session) = self.session.upgrade() else { return 0 };
         let handle = session.registry.next_handle.fetch_add(1, Ordering::Relaxed);
         let reference = Reference { id, incarnation: Some(incarnation) };
-        locked(&session.state).handles.insert(handle, (kind, reference));
-        session.registry.handles.fetch_add(1, Ordering::Relaxed);
+        session.insert(handle, Bound { kind, reference, owned });
         handle
     }
 }
 
-impl Drop for Reservation {
+impl Drop for Room {
     fn drop(&mut self) {
         if let Some(session) = self.session.upgrade() {
             locked(&session.state).reserved -= 1;
         }
+    }
+}
+
+/// Something that ends with a handle that was closed.
+#[derive(Debug)]
+pub(crate) struct Release {
+    session: Weak<Session>,
+    handle: i64,
+    owned: Owned,
+}
+
+impl Release {
+    /// What is released.
+    pub(crate) fn id(&self) -> Option<Guid> {
+        self.owned.bound_to().map(|(_, reference)| reference.id)
+    }
+
+    /// Releases it. The handle stays open when that fails, so that it can be tried again.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub(crate) async fn carry_out(self) -> Result<()> {
+        let Self { session, handle, owned } = self;
+        let Err((error, owned)) = owned.release().await else { return Ok(()) };
+        if let (Some(session), Some((kind, reference))) = (session.upgrade(), owned.bound_to()) {
+            session.insert(handle, Bound { kind, reference, owned: Some(owned) });
+        }
+        Err(error)
     }
 }
 
@@ -198,7 +241,7 @@ mod tests {
     fn a_handle_is_of_its_kind_and_session_until_closed() {
         let registry = Registry::new(10);
         let (mine, other) = (registry.start(0), registry.start(0));
-        let handle = mine.reserve().unwrap().bind(Kind::Network, ID, 7);
+        let handle = mine.reserve().unwrap().bind(Kind::Network, ID, 7, None);
         assert!(handle > 0);
         let reference = Reference { id: ID, incarnation: Some(7) };
         assert_eq!(mine.resolve(Kind::Network, handle, "handle"), Ok(reference));
@@ -209,7 +252,7 @@ mod tests {
         mine.close(Kind::Network, handle).unwrap();
         assert_eq!(code(mine.close(Kind::Network, handle)), HResult::INVALID_HANDLE);
         assert_eq!(registry.handles(), 0);
-        mine.reserve().unwrap().bind(Kind::Network, ID, 7);
+        mine.reserve().unwrap().bind(Kind::Network, ID, 7, None);
         drop(mine);
         assert_eq!((registry.sessions(), registry.handles()), (1, 0));
     }
@@ -218,10 +261,10 @@ mod tests {
     fn handles_are_never_used_again() {
         let registry = Registry::new(10);
         let session = registry.start(0);
-        let first = session.reserve().unwrap().bind(Kind::Network, ID, 1);
+        let first = session.reserve().unwrap().bind(Kind::Network, ID, 1, None);
         session.close(Kind::Network, first).unwrap();
         drop(session);
-        let second = registry.start(0).reserve().unwrap().bind(Kind::Network, ID, 1);
+        let second = registry.start(0).reserve().unwrap().bind(Kind::Network, ID, 1, None);
         assert!(second > first);
     }
 
@@ -229,11 +272,11 @@ mod tests {
     fn the_limit_counts_calls_in_flight_and_a_failed_call_gives_its_room_back() {
         let registry = Registry::new(2);
         let session = registry.start(0);
-        session.reserve().unwrap().bind(Kind::Network, ID, 1);
+        session.reserve().unwrap().bind(Kind::Network, ID, 1, None);
         let in_flight = session.reserve().unwrap();
         assert_eq!(code(session.reserve()), HResult::LIMIT_EXCEEDED);
         drop(in_flight);
-        session.reserve().unwrap().bind(Kind::Network, ID, 1);
+        session.reserve().unwrap().bind(Kind::Network, ID, 1, None);
         assert_eq!(code(session.reserve()), HResult::LIMIT_EXCEEDED);
     }
 
@@ -255,7 +298,7 @@ mod tests {
         let registry = Registry::new(10);
         let (mine, other) = (registry.start(1), registry.start(1));
         let token = mine.token();
-        other.reserve().unwrap().bind(Kind::Network, ID, 1);
+        other.reserve().unwrap().bind(Kind::Network, ID, 1, None);
         assert_eq!(code(other.join(&token)), HResult::INVALID_ARGUMENT);
     }
 
@@ -267,6 +310,6 @@ mod tests {
         let ended = Arc::downgrade(&session);
         drop(session);
         assert!(ended.upgrade().is_none());
-        in_flight.bind(Kind::Network, ID, 1);
+        in_flight.bind(Kind::Network, ID, 1, None);
     }
 }

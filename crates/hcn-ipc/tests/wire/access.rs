@@ -83,11 +83,11 @@ async fn every_answer_is_counted_wherever_it_comes_from() {
     wire.send(&create(2, &json!({"Panic": 1}))).await;
     wire.receive().await;
     let expected = [
-        "network Create 0x00000000",
-        "network Query 0x80070490",
-        "network Open 0x803b0019",
-        "network Close 0x00000000",
-        "network Create 0x800706be",
+        "Network Create 0x00000000",
+        "Network Query 0x80070490",
+        "Network Open 0x803b0019",
+        "Network Close 0x00000000",
+        "Network Create 0x800706be",
     ];
     assert_eq!(server.service.answered(), expected);
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use hcn_ipc::Limits;
 use hcn_schema::call::Kind;
+use hcn_schema::notification::{Event, NotificationType};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::service::{Server, Wire, code, event};
+use crate::service::{Server, Wire, code, create, event, id};
 
 const DISCONNECT: u64 = 0x0100_0000;
 
@@ -51,8 +52,74 @@ async fn subscribing_needs_more_and_known_kinds() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_does_not_read_is_disconnected_and_delays_nobody() {
+async fn a_registration_is_for_an_entity_that_is_there() {
     let server = Server::start(Limits::default());
+    let mut wire = server.connect().await;
+    let network = json!({"registration": "network", "id": id(1)});
+    let (_, first) = subscribe(&server, network.clone()).await;
+    assert_eq!((code(&first), &first["parameters"]["path"]), (0x8007_0490, &json!("id")));
+    for (parameters, path) in [
+        (json!({"registration": "moon"}), "registration"),
+        (json!({"registration": "network"}), "handle"),
+        (json!({"registration": "guest-network-service", "handle": 1, "id": id(1)}), "handle"),
+        (json!({"registration": "service", "id": id(1)}), "id"),
+        (json!({"handle": 1}), "handle"),
+    ] {
+        let (_, first) = subscribe(&server, parameters.clone()).await;
+        assert_eq!((code(&first), &first["parameters"]["path"]), (0x8007_0057, &json!(path)), "{parameters}");
+    }
+    // The network may be what a call before it on the same connection makes.
+    wire.send(&create(1, &json!({"Delay": 50}))).await;
+    wire.send(&json!({"method": "io.hcn.Events.Subscribe", "parameters": network, "more": true})).await;
+    assert_eq!(wire.receive().await.unwrap()["parameters"]["id"], id(1));
+    assert_eq!(wire.receive().await.unwrap()["parameters"]["registered"], true);
+    let attached = |network: usize| Event {
+        notification: Some(NotificationType::NetworkEndpointAttached),
+        network: Some(id(network).parse().unwrap()),
+        ..event(Kind::Endpoint, "")
+    };
+    server.hub.publish(&event(Kind::Network, "other"));
+    server.hub.publish(&attached(2));
+    server.hub.publish(&attached(1));
+    let heard = wire.receive().await.unwrap();
+    assert_eq!((&heard["parameters"]["seq"], &heard["parameters"]["notification"]), (&json!(3), &json!(9)));
+}
+
+#[tokio::test]
+async fn a_registration_by_handle_is_for_that_incarnation() {
+    let server = Server::start(Limits::default());
+    let mut wire = server.connect().await;
+    let entity = json!({"id": id(1), "settings": {}});
+    let made = wire.call("io.hcn.GuestNetworkService.Create", entity.clone()).await;
+    wire.call("io.hcn.GuestNetworkService.Delete", json!({"id": id(1)})).await;
+    let again = wire.call("io.hcn.GuestNetworkService.Create", entity).await;
+    let registration = |handle: &Value| json!({"registration": "guest-network-service", "handle": handle});
+    let subscribe =
+        |parameters| json!({"method": "io.hcn.Events.Subscribe", "parameters": parameters, "more": true});
+    // A refused subscription does not occupy the connection.
+    wire.send(&subscribe(registration(&made["handle"]))).await;
+    let refused = wire.receive().await.unwrap();
+    assert_eq!((code(&refused), &refused["parameters"]["path"]), (0x803b_0031, &json!("handle")));
+    let mut other_kind = registration(&again["handle"]);
+    other_kind["registration"] = json!("network");
+    wire.send(&subscribe(other_kind)).await;
+    assert_eq!(code(&wire.receive().await.unwrap()), 0x8007_0006);
+    wire.send(&subscribe(registration(&again["handle"]))).await;
+    assert_eq!(wire.receive().await.unwrap()["parameters"]["registered"], true);
+    for notification in [
+        NotificationType::GuestNetworkServiceDelete,
+        NotificationType::GuestNetworkServiceInterfaceStateChanged,
+    ] {
+        let id = id(1).parse().unwrap();
+        let notification = Some(notification);
+        server.hub.publish(&Event { notification, id, ..event(Kind::GuestNetworkService, "") });
+    }
+    assert_eq!(wire.receive().await.unwrap()["parameters"]["notification"], 0x12);
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_is_disconnected_and_delays_nobody() {
+    let server = Server::start(Limits { grace: Duration::from_secs(60), ..Limits::default() });
     let (mut slow, _) = subscribe(&server, json!({})).await;
     let (mut quick, _) = subscribe(&server, json!({})).await;
     let data = "x".repeat(1000);

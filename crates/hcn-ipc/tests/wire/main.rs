@@ -5,5 +5,7 @@ mod abuse;
 mod access;
 mod calls;
 mod events;
+mod hns;
+mod reservations;
 mod service;
 mod sessions;

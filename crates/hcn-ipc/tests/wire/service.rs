@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use hcn_ipc::frame::Decoder;
 use hcn_ipc::params::Status;
-use hcn_ipc::{Access, Answered, Caller, Group, Hub, Later, Limits, Pending, Service, Usage};
-use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_ipc::{Access, Answered, Caller, Group, HnsDoor, Hub, Later, Limits, Pending, Service, Usage};
+use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::notification::Event;
 use hcn_schema::{Error, Guid, HResult, Raw};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Entities with their documents. A document `{"Delay": milliseconds}` takes that long to be applied; `{"Hang": 1}`
-/// waits for [`Memory::go_on`]; `{"Panic": 1}` panics.
+/// waits for [`Memory::go_on`]; `{"Panic": 1}` panics; an entity with `{"Stay": 1}` is deleted only at the second try.
 #[derive(Default)]
 pub(crate) struct Memory {
     state: Arc<Mutex<State>>,
@@ -84,11 +85,30 @@ impl State {
                 Answer::Done
             }
             Verb::Delete { id } => {
-                self.find(kind, by_id(id))?;
+                let document: Value =
+                    serde_json::from_str(&self.find(kind, by_id(id))?.2).unwrap_or_default();
+                if document["Stay"].is_u64() {
+                    self.entities.entry(id).and_modify(|entity| entity.2 = "{}".to_owned());
+                    return Err(Error::new(HResult::GENERAL_FAILURE, "it stays"));
+                }
                 self.entities.remove(&id);
                 Answer::Done
             }
         })
+    }
+
+    /// The version, an error, or what was asked.
+    fn envelope(caller: &Caller, request: &HnsRequest) -> Value {
+        match request.path.as_str() {
+            "/globals/version" => json!({"Success": true, "Output": caller.hns}),
+            "/refused/" => {
+                json!({"Success": false, "Error": "Element not found. ", "ErrorCode": HResult::NOT_FOUND})
+            }
+            path => {
+                let body = request.body.as_deref().map(|body| Raw::new(body.to_owned()).unwrap());
+                json!({"Success": true, "Output": {"ID": id(9), "Path": path, "Body": body}})
+            }
+        }
     }
 }
 
@@ -96,20 +116,24 @@ impl Service for Memory {
     fn call(&self, _: &Caller, call: Call) -> Pending {
         let (state, go_on) = (Arc::clone(&self.state), Arc::clone(&self.go_on));
         let document = match &call.verb {
-            Verb::Create { document, .. } | Verb::Modify { document, .. } => document.clone(),
+            Verb::Create { document, .. } | Verb::Modify { document, .. } => document.as_deref(),
             _ => None,
         };
-        let wish: Value = document.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let wish = wish(document);
         state.lock().unwrap().decided.push(format!("{} {}", call.verb.name(), wish["N"]));
         Box::pin(async move {
-            if let Some(delay) = wish["Delay"].as_u64() {
-                sleep(Duration::from_millis(delay)).await;
-            }
-            if wish["Hang"].is_u64() {
-                go_on.notified().await;
-            }
-            assert!(!wish["Panic"].is_u64(), "as the test wants");
+            fulfil(&wish, &go_on).await;
             state.lock().unwrap().answer(call.kind, call.verb)
+        })
+    }
+
+    fn hns(&self, caller: &Caller, request: HnsRequest) -> Later<Raw> {
+        let (caller, go_on) = (caller.clone(), Arc::clone(&self.go_on));
+        let wish = wish(request.body.as_deref());
+        self.state.lock().unwrap().decided.push(format!("{} {}", request.method, request.path));
+        Box::pin(async move {
+            fulfil(&wish, &go_on).await;
+            Raw::of(&State::envelope(&caller, &request))
         })
     }
 
@@ -125,6 +149,21 @@ impl Service for Memory {
         let line = format!("{} {} 0x{:08x}", call.kind, call.verb, call.code.0);
         self.state.lock().unwrap().answered.push(line);
     }
+}
+
+/// What a document wants of the service in memory.
+fn wish(document: Option<&str>) -> Value {
+    document.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+async fn fulfil(wish: &Value, go_on: &Notify) {
+    if let Some(delay) = wish["Delay"].as_u64() {
+        sleep(Duration::from_millis(delay)).await;
+    }
+    if wish["Hang"].is_u64() {
+        go_on.notified().await;
+    }
+    assert!(!wish["Panic"].is_u64(), "as the test wants");
 }
 
 /// The groups of the tests: whose members may do everything, and whose may read.
@@ -144,13 +183,14 @@ pub(crate) fn access_of(caller: &Caller) -> Access {
 }
 
 pub(crate) fn user(uid: u32, groups: &[u32]) -> Caller {
-    Caller { uid, gid: uid, groups: groups.into(), pid: Some(4711) }
+    Caller { uid, gid: uid, groups: groups.into(), pid: Some(4711), hns: HnsVersion::NEWEST }
 }
 
 /// A running server.
 pub(crate) struct Server {
     pub(crate) service: Arc<Memory>,
     pub(crate) hub: Hub,
+    pub(crate) door: HnsDoor,
     pub(crate) task: JoinHandle<()>,
     path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
@@ -170,10 +210,11 @@ impl Server {
         let (service, hub) = (Arc::new(Memory::default()), Hub::new());
         let (stop, stopped) = oneshot::channel();
         let server = hcn_ipc::Server::new(service.clone(), hub.clone(), limits, access_of(caller));
+        let door = server.hns_door();
         let task = tokio::spawn(server.serve(listener, async {
             let _ = stopped.await;
         }));
-        Self { service, hub, task, path, stop: Some(stop), _folder: folder }
+        Self { service, hub, door, task, path, stop: Some(stop), _folder: folder }
     }
 
     pub(crate) async fn connect(&self) -> Wire {
