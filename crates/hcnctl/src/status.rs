@@ -1,18 +1,16 @@
 //! `hcnctl status` and `hcnctl metrics`: how is hcnd?
 
-use serde_json::{Map, Value, json};
+use hcn_client::Status;
 
 use crate::Context;
-use crate::entity::{each, text};
 use crate::failure::Result;
 use crate::output::Format;
 
 pub(crate) fn status(context: &mut Context) -> Result<()> {
-    let status = context.client.call("io.hcn.Service.Status", &json!({}))?;
+    let status = context.client.status()?;
     if context.output.format == Format::Json {
-        return Ok(context.output.line(status.get())?);
+        return Ok(context.output.line(&serde_json::to_string(&status).unwrap_or_default())?);
     }
-    let status: Value = serde_json::from_str(status.get()).unwrap_or_default();
     context.output.table(&[], &summary(&status))?;
     context.output.line("")?;
     Ok(context.output.table(&["FEATURE", "PRESENT", "NEEDED FOR"], &features(&status))?)
@@ -20,34 +18,33 @@ pub(crate) fn status(context: &mut Context) -> Result<()> {
 
 /// As it is: it has a format of its own.
 pub(crate) fn metrics(context: &mut Context) -> Result<()> {
-    let metrics = context.client.call("io.hcn.Service.Metrics", &json!({}))?;
-    if context.output.format == Format::Json {
-        return Ok(context.output.line(metrics.get())?);
+    let text = context.client.metrics()?;
+    match context.output.format {
+        Format::Json => Ok(context.output.line(&serde_json::json!({ "text": text }).to_string())?),
+        Format::Table => Ok(context.output.line(text.trim_end())?),
     }
-    let metrics: Value = serde_json::from_str(metrics.get()).unwrap_or_default();
-    Ok(context.output.line(metrics["text"].as_str().unwrap_or_default().trim_end())?)
 }
 
-fn summary(status: &Value) -> Vec<Vec<String>> {
+fn summary(status: &Status) -> Vec<Vec<String>> {
     let mut rows = vec![
-        ("Version:".to_owned(), text(&status["version"])),
-        ("Schema:".to_owned(), text(&status["schema"])),
-        ("Kernel:".to_owned(), text(&status["kernel"])),
-        ("Uptime:".to_owned(), duration(status["uptime_s"].as_u64().unwrap_or(0))),
-        ("Process:".to_owned(), format!("{} of user {}", text(&status["pid"]), text(&status["uid"]))),
+        ("Version:".to_owned(), status.version.clone()),
+        ("Schema:".to_owned(), status.schema.clone()),
+        ("Kernel:".to_owned(), status.kernel.clone()),
+        ("Uptime:".to_owned(), duration(status.uptime_s)),
+        ("Process:".to_owned(), format!("{} of user {}", status.pid, status.uid)),
     ];
-    for (kind, count) in status["entities"].as_object().unwrap_or(&Map::new()) {
-        rows.push((format!("{kind}s:"), text(count)));
+    for (kind, count) in &status.entities {
+        rows.push((format!("{kind}s:"), count.to_string()));
     }
     rows.into_iter().map(|(label, value)| vec![label, value]).collect()
 }
 
-fn features(status: &Value) -> Vec<Vec<String>> {
-    let row = |feature: &Value| {
-        let present = if feature["present"] == true { "yes" } else { "no" };
-        vec![text(&feature["name"]), present.to_owned(), text(&feature["needed_for"])]
+fn features(status: &Status) -> Vec<Vec<String>> {
+    let row = |feature: &hcn_client::Feature| {
+        let present = if feature.present { "yes" } else { "no" };
+        vec![feature.name.clone(), present.to_owned(), feature.needed_for.clone()]
     };
-    each(&status["features"]).map(row).collect()
+    status.features.iter().map(row).collect()
 }
 
 /// Seconds, in units that fit.
@@ -75,12 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_not_invented() {
-        let status = json!({"version": "1.0", "entities": {"Network": 2}, "features": [
-            {"name": "vxlan", "present": false, "needed_for": "overlays"}]});
+    fn kinds_and_features_are_told_one_a_line() {
+        let feature = hcn_client::Feature {
+            name: "vxlan".to_owned(),
+            present: false,
+            needed_for: "overlays".to_owned(),
+        };
+        let entities = [("Network".to_owned(), 2)].into();
+        let status = Status { entities, features: vec![feature], ..Status::default() };
         let rows = summary(&status);
         assert!(rows.contains(&vec!["Networks:".to_owned(), "2".to_owned()]), "{rows:?}");
-        assert!(rows.contains(&vec!["Kernel:".to_owned(), String::new()]), "{rows:?}");
         assert_eq!(features(&status), [["vxlan", "no", "overlays"]]);
     }
 }
