@@ -10,6 +10,7 @@ use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, 
 use hcn_dataplane::{Applied, Counters, HostFacts, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
+use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -304,11 +305,13 @@ impl Owner {
     /// Ports that were reserved belonged to clients, whose connections are gone.
     async fn release_reservations(&mut self) {
         let working = self.engine.working();
+        let groups = Arc::new([]);
+        let hcnd = Caller { uid: 0, gid: 0, groups, pid: None, hns: HnsVersion::default() };
         let ids: Vec<Guid> =
             working.port_reservations.iter().map(|reservation| reservation.meta.id).collect();
         for id in ids {
             let call = Call { kind: Kind::PortReservation, verb: Verb::Delete { id } };
-            let actions = self.submit(0, call, oneshot::channel().0).await;
+            let actions = self.submit(&hcnd, call, oneshot::channel().0).await;
             self.perform(actions);
         }
     }

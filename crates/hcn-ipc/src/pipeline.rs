@@ -1,5 +1,5 @@
-//! In which order do the calls of a connection run? Changes go to the service in the order of arrival and run side
-//! by side; what only reads goes there in order too, each when the changes before it are finished.
+//! In which order do the calls of a connection run? All go to the service in the order of arrival. Changes run side by
+//! side; what only reads waits until the changes before it are finished, and holds up those behind it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -113,21 +113,27 @@ struct State {
     unwritten_reads: usize,
 }
 
+/// A read that waits, or a change behind one.
 struct Waiting {
     /// The changes before it.
     after: u64,
+    /// Whether it is a change itself.
+    is_change: bool,
     job: Job,
     entered: Entered,
 }
 
 impl State {
-    fn next_read(&mut self, read_limit: usize) -> Option<Waiting> {
-        let after = self.waiting.front()?.after;
-        if self.unfinished.first().is_some_and(|change| *change < after) || self.unwritten_reads >= read_limit
-        {
-            return None;
+    /// The next call that waits, if it can go.
+    fn next(&mut self, read_limit: usize) -> Option<Waiting> {
+        let Waiting { after, is_change, .. } = *self.waiting.front()?;
+        if !is_change {
+            let settled = self.unfinished.first().is_none_or(|change| *change >= after);
+            if !settled || self.unwritten_reads >= read_limit {
+                return None;
+            }
+            self.unwritten_reads += 1;
         }
-        self.unwritten_reads += 1;
         self.waiting.pop_front()
     }
 }
@@ -140,20 +146,16 @@ impl Pipeline {
     /// Takes the next call of the connection.
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
         let entered = self.gauge.enter();
-        if !job.asked.is_change() {
-            let mut state = locked(&self.state);
-            let after = state.changes;
-            state.waiting.push_back(Waiting { after, job, entered });
-            drop(state);
-            return self.run_reads();
-        }
+        let is_change = job.asked.is_change();
         let mut state = locked(&self.state);
-        let number = state.changes;
-        state.changes += 1;
-        state.unfinished.insert(number);
+        let after = state.changes;
+        if is_change {
+            state.unfinished.insert(after);
+            state.changes += 1;
+        }
+        state.waiting.push_back(Waiting { after, is_change, job, entered });
         drop(state);
-        let change = Change { pipeline: Arc::clone(self), number };
-        self.run(job, entered, Some(change));
+        self.run_waiting();
     }
 
     /// Waits until the changes so far are finished.
@@ -170,14 +172,18 @@ impl Pipeline {
     /// A read's reply was written, or is not wanted any more.
     pub(crate) fn read_written(self: &Arc<Self>) {
         locked(&self.state).unwritten_reads -= 1;
-        self.run_reads();
+        self.run_waiting();
     }
 
-    fn run_reads(self: &Arc<Self>) {
+    fn run_waiting(self: &Arc<Self>) {
         loop {
-            let next = locked(&self.state).next_read(self.read_limit);
+            let next = locked(&self.state).next(self.read_limit);
             match next {
                 None => return,
+                Some(Waiting { after, is_change: true, job, entered }) => {
+                    let change = Change { pipeline: Arc::clone(self), number: after };
+                    self.run(job, entered, Some(change));
+                }
                 // The connection is gone.
                 Some(read) if read.job.reply.is_closed() => locked(&self.state).unwritten_reads -= 1,
                 Some(read) => self.run(read.job, read.entered, None),
@@ -291,7 +297,7 @@ impl Drop for Change {
     fn drop(&mut self) {
         locked(&self.pipeline.state).unfinished.remove(&self.number);
         self.pipeline.finished.notify_waiters();
-        self.pipeline.run_reads();
+        self.pipeline.run_waiting();
     }
 }
 

@@ -98,7 +98,7 @@ async fn requests_keep_their_place_among_the_calls() {
     assert_eq!(wire.receive().await.unwrap()["parameters"]["ids"], json!([id(1)]));
     let decided = server.service.decided();
     let expected =
-        ["Create 1", "POST /first/", "DELETE /second/", "GET /networks/", "GET /third/", "Enumerate null"];
+        ["Create 1", "GET /networks/", "POST /first/", "DELETE /second/", "GET /third/", "Enumerate null"];
     assert_eq!(decided, expected);
 }
 
