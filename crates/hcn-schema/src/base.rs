@@ -18,6 +18,8 @@ pub struct Version {
 impl Version {
     /// The version that replies carry.
     pub const V2: Self = Self { major: 2, minor: 0 };
+    /// The version that replies of the form of HNS carry.
+    pub const V1: Self = Self { major: 1, minor: 0 };
 }
 
 /// The version member of a document, told apart: absent and `{0,0}` mean different things (2.3).

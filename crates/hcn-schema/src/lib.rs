@@ -35,6 +35,7 @@ mod raw;
 pub mod route;
 pub mod sdn_route;
 pub mod settings;
+pub mod v1;
 
 pub use error::{Error, ErrorRecord, Result};
 pub use guid::Guid;
