@@ -39,6 +39,15 @@ pub(crate) fn router_mac(id: Guid, salt: u64) -> Mac {
     Mac([0x00, 0x15, 0x5d, a, b, c])
 }
 
+/// An identifier for what is on a link of the host: the same for the same link.
+pub(crate) fn layer(link: &str) -> Guid {
+    let mut name = [0; 16];
+    // Interface names have at most 15 octets.
+    name.iter_mut().zip(link.bytes()).for_each(|(to, from)| *to = from);
+    let name = Guid::from_bytes(name);
+    Guid::random_from(hash(name, 0), hash(name, 1))
+}
+
 /// FNV-1a over the ID and a salt, finished by a multiply-xorshift so that every bit depends on all input.
 pub(crate) fn hash(id: Guid, salt: u64) -> u64 {
     let bytes = id.as_bytes().iter().copied().chain(salt.to_le_bytes());

@@ -27,7 +27,7 @@ pub(super) fn create(
     parent: Option<Reference>,
     given: Option<&str>,
 ) -> Outcome<Decision> {
-    let mut document: HostComputeEndpoint = document(view, given)?;
+    let (mut document, flat): (HostComputeEndpoint, _) = document(view, given)?;
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
     let id = view.new_id(id, document.id.as_deref())?;
@@ -93,6 +93,7 @@ pub(super) fn create(
         on_host: false,
         containers: Vec::new(),
         vm_port: None,
+        flat,
     };
     let answer = Answer::Entity { id, incarnation: endpoint.meta.incarnation };
     let entity = Entity::Endpoint(Arc::new(endpoint));

@@ -20,7 +20,7 @@ use crate::text;
 const MOST_ENDPOINTS: usize = hcn_dataplane::Service::MOST_BACKENDS;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let document: HostComputeLoadBalancer = document(view, given)?;
+    let (document, _): (HostComputeLoadBalancer, _) = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     let balancer = parse(view, document, view.new_meta(id))?;
     if view.registry.load_balancers.get(id).is_some() {

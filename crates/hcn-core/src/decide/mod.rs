@@ -166,7 +166,9 @@ pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
                 Kind::PortReservation => port_reservation::create(view, *id, document),
             };
             // What is wrong in a version 1 document is told by its own members.
-            created.map_err(|refusal| refusal.map(|error| v1::own_path(call.kind, document, error)))
+            created.map_err(|refusal| {
+                refusal.map(|error| v1::own_path(view.registry, call.kind, document, error))
+            })
         }
         Verb::Modify { target, document } => {
             let document = document.as_deref();
@@ -299,16 +301,20 @@ fn text(given: Option<&str>) -> hcn_schema::Result<&str> {
     given.ok_or_else(|| Error::new(HResult::INVALID_JSON, "there is no document").expected("a JSON object"))
 }
 
-/// Parses the document of a Create call, of either version (2.3).
-fn document<T: Versioned>(view: &View<'_>, given: Option<&str>) -> Outcome<T> {
+/// Parses the document of a Create call, of either version (2.3). With it come the flat policies that are kept for version
+/// 1 readers.
+fn document<T: Versioned>(view: &View<'_>, given: Option<&str>) -> Outcome<(T, Vec<Raw>)> {
     let given = text(given)?;
     match v1::version_of(given)? {
         // {0,0} is what Go clients send that leave the version alone.
         Some(Version { major: 0 | 2, .. }) => {
             gates::require(view.context.hns, Feature::V2, "SchemaVersion")?;
-            Ok(hcn_schema::parse(given)?)
+            Ok((hcn_schema::parse(given)?, Vec::new()))
         }
-        Some(Version { major: 1, .. }) | None => Ok(T::from_v1(given)?),
+        Some(Version { major: 1, .. }) | None => {
+            let read = T::from_v1(given, view.registry)?;
+            Ok((read.document, read.flat))
+        }
         Some(_) => Err(Refusal::Error(
             Error::new(HResult::REQUEST_UNSUPPORTED, "there is no such schema version")
                 .at("SchemaVersion.Major")

@@ -17,7 +17,7 @@ use crate::{names, text};
 const HOST_NUMBER: u32 = 1;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let mut document: HostComputeNamespace = document(view, given)?;
+    let (mut document, _): (HostComputeNamespace, _) = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     view.settled(Kind::Namespace, id)?;
     text::check_free(document.name.as_deref(), "Name")?;

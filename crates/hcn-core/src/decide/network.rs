@@ -22,7 +22,7 @@ use crate::{names, pools, text};
 const DEFAULT_MTU: u32 = 1500;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let mut document: HostComputeNetwork = document(view, given)?;
+    let (mut document, flat): (HostComputeNetwork, _) = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     view.settled(Kind::Network, id)?;
     text::check_free(document.name.as_deref(), "Name")?;
@@ -71,6 +71,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         uplink,
         host,
         extensions: Vec::new(),
+        flat,
     };
     let answer = Answer::Entity { id, incarnation: network.meta.incarnation };
     let entity = Entity::Network(Arc::new(network));

@@ -12,7 +12,7 @@ use crate::entity::{Change, Endpoint, Entity, Meta, SdnRoute};
 use crate::text;
 
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
-    let document: HostComputeRoute = document(view, given)?;
+    let (document, _): (HostComputeRoute, _) = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
     view.settled(Kind::SdnRoute, id)?;
     let route = parse(view, document, view.new_meta(id))?;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::View;
-use crate::entity::Uplink;
+use crate::entity::{Uplink, leads_outside};
 use crate::{names, text};
 
 /// The link that the document asks for, else that of the default route. Types that lead outside by themselves have
@@ -23,10 +23,7 @@ pub(super) fn choose(
     document: &HostComputeNetwork,
     mode: NetworkMode,
 ) -> Result<Option<Uplink>> {
-    let external = matches!(
-        mode,
-        NetworkMode::Transparent | NetworkMode::L2Bridge | NetworkMode::L2Tunnel | NetworkMode::Overlay
-    );
+    let external = leads_outside(mode);
     let constrained = matches!(mode, NetworkMode::Ics | NetworkMode::ConstrainedIcs);
     if !external && !constrained {
         return Ok(None);

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{Frontend, Mac};
-use hcn_schema::Guid;
 use hcn_schema::endpoint::HostComputeEndpoint;
+use hcn_schema::{Guid, Raw};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,9 @@ pub struct Endpoint {
     /// The port of a virtual machine that it is attached to.
     #[serde(default)]
     pub vm_port: Option<VmPort>,
+    /// Policies as a version 1 client wrote them, where their version 1 form would say it otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flat: Vec<Raw>,
 }
 
 impl Endpoint {

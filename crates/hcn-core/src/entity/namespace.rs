@@ -39,6 +39,14 @@ impl Resource {
             Self::Container(_) => NamespaceResourceType::Container,
         }
     }
+
+    /// The identifier in documents.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Endpoint(id) => id.to_string(),
+            Self::Container(id) => id.clone(),
+        }
+    }
 }
 
 impl Namespace {

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use hcn_dataplane::Mac;
-use hcn_schema::Guid;
 use hcn_schema::enums::NetworkMode;
 use hcn_schema::network::HostComputeNetwork;
+use hcn_schema::{Guid, Raw};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,9 @@ pub struct Network {
     /// Switch extensions that were switched on or off.
     #[serde(default)]
     pub extensions: Vec<(Guid, bool)>,
+    /// Policies as a version 1 client wrote them, where their version 1 form would say it otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flat: Vec<Raw>,
 }
 
 /// Networks of before did not say it: they were of types that have the host on them.
@@ -72,6 +75,14 @@ pub struct Uplink {
     pub address: Option<IpNet>,
 }
 
+/// Whether networks of a type are parts of a network outside, or carried by one.
+pub(crate) fn leads_outside(mode: NetworkMode) -> bool {
+    matches!(
+        mode,
+        NetworkMode::Transparent | NetworkMode::L2Bridge | NetworkMode::L2Tunnel | NetworkMode::Overlay
+    )
+}
+
 impl Network {
     /// The name, empty when none was given.
     pub fn name(&self) -> &str {
@@ -81,6 +92,17 @@ impl Network {
     /// The subnet that an address belongs to.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.prefix.contains(&address))
+    }
+
+    /// The GUID of its switch: it has one of its own.
+    pub fn switch(&self) -> Guid {
+        self.meta.id
+    }
+
+    /// The GUID of what networks on the same uplink share; none where the type leads nowhere or translates.
+    pub fn layer(&self) -> Option<Guid> {
+        let uplink = self.uplink.as_ref().filter(|_| leads_outside(self.mode))?;
+        Some(crate::names::layer(&uplink.link))
     }
 
     /// Whether the network has a subnet of this family.

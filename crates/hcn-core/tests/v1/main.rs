@@ -1,0 +1,10 @@
+//! Version 1: its documents and those of version 2 as two views of the same records, what it does with entities beside
+//! that, and its REST paths.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+
+mod detail;
+mod endpoints;
+mod filters;
+mod lists;
+mod networks;
+mod world;
