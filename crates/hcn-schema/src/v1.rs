@@ -48,7 +48,7 @@ document! {
         /// Extensions of the switch.
         extensions: objects(HnsExtension) "Extensions",
         /// Flat policies.
-        policies: any "Policies",
+        policies: anys "Policies",
         /// Whether there is an IPv6 subnet; output only.
         ipv6: bool "IPv6",
         /// What networks on the same uplink share; output only.
@@ -84,7 +84,7 @@ document! {
         /// Next hop of the default route.
         gateway_address: text "GatewayAddress",
         /// Flat policies: VLAN and VSID.
-        policies: any "Policies",
+        policies: anys "Policies",
         /// Parts of the prefix.
         ip_subnets: objects(HnsIpSubnet) "IpSubnets",
         /// Flags.
@@ -158,7 +158,7 @@ document! {
         /// Domain of DNS.
         dns_domain: text "DNSDomain",
         /// Flat policies.
-        policies: any "Policies",
+        policies: anys "Policies",
         /// Flags.
         flags: flags(EndpointFlags) "Flags",
         /// Flag OverrideDNSServerOrder by another name.
@@ -260,7 +260,7 @@ document! {
         /// Paths of the endpoints: `/endpoints/ID`.
         references: texts "References",
         /// Flat policies, all ELB or all ROUTE.
-        policies: any "Policies",
+        policies: anys "Policies",
         /// Kept as it came.
         additional_params: any "AdditionalParams",
         /// What of the host it consists of; output only, when asked for in detail.

@@ -10,7 +10,7 @@ use hcn_schema::v1::HnsEndpoint;
 use hcn_schema::{Error, HResult, Raw, Result};
 use ipnet::IpNet;
 
-use super::policies::{elements, write_list};
+use super::policies::{check, write_list};
 use super::{Origins, Read, Versioned, add_member, read_policies, settings_of, text_in};
 use crate::entity::Endpoint;
 use crate::registry::Registry;
@@ -40,8 +40,8 @@ impl Versioned for HostComputeEndpoint {
             given.dns_domain.as_deref(),
             &mut origins,
         );
-        let flats = elements(given.policies.as_ref())?;
-        let (mut policies, flat) = read_policies(&flats, &MEMBERS, &mut origins);
+        check(&given.policies)?;
+        let (mut policies, flat) = read_policies(&given.policies, &MEMBERS, &mut origins);
         for (kind, settings, member) in members(&given) {
             add_member(&mut policies, kind, settings, member, &mut origins);
         }
@@ -175,7 +175,7 @@ pub(super) fn write(registry: &Registry, endpoint: &Endpoint, resources: Option<
         dns_server_list: super::joined(&dns.server_list),
         dns_suffix: super::joined(&dns.search),
         dns_domain: dns.domain,
-        policies: super::list(&write_list(&document.policies, &endpoint.flat, &MEMBERS)),
+        policies: write_list(&document.policies, &endpoint.flat, &MEMBERS),
         flags: document.flags,
         enable_internal_dns: flag(EndpointFlags::OVERRIDE_DNS_SERVER_ORDER),
         disable_icc: flag(EndpointFlags::DISABLE_INTER_COMPUTE_COMMUNICATION),

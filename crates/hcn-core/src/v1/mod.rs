@@ -236,8 +236,3 @@ fn state(meta: &Meta) -> u16 {
     use hcn_schema::endpoint::State;
     meta.degraded.map_or(State::Created, |_| State::Degraded) as u16
 }
-
-/// A list of flat policies as a member; none where there are none.
-fn list(flats: &[Raw]) -> Option<Raw> {
-    (!flats.is_empty()).then(|| Raw::of(&flats))
-}

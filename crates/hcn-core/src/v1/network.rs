@@ -11,7 +11,7 @@ use hcn_schema::settings::{
 use hcn_schema::v1::{HnsExtension, HnsIpSubnet, HnsNetwork, HnsSubnet};
 use hcn_schema::{Guid, Raw, Result};
 
-use super::policies::{elements, isolates, read_list, still_meant, write_list};
+use super::policies::{check, isolates, read_list, still_meant, write_list};
 use super::{Origins, Read, Versioned, add_member, settings_of, text_in};
 use crate::entity::{Network, Subnet, leads_outside};
 use crate::registry::Registry;
@@ -73,9 +73,9 @@ fn policies(
     given: &HnsNetwork,
     origins: &mut Origins,
 ) -> Result<(Vec<NetworkPolicy>, Vec<Raw>, Vec<SubnetPolicy>)> {
-    let flats = elements(given.policies.as_ref())?;
+    check(&given.policies)?;
     let (isolating, others): (Vec<_>, Vec<_>) =
-        flats.into_iter().enumerate().partition(|(_, flat)| isolates(flat));
+        given.policies.iter().cloned().enumerate().partition(|(_, flat)| isolates(flat));
     for (v2, (v1, flat)) in others.iter().enumerate() {
         origins.policy(&format!("Policies[{v2}]"), format!("Policies[{v1}]"), flat);
     }
@@ -166,14 +166,14 @@ fn subnet(
     origins: &mut Origins,
 ) -> Result<SubnetDocument> {
     let (v2, v1) = (format!("Ipams[0].Subnets[{index}]"), format!("Subnets[{index}]"));
-    let flats = elements(given.policies.as_ref()).map_err(|error| error.within(&v1))?;
+    check(&given.policies).map_err(|error| error.within(&v1))?;
     origins.branch(&v2, &v1);
     origins.leaf(format!("{v2}.IpAddressPrefix"), format!("{v1}.AddressPrefix"));
     origins.leaf(format!("{v2}.Routes"), format!("{v1}.GatewayAddress"));
-    for (index, flat) in flats.iter().enumerate() {
+    for (index, flat) in given.policies.iter().enumerate() {
         origins.policy(&format!("{v2}.Policies[{index}]"), format!("{v1}.Policies[{index}]"), flat);
     }
-    let mut policies: Vec<SubnetPolicy> = flats.iter().map(subnet_policy).collect();
+    let mut policies: Vec<SubnetPolicy> = given.policies.iter().map(subnet_policy).collect();
     for policy in isolation {
         if policies.iter().all(|other| other.kind != policy.kind) {
             policies.push(policy.clone());
@@ -229,7 +229,7 @@ pub(super) fn write(registry: &Registry, network: &Network, resources: Option<Ra
         interface_constraint: settings_of(&document.policies, NetworkPolicyType::InterfaceConstraint)
             .cloned(),
         extensions: extensions(network),
-        policies: super::list(&flat_policies(network)),
+        policies: flat_policies(network),
         ipv6: Some(network.has_ipv6()),
         layered_on: network.layer().map(|layer| layer.to_string()),
         switch_guid: Some(network.switch().to_string()),
@@ -286,7 +286,7 @@ fn write_subnet(network: &Network, document: &SubnetDocument) -> HnsSubnet {
         id: document.id.clone(),
         address_prefix: document.ip_address_prefix.clone(),
         gateway_address: gateway.map(str::to_owned).or_else(|| parsed.map(|gateway| gateway.to_string())),
-        policies: super::list(&flats),
+        policies: flats,
         ip_subnets: document.ip_subnets.iter().map(part).collect(),
         flags: document.flags,
         additional_params: document.additional_params.clone(),

@@ -54,20 +54,14 @@ const OTHER_NAMES: [(&str, &str); 10] = [
 /// ACLs of version 1 call any protocol so.
 const ANY_PROTOCOL: u64 = 256;
 
-/// The elements of a list of flat policies.
-pub(super) fn elements(list: Option<&Raw>) -> Result<Vec<Raw>> {
-    let Some(list) = list else { return Ok(Vec::new()) };
-    let elements: Vec<Raw> = serde_json::from_str(list.get()).map_err(|_| {
-        Error::new(HResult::INVALID_JSON, "the policies are no array").at("Policies").expected("an array")
-    })?;
-    for (index, element) in elements.iter().enumerate() {
-        if element.get() != "null" && Members::of(element).is_none() {
-            return Err(Error::new(HResult::INVALID_JSON, "the policy is not a JSON object")
-                .at(format!("Policies[{index}]"))
-                .expected("an object"));
-        }
+/// Refuses what is no policy.
+pub(super) fn check(flats: &[Raw]) -> Result<()> {
+    match flats.iter().position(|flat| Members::of(flat).is_none()) {
+        Some(index) => Err(Error::new(HResult::INVALID_JSON, "the policy is not a JSON object")
+            .at(format!("Policies[{index}]"))
+            .expected("an object")),
+        None => Ok(()),
     }
-    Ok(elements.into_iter().filter(|element| element.get() != "null").collect())
 }
 
 /// What a flat policy calls its type.
@@ -220,9 +214,10 @@ pub(super) fn read_list<T: Enumeration + PartialEq>(
     elsewhere: &[T],
 ) -> (Vec<Policy<T>>, Vec<Raw>) {
     let policies: Vec<Policy<T>> = flats.iter().map(read).collect();
-    let differs = |(policy, flat): &(&Policy<T>, &Raw)| {
-        is_elsewhere(policy, elsewhere) || value(&write(policy)) != value(flat)
-    };
+    let same =
+        |policy: &Policy<T>, flat: &Raw| value(flat).is_some_and(|flat| value(&write(policy)) == Some(flat));
+    let differs =
+        |(policy, flat): &(&Policy<T>, &Raw)| is_elsewhere(policy, elsewhere) || !same(policy, flat);
     let kept = policies.iter().zip(flats).filter(differs).map(|(_, flat)| flat.clone()).collect();
     (policies, kept)
 }

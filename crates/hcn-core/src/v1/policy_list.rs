@@ -10,7 +10,7 @@ use hcn_schema::v1::{HnsElbPolicy, HnsPolicyList};
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::de::DeserializeOwned;
 
-use super::policies::{elements, type_of};
+use super::policies::type_of;
 use super::{Origins, Read, Versioned};
 use crate::entity::{LoadBalancer, Meta, SdnRoute};
 use crate::registry::Registry;
@@ -23,13 +23,12 @@ const ENDPOINTS: &str = "endpoints";
 pub(super) fn kind_of(text: &str) -> Result<Kind> {
     let given: HnsPolicyList = hcn_schema::parse(text)?;
     let is_route = |flat: &Raw| type_of(flat).is_some_and(|name| name.eq_ignore_ascii_case("ROUTE"));
-    let first = elements(given.policies.as_ref())?.into_iter().next();
-    Ok(if first.is_some_and(|flat| is_route(&flat)) { Kind::SdnRoute } else { Kind::LoadBalancer })
+    Ok(if given.policies.first().is_some_and(is_route) { Kind::SdnRoute } else { Kind::LoadBalancer })
 }
 
 /// The policies of a list, all of one type.
 fn policies<T: DeserializeOwned>(given: &HnsPolicyList, name: &str) -> Result<Vec<T>> {
-    let flats = elements(given.policies.as_ref())?;
+    super::policies::check(&given.policies)?;
     let read = |(index, flat): (usize, &Raw)| {
         let path = format!("Policies[{index}]");
         match type_of(flat) {
@@ -44,7 +43,7 @@ fn policies<T: DeserializeOwned>(given: &HnsPolicyList, name: &str) -> Result<Ve
             }
         }
     };
-    flats.iter().enumerate().map(read).collect()
+    given.policies.iter().enumerate().map(read).collect()
 }
 
 /// The IDs of the endpoints that a list refers to.
@@ -136,7 +135,7 @@ pub(super) fn write_load_balancer(balancer: &LoadBalancer, resources: Option<Raw
         owner: document.owner.clone(),
         name: document.name.clone(),
         additional_params: document.additional_params.clone(),
-        policies: Some(Raw::of(&policies)),
+        policies: policies.iter().map(Raw::of).collect(),
         resources,
         ..common(&balancer.meta, &balancer.endpoints)
     };
@@ -174,7 +173,7 @@ pub(super) fn write_route(route: &SdnRoute, resources: Option<Raw>) -> Raw {
         owner: route.document.owner.clone(),
         name: route.document.name.clone(),
         additional_params: route.document.additional_params.clone(),
-        policies: super::list(&policies),
+        policies,
         resources,
         ..common(&route.meta, &route.endpoints)
     };
