@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hcn_dataplane::{Dataplane, Fake, State};
-use hcn_tests::conformance::{Case, Subject, cases, delete_everything, plainly, snapshot};
+use hcn_tests::conformance::{Case, Subject, cases, chosen, delete_everything, plainly, snapshot};
 use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{InProcess, Shared, fake_host, sandbox_hcnd, sandbox_socket};
 use hcn_tests::wire::{Reply, Wire};
@@ -216,7 +216,7 @@ fn a_failure_of_any_operation_changes_nothing_in_the_fake_kernel() {
         );
         assert_eq!(dataplane.lock().inner.state, State::new(), "case {} left something", case.name);
     }
-    assert!(count > 100, "only {count} failures were injected");
+    assert!(count > 100 || chosen().is_some(), "only {count} failures were injected");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn what_cannot_be_made_durable_is_taken_back() {
         };
         case.run(&mut Inside { daemon: start(&case, &dataplane), call, repeats: true });
     }
-    assert!(count > 50, "only {count} failures were injected");
+    assert!(count > 50 || chosen().is_some(), "only {count} failures were injected");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_failure_of_any_operation_changes_nothing_in_the_linux_kernel() {
             });
             assert_unchanged(&clean, &format!("case {} left something", case.name));
         }
-        assert!(count > 100, "only {count} failures were injected");
+        assert!(count > 100 || chosen().is_some(), "only {count} failures were injected");
     });
 }
 

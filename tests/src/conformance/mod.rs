@@ -77,7 +77,9 @@ pub enum Need {
 }
 
 /// The runners that cannot do everything that cases need; every other one runs every case.
-const UNABLE: [(&str, &[Need]); 1] = [
+const UNABLE: [(&str, &[Need]); 2] = [
+    // All its daemons share one data plane, which holds the ports of the one before.
+    ("in this process, failing over the Linux kernel", &[Need::Restart, Need::Reboot, Need::Stopping]),
     // Its daemon is a process of its own: it cannot be halted half-way, and its machine is this one.
     ("the daemon of a sandbox", &[Need::Reboot, Need::Stopping]),
 ];
@@ -131,13 +133,18 @@ pub fn cases(runner: &str) -> Vec<Case> {
             let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
             Case { name, document }
         })
-        // For whoever works on one of them.
-        .filter(|case| std::env::var("HCN_CASE").map_or(true, |wanted| case.name.contains(&wanted)))
+        .filter(|case| chosen().is_none_or(|wanted| case.name.contains(&wanted)))
         .filter(|case| case.needs().iter().all(|need| !unable.contains(need)))
         .collect();
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(!cases.is_empty(), "no cases in {}", folder().display());
     cases
+}
+
+/// What the names of the cases must contain, for whoever works on some of them: the variable HCN_CASE.
+#[must_use]
+pub fn chosen() -> Option<String> {
+    std::env::var("HCN_CASE").ok()
 }
 
 /// Just calls.
