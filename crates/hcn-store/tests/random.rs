@@ -86,7 +86,7 @@ fn happen(world: &mut World, event: &Event) -> Vec<Change> {
                 Kind::Namespace => json!({"ResourceType": "Endpoint", "RequestType": verb,
                     "Settings": {"EndpointId": name(Kind::Endpoint, *other).to_string()}}),
                 _ => json!({"ResourceType": "Policy", "RequestType": verb,
-                    "Settings": {"Policies": [{"Type": "ACL", "Settings": {"n": other}}]}}),
+                    "Settings": {"Policies": [{"Type": "L2Driver", "Settings": {"n": other}}]}}),
             };
             let target = Reference { id: name(kind, *id), incarnation: None };
             world.call(kind, Verb::Modify { target, document: Some(request.to_string()) })

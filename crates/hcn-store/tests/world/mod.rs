@@ -117,14 +117,14 @@ impl World {
             None,
             r#"{"Name":"n","Flags":8,"Ipams":[{"Subnets":[{"IpAddressPrefix":"10.0.0.0/24"},
                 {"IpAddressPrefix":"fd00::/64"}]}],"AdditionalParams":{ "b" : 1.50, "a":[ ] },
-                "Policies":[{"Type":"VxlanPort","Settings":{ "Port":4789.0 }}],"SchemaVersion":{"Major":2}}"#,
+                "Policies":[{"Type":"VSwitchExtension","Settings":{ "Port":4789.0 }}],"SchemaVersion":{"Major":2}}"#,
         );
         changes.extend(world.create(
             Kind::Endpoint,
             2,
             Some(1),
             r#"{"Name":"ü\u0041","MacAddress":"00:15:5d:01:02:03","Policies":[{"Type":"PortMapping",
-                "Settings":{"InternalPort":"80","ExternalPort":8080}},{"Type":"ACL","Settings":{"b":2,"a":1e3}}],
+                "Settings":{"InternalPort":"80","ExternalPort":8080}},{"Type":"Firewall","Settings":{"b":2,"a":1e3}}],
                 "SchemaVersion":{"Major":2}}"#,
         ));
         changes.extend(world.create(Kind::Namespace, 3, None, r#"{"Name":"s","SchemaVersion":{"Major":2}}"#));

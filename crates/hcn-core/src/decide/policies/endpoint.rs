@@ -203,7 +203,9 @@ pub(super) fn sdn_route(route: &SdnRouteSettings) -> Result<()> {
     let hop = hop.filter(|hop| !hop.is_unspecified());
     if hop.is_some_and(|hop| hop.is_ipv4() != destination.addr().is_ipv4()) {
         let message = "the next hop is of another family than the destination";
-        return Err(Error::new(HResult::INVALID_IP, message).at("NextHop"));
+        return Err(Error::new(HResult::INVALID_IP, message)
+            .at("NextHop")
+            .expected("an address of the same family as DestinationPrefix"));
     }
     Ok(())
 }
