@@ -225,15 +225,26 @@ pub(super) fn with_policies(
     path: &str,
 ) -> Outcome<Decision> {
     let mut new = Endpoint::clone(endpoint);
-    new.document.policies = policies;
+    let cursors = set_policies(view, &mut new, policies, path)?;
+    let mut decision = replaced(view, endpoint, new);
+    decision.cursors = cursors;
+    Ok(decision)
+}
+
+/// Gives an endpoint these policies. `path` is that of the list.
+pub(super) fn set_policies(
+    view: &View<'_>,
+    endpoint: &mut Endpoint,
+    policies: Vec<EndpointPolicy>,
+    path: &str,
+) -> Outcome<Cursors> {
+    endpoint.document.policies = policies;
     let key = EntityKey { kind: Kind::Endpoint, id: endpoint.meta.id };
     let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
     let owner = ports::Owner { key, network, addresses: &endpoint.addresses, remote: endpoint.remote };
     let mut cursors = Cursors::default();
-    new.ports = ports::mappings(view, &owner, &mut new.document.policies, path, &mut cursors)?;
-    let mut decision = replaced(view, endpoint, new);
-    decision.cursors = cursors;
-    Ok(decision)
+    endpoint.ports = ports::mappings(view, &owner, &mut endpoint.document.policies, path, &mut cursors)?;
+    Ok(cursors)
 }
 
 /// The decision that an endpoint is changed.

@@ -140,7 +140,13 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
             let error = Error::new(HResult::ENDPOINT_NAMESPACE_ALREADY_EXISTS, message);
             return Err(Refusal::Error(error.at("Settings.EndpointId")));
         }
-        Some(Place::Host | Place::VmPort(_)) => {
+        Some(Place::Host) => {
+            // The host's own compartment is a namespace like others.
+            let code = HResult::ENDPOINT_NAMESPACE_ALREADY_EXISTS;
+            let error = Error { code, ..endpoint::attached_already(endpoint) };
+            return Err(Refusal::Error(error.at("Settings.EndpointId")));
+        }
+        Some(Place::VmPort(_)) => {
             return Err(Refusal::Error(endpoint::attached_already(endpoint).at("Settings.EndpointId")));
         }
         Some(Place::Containers) | None => {}

@@ -3,7 +3,6 @@
 use hcn_schema::base::Version;
 use hcn_schema::endpoint::{HostComputeEndpoint, IpConfig};
 use hcn_schema::enums::{EndpointFlags, EndpointPolicyType};
-use hcn_schema::policy::EndpointPolicy;
 use hcn_schema::route::Route;
 use hcn_schema::settings::{EncapOverheadSettings, PortNameSettings};
 use hcn_schema::v1::HnsEndpoint;
@@ -17,7 +16,7 @@ use crate::registry::Registry;
 use crate::text;
 
 /// Policies that version 1 has members of the document for.
-const MEMBERS: [EndpointPolicyType; 3] = [
+pub(super) const MEMBERS: [EndpointPolicyType; 3] = [
     EndpointPolicyType::PortName,
     EndpointPolicyType::EncapOverhead,
     EndpointPolicyType::InterfaceConstraint,
@@ -203,14 +202,4 @@ fn address(endpoint: &Endpoint, ipv4: bool) -> (Option<String>, Option<u8>) {
     let given = endpoint.document.ip_configurations.iter().filter_map(|config| config.ip_address.as_ref());
     let given = given.into_iter().find(|text| text.contains(':') != ipv4);
     (given.cloned(), parsed.map(IpNet::prefix_len))
-}
-
-/// The flat policies to keep once an endpoint has these policies.
-pub(crate) fn kept(flat: &[Raw], policies: &[EndpointPolicy]) -> Vec<Raw> {
-    super::policies::still_meant(flat, policies)
-}
-
-/// An update's policies, and the flat ones of them that are kept.
-pub(crate) fn read_update(flats: &[Raw]) -> (Vec<EndpointPolicy>, Vec<Raw>) {
-    super::policies::read_list(flats, &MEMBERS)
 }

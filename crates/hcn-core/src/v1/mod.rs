@@ -14,7 +14,7 @@ use hcn_schema::base::Version;
 use hcn_schema::call::Kind;
 use hcn_schema::dns::Dns;
 use hcn_schema::endpoint::HostComputeEndpoint;
-use hcn_schema::enums::{Enumeration, OneOf};
+use hcn_schema::enums::{EndpointPolicyType, Enumeration, OneOf};
 use hcn_schema::load_balancer::HostComputeLoadBalancer;
 use hcn_schema::namespace::HostComputeNamespace;
 use hcn_schema::network::HostComputeNetwork;
@@ -147,17 +147,50 @@ fn rest<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The client's path of an error about the policies of an update, whose list starts with `kept` others.
-pub(crate) fn own_policy_path(flats: &[Raw], list: &str, kept: usize, error: Error) -> Error {
+/// The flat policies of a request that changes an entity, read.
+pub(crate) struct Update<T> {
+    /// As they were written, each with its place in the request.
+    pub flats: Vec<(usize, Raw)>,
+    /// What they mean.
+    pub policies: Vec<Policy<T>>,
+    /// Those that are kept as they were written.
+    kept: Vec<Raw>,
+}
+
+/// The policies of a request that changes an endpoint.
+pub(crate) fn endpoint_update(flats: &[Raw]) -> Result<Update<EndpointPolicyType>> {
+    policies::check(flats)?;
+    let (policies, kept) = policies::read_list(flats, &endpoint::MEMBERS);
+    Ok(Update { flats: flats.iter().cloned().enumerate().collect(), policies, kept })
+}
+
+pub(crate) use network::network_update;
+
+/// The flat policies to keep once an entity has these policies: of those from before the ones that still mean one of
+/// them, and those of the update.
+pub(crate) fn flat_after<T: Enumeration + PartialEq>(
+    before: &[Raw],
+    policies: &[Policy<T>],
+    update: &Update<T>,
+) -> Vec<Raw> {
+    let stays = |flat: &&Raw| {
+        let policy = policies::read(flat);
+        policies.contains(&policy) && !update.policies.contains(&policy)
+    };
+    before.iter().filter(stays).chain(&update.kept).cloned().collect()
+}
+
+/// The client's path of an error about the policies of a request; `list` is where version 2 has them.
+pub(crate) fn own_policy_path(flats: &[(usize, Raw)], list: &str, error: Error) -> Error {
     let mut origins = Origins::default();
-    for (index, flat) in flats.iter().enumerate() {
-        origins.policy(&format!("{list}[{}]", kept + index), format!("Policies[{index}]"), flat);
+    for (index, (place, flat)) in flats.iter().enumerate() {
+        origins.policy(&format!("{list}[{index}]"), format!("Policies[{place}]"), flat);
     }
     origins.rewrite(error)
 }
 
 /// Words separated by commas.
-fn words(text: Option<&str>) -> Vec<String> {
+pub(crate) fn words(text: Option<&str>) -> Vec<String> {
     let words = text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
 }

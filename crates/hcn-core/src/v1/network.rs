@@ -9,10 +9,10 @@ use hcn_schema::settings::{
     SourceMacAddressSettings, VSwitchExtensionSettings, VlanSettings,
 };
 use hcn_schema::v1::{HnsExtension, HnsIpSubnet, HnsNetwork, HnsSubnet};
-use hcn_schema::{Guid, Raw, Result};
+use hcn_schema::{Error, Guid, HResult, Raw, Result};
 
-use super::policies::{check, isolates, read_list, still_meant, write_list};
-use super::{Origins, Read, Versioned, add_member, settings_of, text_in};
+use super::policies::{check, isolates, read_list, write_list};
+use super::{Origins, Read, Update, Versioned, add_member, settings_of, text_in};
 use crate::entity::{Network, Subnet, leads_outside};
 use crate::registry::Registry;
 
@@ -251,10 +251,20 @@ fn flat_policies(network: &Network) -> Vec<Raw> {
     flats
 }
 
-/// The flat policies to keep once a network has these policies.
-pub(crate) fn kept(flat: &[Raw], policies: &[NetworkPolicy]) -> Vec<Raw> {
-    let (isolating, others): (Vec<Raw>, Vec<Raw>) = flat.iter().cloned().partition(isolates);
-    isolating.into_iter().chain(still_meant(&others, policies)).collect()
+/// The policies of a request that changes a network. Those about all subnets can only say what is.
+pub(crate) fn network_update(network: &Network, flats: &[Raw]) -> Result<Update<NetworkPolicyType>> {
+    check(flats)?;
+    let differs = |flat: &Raw| isolates(flat) && network.flat.iter().all(|present| !present.same_value(flat));
+    if let Some(index) = flats.iter().position(differs) {
+        return Err(Error::new(HResult::REQUEST_UNSUPPORTED, "how subnets are isolated cannot be changed")
+            .at(format!("Policies[{index}]")));
+    }
+    let flats: Vec<(usize, Raw)> =
+        flats.iter().cloned().enumerate().filter(|(_, flat)| !isolates(flat)).collect();
+    let others: Vec<Raw> = flats.iter().map(|(_, flat)| flat.clone()).collect();
+    let (policies, kept) = read_list(&others, &MEMBERS);
+    let isolating = network.flat.iter().filter(|flat| isolates(flat)).cloned();
+    Ok(Update { flats, policies, kept: isolating.chain(kept).collect() })
 }
 
 /// The switch extensions that were switched on or off: at the network's creation, and since.

@@ -2,6 +2,7 @@
 //! that, and its REST paths.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
+mod acts;
 mod detail;
 mod endpoints;
 mod filters;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcn_core::{Action, Context, Engine, Registry, read};
-use hcn_dataplane::{Dataplane, Fake, HostAddress, HostFacts};
+use hcn_dataplane::{Dataplane, Fake, HostAddress, HostFacts, Object};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::notification::Event;
@@ -111,6 +111,19 @@ impl World {
             Ok(Answer::Ids(ids)) => ids.len(),
             other => panic!("{other:?}"),
         }
+    }
+
+    pub(crate) fn has_link(&self, name: &str) -> bool {
+        self.kernel.state.iter().any(|(_, object)| matches!(object, Object::Veth(veth) if veth.name == name))
+    }
+
+    /// The resolver configurations that there are.
+    pub(crate) fn resolvers(&self) -> Vec<String> {
+        let contents = |object: &Object| match object {
+            Object::Resolver(resolver) => Some(resolver.contents.clone()),
+            _ => None,
+        };
+        self.kernel.state.iter().filter_map(|(_, object)| contents(object)).collect()
     }
 
     /// A NAT network with a subnet.
