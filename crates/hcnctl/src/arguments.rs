@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::{call, endpoint, events, load_balancer, namespace, network, schema};
 
+const GLOBAL: &str = "Global options";
+
 /// Manage container networks of hcnd, the Host Compute Network service.
 #[derive(Debug, Parser)]
 #[command(name = "hcnctl", version, max_term_width = 100)]
@@ -15,11 +17,13 @@ use crate::{call, endpoint, events, load_balancer, namespace, network, schema};
                         6 hcnd unreachable, 7 invalid document, 8 timeout.")]
 pub(crate) struct Arguments {
     /// How to print results: as tables, or as the HCN documents themselves.
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    #[arg(global = true, help_heading = GLOBAL)]
     pub(crate) output: Format,
 
     /// The socket of hcnd [default: /run/hcnd/hcnd.sock].
-    #[arg(long, global = true, env = hcn_client::SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH")]
+    #[arg(long, env = hcn_client::SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH")]
+    #[arg(global = true, help_heading = GLOBAL)]
     socket: Option<OsString>,
 
     #[command(subcommand)]
@@ -133,17 +137,46 @@ mod tests {
             "-o json net get a",
             "net create --name a --subnet 10.0.0.0/24 --subnet fd00::/64 --gateway 10.0.0.1 --flags 8",
             "net create -f -",
+            "net create --name a --type Overlay --subnet 10.0.0.0/24 --vsid 4096 --adapter eth0 --dns 10.0.0.9",
+            r#"net create --name a --type L2Bridge --subnet 10.0.0.0/24 --vlan 7 --policy VxlanPort={"Port":4790}"#,
             "net modify a -f request.json",
             "net rm a b c",
+            "net dns a --server 10.0.0.1 --search a.test --search b.test --domain c.test --option ndots:2",
+            "net dns a --clear",
+            "net subnet add a 10.0.0.0/24 fd00::/64 --gateway 10.0.0.1 --vlan 7",
+            "net subnet add a 10.0.0.0/25 --within 10.0.0.0/24",
+            "net subnet rm a 10.0.0.0/24 --within 10.0.0.0/16",
+            "net policy ls a",
+            "net policy add a HostRoute",
+            r#"net policy update a VxlanPort {"Port":4790}"#,
+            "net policy rm a VxlanPort",
+            "net policy add a -f -",
+            "net extension a 5F0B1190-63BE-4E0C-B974-BD0F55675A42 on",
+            "net extension a 5F0B1190-63BE-4E0C-B974-BD0F55675A42 off",
             "endpoint create --network a --name b --ip 10.0.0.5 --mac 00-15-5D-00-00-01 --dns 10.0.0.1",
             "ep create -f file.json --network a",
             "ep create -f file.json",
+            "ep create --network a --remote --ip 10.0.0.5 --provider-address 192.0.2.9 --policy ACL={}",
             "ep attach b c --socket /tmp/s",
             "ep detach b",
+            "ep policy ls b",
+            "ep policy add b ACL {}",
+            "ep policy rm b ACL",
+            "ep policy update b -f policies.json",
+            "ep port add b --vm 5F0B1190-63BE-4E0C-B974-BD0F55675A42 --port-id x --nic n",
+            "ep port add b",
+            "ep port rm b",
+            "ep port refresh b",
             "namespace create",
             "ns create --type HostDefault --name c",
+            "ns container add c some-container",
+            "ns container rm c some-container",
             "ns exec c -- ip -o address",
             "ns exec c ip -o address",
+            "lb create --port 80:80 --endpoint b --dsr --ipv6 --affinity --from-host --internal",
+            "lb backend add d b e",
+            "lb backend rm d b",
+            "lb modify d -f -",
             "events",
             "events --kind network --kind Endpoint",
             "status",
@@ -170,10 +203,30 @@ mod tests {
             "net rm",
             "net create",
             "net create -f - --name a",
+            "net create -f - --gateway 10.0.0.1",
+            "net create -f - --policy ACL={}",
+            "net create --name a --subnet 10.0.0.0/24 --vlan 7 --vsid 4096",
+            "net create --name a --policy ACL={",
             "net modify a",
+            "net dns a",
+            "net dns a --clear --server 10.0.0.1",
+            "net subnet add a",
+            "net subnet add a 10.0.0.0/25 --within 10.0.0.0/24 --gateway 10.0.0.1",
+            "net subnet rm a 10.0.0.0/24 --gateway 10.0.0.1",
+            "net policy add a",
+            "net policy add a ACL {",
+            "net policy add a ACL -f -",
+            "net extension a 5F0B1190-63BE-4E0C-B974-BD0F55675A42 perhaps",
             "ep create --name b",
+            "ep create --network a --provider-address 192.0.2.9",
+            "ep create -f - --remote",
             "ep attach b",
+            "ep port b",
             "ns exec c",
+            "ns create -f - --name c",
+            "ns container add c",
+            "lb backend add d",
+            "lb create -f - --internal",
             "events --kind loadbalancer",
             "call",
             "schema a b",

@@ -2,57 +2,136 @@
 //!
 //! Texts that the service understands better are passed on unchanged, so that a wrong one gets the service's code.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use hcn_client::Guid;
-use serde_json::{Map, Value, json};
+use hcn_client::{Guid, Raw};
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
+use crate::policy::Policy;
 use crate::publish::Port;
+use crate::subnet::Parts;
 use crate::{endpoint, load_balancer, namespace, network};
 
+/// A document in the making. What was given as JSON keeps its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Document(BTreeMap<&'static str, Raw>);
+
+impl Document {
+    /// A document of version 2.
+    fn new(name: Option<&str>) -> Self {
+        let mut document = Self::default();
+        document.set("SchemaVersion", &json!({ "Major": 2, "Minor": 0 }));
+        if let Some(name) = name {
+            document.set("Name", &json!(name));
+        }
+        document
+    }
+
+    /// Sets a member.
+    pub(crate) fn set(&mut self, member: &'static str, value: &Value) {
+        self.keep(member, Raw::of(value));
+    }
+
+    /// Sets a member to what was given.
+    pub(crate) fn keep(&mut self, member: &'static str, value: Raw) {
+        self.0.insert(member, value);
+    }
+
+    /// As one JSON value.
+    pub(crate) fn raw(&self) -> Raw {
+        Raw::of(&self.0)
+    }
+
+    fn text(&self) -> String {
+        self.raw().get().to_owned()
+    }
+}
+
+/// A modify request.
+pub(crate) fn request(resource: &str, request: &str, settings: Option<Raw>) -> String {
+    let mut document = Document::default();
+    document.set("ResourceType", &json!(resource));
+    document.set("RequestType", &json!(request));
+    if let Some(settings) = settings {
+        document.keep("Settings", settings);
+    }
+    document.text()
+}
+
 /// The document of a network.
-pub(crate) fn network(flags: &network::Flags) -> Result<String> {
-    let mut gateways = flags.gateway.clone();
+pub(crate) fn network(flags: &network::Flags, parts: &Parts) -> Result<String> {
+    let mut document = Document::new(flags.name.as_deref());
+    document.set("Type", &json!(flags.kind));
+    let subnets = subnets(&flags.subnet, parts)?;
+    if !subnets.is_empty() {
+        document.set("Ipams", &json!([{ "Type": "Static", "Subnets": subnets }]));
+    }
+    if !flags.dns.is_empty() {
+        document.set("Dns", &json!({ "ServerList": flags.dns }));
+    }
+    if let Some(flags) = &flags.flags {
+        let number = flags.parse::<u32>().ok();
+        document.set("Flags", &number.map_or_else(|| json!(flags), Value::from));
+    }
+    let adapter = flags
+        .adapter
+        .as_ref()
+        .map(|name| Policy::of("NetAdapterName", &json!({ "NetworkAdapterName": name })));
+    policies(&mut document, adapter.iter().chain(&flags.policy));
+    Ok(document.text())
+}
+
+/// The documents of subnets.
+pub(crate) fn subnets(prefixes: &[String], parts: &Parts) -> Result<Vec<Value>> {
+    let isolation = parts.vlan.map(|id| ("VLAN", id)).or(parts.vsid.map(|id| ("VSID", id)));
+    if let (true, Some((name, _))) = (prefixes.is_empty(), isolation) {
+        let message = format!("--{} is of a --subnet, and none is given", name.to_lowercase());
+        return Err(Failure::usage(message));
+    }
+    let mut gateways = parts.gateway.clone();
     let mut subnets = Vec::new();
-    for text in &flags.subnet {
+    for text in prefixes {
         let mut subnet = json!({ "IpAddressPrefix": text });
         let prefix = Prefix::parse(text);
-        let given =
-            gateways.iter().position(|gateway| prefix.is_some_and(|prefix| prefix.contains(*gateway)));
-        let gateway = match given {
-            Some(place) => Some(gateways.remove(place)),
-            // On networks that lead nowhere the host's address, if any, is the service's choice.
-            None if flags.kind.eq_ignore_ascii_case("NAT") => prefix.and_then(Prefix::first_address),
-            None => None,
-        };
-        if let Some(gateway) = gateway {
+        let is_inside = |gateway: &IpAddr| prefix.is_some_and(|prefix| prefix.contains(*gateway));
+        if let Some(place) = gateways.iter().position(is_inside) {
+            let gateway = gateways.remove(place);
             let everywhere = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             subnet["Routes"] = json!([{ "NextHop": gateway, "DestinationPrefix": everywhere }]);
+        }
+        if let Some((name, id)) = isolation {
+            subnet["Policies"] = json!([{ "Type": name, "Settings": { "IsolationId": id } }]);
         }
         subnets.push(subnet);
     }
     if let Some(gateway) = gateways.first() {
-        let message = format!("--gateway {gateway} is in no --subnet that has no gateway yet");
+        let message = format!("--gateway {gateway} is in no subnet that has no gateway yet");
         return Err(Failure::usage(message));
     }
-    let mut document = document(flags.name.as_deref());
-    document.insert("Type".to_owned(), json!(flags.kind));
-    if !subnets.is_empty() {
-        document.insert("Ipams".to_owned(), json!([{ "Type": "Static", "Subnets": subnets }]));
+    Ok(subnets)
+}
+
+/// DNS settings.
+pub(crate) fn dns(dns: &network::Dns) -> Raw {
+    let mut document = Document::default();
+    for (member, texts) in [("ServerList", &dns.server), ("Search", &dns.search), ("Options", &dns.option)] {
+        if !texts.is_empty() {
+            document.set(member, &json!(texts));
+        }
     }
-    if let Some(flags) = &flags.flags {
-        let number = flags.parse::<u32>().ok();
-        document.insert("Flags".to_owned(), number.map_or_else(|| json!(flags), Value::from));
+    if let Some(domain) = &dns.domain {
+        document.set("Domain", &json!(domain));
     }
-    Ok(Value::Object(document).to_string())
+    document.raw()
 }
 
 /// The document of an endpoint.
 pub(crate) fn endpoint(flags: &endpoint::Flags, network: Option<Guid>) -> Result<String> {
-    let mut document = document(flags.name.as_deref());
+    let mut document = Document::new(flags.name.as_deref());
     if let Some(network) = network {
-        document.insert("HostComputeNetwork".to_owned(), json!(network.to_string()));
+        document.set("HostComputeNetwork", &json!(network.to_string()));
     }
     let mut addresses = Vec::new();
     for text in &flags.ip {
@@ -66,38 +145,56 @@ pub(crate) fn endpoint(flags: &endpoint::Flags, network: Option<Guid>) -> Result
         });
     }
     if !addresses.is_empty() {
-        document.insert("IpConfigurations".to_owned(), json!(addresses));
+        document.set("IpConfigurations", &json!(addresses));
     }
     if let Some(mac) = &flags.mac {
-        document.insert("MacAddress".to_owned(), json!(mac));
+        document.set("MacAddress", &json!(mac));
     }
     if !flags.dns.is_empty() {
-        document.insert("Dns".to_owned(), json!({ "ServerList": flags.dns }));
+        document.set("Dns", &json!({ "ServerList": flags.dns }));
     }
-    if !flags.publish.is_empty() {
-        let policies: Vec<Value> = flags.publish.iter().map(Port::policy).collect();
-        document.insert("Policies".to_owned(), json!(policies));
+    if flags.remote {
+        document.set("Flags", &json!(REMOTE_ENDPOINT));
     }
-    Ok(Value::Object(document).to_string())
+    let mut given: Vec<Policy> = flags.publish.iter().map(Port::policy).collect();
+    if let Some(address) = &flags.provider_address {
+        given.push(Policy::of("ProviderAddress", &json!({ "ProviderAddress": address })));
+    }
+    policies(&mut document, given.iter().chain(&flags.policy));
+    Ok(document.text())
+}
+
+/// EndpointFlags.
+const REMOTE_ENDPOINT: u32 = 1;
+
+fn policies<'a>(document: &mut Document, policies: impl Iterator<Item = &'a Policy>) {
+    let policies: Vec<Raw> = policies.map(Policy::raw).collect();
+    if !policies.is_empty() {
+        document.keep("Policies", Raw::of(&policies));
+    }
 }
 
 /// The document of a namespace.
 pub(crate) fn namespace(flags: &namespace::Flags) -> String {
-    let mut document = document(flags.name.as_deref());
-    document.insert("Type".to_owned(), json!(flags.kind));
-    Value::Object(document).to_string()
+    let mut document = Document::new(flags.name.as_deref());
+    document.set("Type", &json!(flags.kind));
+    document.text()
 }
 
 /// The document of a load balancer.
 pub(crate) fn load_balancer(flags: &load_balancer::Flags, endpoints: &[Guid]) -> String {
-    let mut document = document(flags.name.as_deref());
-    let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
-    document.insert("HostComputeEndpoints".to_owned(), json!(endpoints));
+    let mut document = Document::new(flags.name.as_deref());
+    document.set("HostComputeEndpoints", &ids(endpoints));
     if !flags.vip.is_empty() {
-        document.insert("FrontendVIPs".to_owned(), json!(flags.vip));
+        document.set("FrontendVIPs", &json!(flags.vip));
     }
     if let Some(source) = &flags.source_vip {
-        document.insert("SourceVIP".to_owned(), json!(source));
+        document.set("SourceVIP", &json!(source));
+    }
+    // EnableDirectServerReturn, IPv6.
+    let bits = u32::from(flags.dsr) | u32::from(flags.ipv6) << 1;
+    if bits != 0 {
+        document.set("Flags", &json!(bits));
     }
     // EnableInternalLoadBalancer, LocalRoutedVip; DistributionType SourceIP.
     let bits = u32::from(flags.internal) | u32::from(flags.from_host) << 1;
@@ -111,23 +208,18 @@ pub(crate) fn load_balancer(flags: &load_balancer::Flags, endpoints: &[Guid]) ->
         mapping
     };
     let mappings: Vec<Value> = flags.port.iter().map(mapping).collect();
-    document.insert("PortMappings".to_owned(), json!(mappings));
-    Value::Object(document).to_string()
+    document.set("PortMappings", &json!(mappings));
+    document.text()
 }
 
-/// The request that adds an endpoint to a namespace or removes it.
-pub(crate) fn member(request: &str, endpoint: Guid) -> String {
+/// The request that adds an endpoint to a namespace or a load balancer, or removes it.
+pub(crate) fn member(kind: &str, endpoint: Guid) -> String {
     let settings = json!({ "EndpointId": endpoint.to_string() });
-    json!({ "ResourceType": "Endpoint", "RequestType": request, "Settings": settings }).to_string()
+    request("Endpoint", kind, Some(Raw::of(&settings)))
 }
 
-fn document(name: Option<&str>) -> Map<String, Value> {
-    let mut document = Map::new();
-    document.insert("SchemaVersion".to_owned(), json!({ "Major": 2, "Minor": 0 }));
-    if let Some(name) = name {
-        document.insert("Name".to_owned(), json!(name));
-    }
-    document
+fn ids(ids: &[Guid]) -> Value {
+    ids.iter().map(ToString::to_string).collect()
 }
 
 /// An IP prefix, as far as gateways need it.
@@ -153,18 +245,6 @@ impl Prefix {
             && self.host_cleared(address) == self.host_cleared(self.network)
     }
 
-    /// The first address after the network's own, if the prefix has room for a gateway and others.
-    fn first_address(self) -> Option<IpAddr> {
-        if self.bits() - self.length < 2 {
-            return None;
-        }
-        let first = self.host_cleared(self.network) + 1;
-        Some(match self.network {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from(u32::try_from(first).ok()?)),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(first)),
-        })
-    }
-
     fn host_cleared(self, address: IpAddr) -> u128 {
         let number = match address {
             IpAddr::V4(address) => u128::from(u32::from(address)),
@@ -179,14 +259,20 @@ impl Prefix {
 mod tests {
     use super::*;
 
-    fn flags(subnets: &[&str], gateways: &[&str]) -> network::Flags {
+    fn flags(subnets: &[&str]) -> network::Flags {
         network::Flags {
             name: Some("a".to_owned()),
             kind: "NAT".to_owned(),
             subnet: subnets.iter().map(|text| (*text).to_owned()).collect(),
-            gateway: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+            adapter: None,
+            dns: Vec::new(),
             flags: None,
+            policy: Vec::new(),
         }
+    }
+
+    fn gateways(texts: &[&str]) -> Parts {
+        Parts { gateway: texts.iter().map(|text| text.parse().unwrap()).collect(), ..Parts::default() }
     }
 
     fn value(text: &str) -> Value {
@@ -195,14 +281,13 @@ mod tests {
 
     #[test]
     fn a_network_gets_its_subnets_and_gateways() {
-        let document = network(&flags(&["10.0.7.0/24", "fd00:7::/64"], &["10.0.7.254"])).unwrap();
+        let document = network(&flags(&["10.0.7.0/24", "fd00:7::/64"]), &gateways(&["10.0.7.254"])).unwrap();
         let expected = json!({
             "SchemaVersion": {"Major": 2, "Minor": 0}, "Name": "a", "Type": "NAT",
             "Ipams": [{"Type": "Static", "Subnets": [
                 {"IpAddressPrefix": "10.0.7.0/24",
                  "Routes": [{"NextHop": "10.0.7.254", "DestinationPrefix": "0.0.0.0/0"}]},
-                {"IpAddressPrefix": "fd00:7::/64",
-                 "Routes": [{"NextHop": "fd00:7::1", "DestinationPrefix": "::/0"}]},
+                {"IpAddressPrefix": "fd00:7::/64"},
             ]}],
         });
         assert_eq!(value(&document), expected);
@@ -210,42 +295,52 @@ mod tests {
 
     #[test]
     fn a_network_without_subnets_has_no_address_management() {
-        let mut flags = flags(&[], &[]);
+        let mut flags = flags(&[]);
         flags.flags = Some("EnableNonPersistent".to_owned());
-        let document = value(&network(&flags).unwrap());
+        let document = value(&network(&flags, &Parts::default()).unwrap());
         assert_eq!(document.get("Ipams"), None);
         assert_eq!(document["Flags"], "EnableNonPersistent");
         flags.flags = Some("8".to_owned());
-        assert_eq!(value(&network(&flags).unwrap())["Flags"], 8);
+        assert_eq!(value(&network(&flags, &Parts::default()).unwrap())["Flags"], 8);
+    }
+
+    #[test]
+    fn an_external_network_gets_its_adapter_and_its_virtual_subnet() {
+        let (mut flags, mut parts) = (flags(&["10.0.0.0/24"]), gateways(&["10.0.0.1"]));
+        flags.kind = "Overlay".to_owned();
+        parts.vsid = Some(4096);
+        flags.adapter = Some("eth0".to_owned());
+        flags.dns = vec!["10.0.0.9".to_owned()];
+        flags.policy = vec![r#"VxlanPort={"Port":4790}"#.parse().unwrap()];
+        let expected = json!({
+            "SchemaVersion": {"Major": 2, "Minor": 0}, "Name": "a", "Type": "Overlay",
+            "Ipams": [{"Type": "Static", "Subnets": [{
+                "IpAddressPrefix": "10.0.0.0/24",
+                "Routes": [{"NextHop": "10.0.0.1", "DestinationPrefix": "0.0.0.0/0"}],
+                "Policies": [{"Type": "VSID", "Settings": {"IsolationId": 4096}}],
+            }]}],
+            "Dns": {"ServerList": ["10.0.0.9"]},
+            "Policies": [
+                {"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}},
+                {"Type": "VxlanPort", "Settings": {"Port": 4790}}],
+        });
+        assert_eq!(value(&network(&flags, &parts).unwrap()), expected);
+        (flags.subnet, parts.gateway) = (Vec::new(), Vec::new());
+        assert_eq!(network(&flags, &parts).unwrap_err().exit_code(), 2);
     }
 
     #[test]
     fn wrong_prefixes_are_left_to_the_service() {
         for text in ["nonsense", "10.0.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/x"] {
-            let document = value(&network(&flags(&[text], &[])).unwrap());
+            let document = value(&network(&flags(&[text]), &Parts::default()).unwrap());
             assert_eq!(document["Ipams"][0]["Subnets"], json!([{ "IpAddressPrefix": text }]));
         }
     }
 
     #[test]
-    fn prefixes_without_room_get_no_gateway() {
-        for (text, first) in [
-            ("10.0.0.9/30", Some("10.0.0.9")),
-            ("10.0.0.8/31", None),
-            ("10.0.0.8/32", None),
-            ("0.0.0.0/0", Some("0.0.0.1")),
-            ("::/0", Some("::1")),
-            ("fd00::8/127", None),
-        ] {
-            let first = first.map(|text| text.parse::<IpAddr>().unwrap());
-            assert_eq!(Prefix::parse(text).unwrap().first_address(), first, "{text}");
-        }
-    }
-
-    #[test]
     fn a_gateway_of_no_subnet_is_refused() {
-        for gateways in [&["10.1.0.1"][..], &["fd00::1"], &["10.0.0.1", "10.0.0.2"]] {
-            let failure = network(&flags(&["10.0.0.0/24"], gateways)).unwrap_err();
+        for outside in [&["10.1.0.1"][..], &["fd00::1"], &["10.0.0.1", "10.0.0.2"]] {
+            let failure = network(&flags(&["10.0.0.0/24"]), &gateways(outside)).unwrap_err();
             assert_eq!(failure.exit_code(), 2);
         }
     }
@@ -260,6 +355,7 @@ mod tests {
             mac: Some("00-15-5D-00-00-01".to_owned()),
             dns: vec!["10.0.0.1".to_owned()],
             publish: vec!["0:53/udp".parse().unwrap()],
+            ..endpoint::Flags::default()
         };
         let network: Guid = "5F0B1190-63BE-4E0C-B974-BD0F55675A42".parse().unwrap();
         let expected = json!({
@@ -274,16 +370,31 @@ mod tests {
     }
 
     #[test]
+    fn a_remote_endpoint_is_flagged_and_has_its_host() {
+        let flags = endpoint::Flags {
+            remote: true,
+            provider_address: Some("192.0.2.9".to_owned()),
+            policy: vec!["ACL={}".parse().unwrap()],
+            ..endpoint::Flags::default()
+        };
+        let expected = json!({"SchemaVersion": {"Major": 2, "Minor": 0}, "Flags": 1, "Policies": [
+            {"Type": "ProviderAddress", "Settings": {"ProviderAddress": "192.0.2.9"}},
+            {"Type": "ACL", "Settings": {}}]});
+        assert_eq!(value(&endpoint(&flags, None).unwrap()), expected);
+    }
+
+    #[test]
     fn a_load_balancer_has_the_same_flags_on_every_port() {
         let flags = load_balancer::Flags {
             vip: vec!["10.1.0.1".to_owned()],
             port: vec!["80:8080".parse().unwrap(), "53:53/udp".parse().unwrap()],
             from_host: true,
             affinity: true,
+            dsr: true,
             ..load_balancer::Flags::default()
         };
         let expected = json!({
-            "SchemaVersion": {"Major": 2, "Minor": 0}, "FrontendVIPs": ["10.1.0.1"],
+            "SchemaVersion": {"Major": 2, "Minor": 0}, "FrontendVIPs": ["10.1.0.1"], "Flags": 1,
             "HostComputeEndpoints": ["00000000-0000-0000-0000-000000000000"],
             "PortMappings": [
                 {"Protocol": 6, "InternalPort": 8080, "ExternalPort": 80, "Flags": 2, "DistributionType": 2},

@@ -8,10 +8,12 @@ use hcn_client::{ErrorClass, Guid, Kind, Target};
 use serde_json::Value;
 
 use crate::arguments::{Get, List, Modify, Remove};
-use crate::entity::{each, joined, parsed, text};
+use crate::entity::{each, joined, number_named, parsed, text};
 use crate::failure::{Failure, Result};
+use crate::output::Format;
+use crate::policy::{self, Policy};
 use crate::publish::{Port, protocol_name};
-use crate::{Context, document, entity, lookup};
+use crate::{Context, document, entity, lookup, port};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -37,12 +39,18 @@ pub(crate) enum Command {
         /// Name, ID, or unique start of an ID.
         endpoint: String,
     },
+    /// List, add, remove and update policies.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Plug an endpoint into a virtual machine, or pull it out.
+    #[command(subcommand)]
+    Port(port::Command),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// The HCN document of the endpoint, passed on unchanged; - = standard input.
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "ip", "mac", "dns", "publish"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "Flags")]
     file: Option<PathBuf>,
 
     /// The network: name, ID, or unique start of an ID; with --file the document's HostComputeNetwork will do.
@@ -75,6 +83,18 @@ pub(crate) struct Flags {
     /// Publish a port of the host: [ADDRESS:]EXTERNAL:INTERNAL[/udp]; EXTERNAL 0 = any that is free.
     #[arg(long, value_name = "PORTS")]
     pub(crate) publish: Vec<Port>,
+
+    /// It lives on another host; nothing is made of it here.
+    #[arg(long)]
+    pub(crate) remote: bool,
+
+    /// Address of that host, on an overlay.
+    #[arg(long, value_name = "ADDRESS", requires = "remote")]
+    pub(crate) provider_address: Option<String>,
+
+    /// Policy, with its settings as JSON; can be given several times.
+    #[arg(long, value_name = "TYPE=JSON")]
+    pub(crate) policy: Vec<Policy>,
 }
 
 const COLUMNS: [&str; 6] = ["NAME", "ID", "NETWORK", "ADDRESSES", "MAC", "NAMESPACE"];
@@ -117,6 +137,8 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
             };
             member(context, namespace, "Remove", endpoint)
         }
+        Command::Policy(command) => policy::run(context, Kind::Endpoint, &command),
+        Command::Port(command) => port::run(context, &command),
     }
 }
 
@@ -127,7 +149,7 @@ fn member(context: &mut Context, namespace: Guid, request: &str, endpoint: Guid)
 
 /// The names of all networks by their IDs.
 fn network_names(context: &mut Context) -> Result<HashMap<String, String>> {
-    if context.output.format == crate::output::Format::Json {
+    if context.output.format == Format::Json {
         return Ok(HashMap::new());
     }
     let networks = entity::matching(context, Kind::Network, &List { filters: Vec::new() })?;
@@ -161,9 +183,7 @@ fn details(endpoint: &Value, networks: &HashMap<String, String>) -> Vec<(&'stati
         ("MAC:", text(&endpoint["MacAddress"])),
     ];
     for address in each(&endpoint["IpConfigurations"]) {
-        let length = text(&address["PrefixLength"]);
-        let slash = if length.is_empty() { "" } else { "/" };
-        details.push(("Address:", format!("{}{slash}{length}", text(&address["IpAddress"]))));
+        details.push(("Address:", with_length(address)));
     }
     for route in each(&endpoint["Routes"]) {
         let (to, via) = (text(&route["DestinationPrefix"]), text(&route["NextHop"]));
@@ -184,7 +204,12 @@ fn details(endpoint: &Value, networks: &HashMap<String, String>) -> Vec<(&'stati
 fn state(state: &Value) -> String {
     let names =
         ["Uninitialized", "Created", "Attached", "AttachedSharing", "Detached", "Degraded", "Destroyed"];
-    let name =
-        state.as_u64().and_then(|state| usize::try_from(state).ok()).and_then(|state| names.get(state));
-    name.map_or_else(|| text(state), |name| (*name).to_owned())
+    number_named(state, &names)
+}
+
+/// An address, with the length of its prefix if there is one.
+fn with_length(address: &Value) -> String {
+    let length = text(&address["PrefixLength"]);
+    let slash = if length.is_empty() { "" } else { "/" };
+    format!("{}{slash}{length}", text(&address["IpAddress"]))
 }

@@ -1,5 +1,6 @@
 //! The verbs that are the same for every kind of entity.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::arguments::{Get, List, Modify, Remove};
 use crate::failure::{Failure, Result};
 use crate::output::Format;
-use crate::{Context, lookup};
+use crate::{Context, document, lookup};
 
 /// Prints the entities that match.
 pub(crate) fn list(
@@ -50,7 +51,9 @@ pub(crate) fn get(
     let mut details = details(&document);
     let policies: Vec<&str> =
         each(&document["Policies"]).filter_map(|policy| policy["Type"].as_str()).collect();
-    details.push(("Policies:", policies.join(", ")));
+    if matches!(kind, Kind::Network | Kind::Endpoint) {
+        details.push(("Policies:", policies.join(", ")));
+    }
     details.push(("Owner:", text(&document["Owner"])));
     details.push(("Version:", text(&document["Version"])));
     if let Some(code) = document["Health"]["Data"]["LastErrorCode"].as_u64().filter(|code| *code != 0) {
@@ -75,6 +78,19 @@ pub(crate) fn create(context: &mut Context, kind: Kind, network: Option<Guid>, d
 pub(crate) fn modify(context: &mut Context, kind: Kind, modify: &Modify) -> Result<()> {
     let request = read_document(&modify.file)?;
     let id = lookup::find(&mut context.client, kind, &modify.which)?;
+    Ok(context.client.modify(kind, Target::Id(id), &request)?)
+}
+
+/// Applies a modify request that flags were made into.
+pub(crate) fn change(
+    context: &mut Context,
+    kind: Kind,
+    id: Guid,
+    resource: &str,
+    request: &str,
+    settings: Option<Raw>,
+) -> Result<()> {
+    let request = document::request(resource, request, settings);
     Ok(context.client.modify(kind, Target::Id(id), &request)?)
 }
 
@@ -110,9 +126,21 @@ pub(crate) fn read_document(file: &Path) -> Result<String> {
     })
 }
 
+/// A JSON value from a file, unchanged; `-` = standard input.
+pub(crate) fn read_json(file: &Path) -> Result<Raw> {
+    Raw::new(read_document(file)?.trim().to_owned()).map_err(|error| {
+        Failure::new(ErrorClass::Invalid, format!("{} is not JSON: {error}", file.display()))
+    })
+}
+
 /// A document as a value; for looking into, not for writing.
 pub(crate) fn parsed(document: &Raw) -> Value {
     serde_json::from_str(document.get()).unwrap_or_default()
+}
+
+/// The members of an object, byte for byte; none of anything else.
+pub(crate) fn members(object: &Raw) -> BTreeMap<String, Raw> {
+    serde_json::from_str(object.get()).unwrap_or_default()
 }
 
 /// The elements of an array; none of anything else.
@@ -129,8 +157,37 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
+/// The name of a number that is an index of `names`, else the number.
+pub(crate) fn number_named(number: &Value, names: &[&str]) -> String {
+    let index = number.as_u64().and_then(|number| usize::try_from(number).ok());
+    let name = index.and_then(|index| names.get(index));
+    name.map_or_else(|| text(number), |name| (*name).to_owned())
+}
+
 /// Texts of an array, joined.
 pub(crate) fn joined(value: &Value, member: &str) -> String {
     let texts: Vec<&str> = each(value).filter_map(|element| element[member].as_str()).collect();
     texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_are_found_whatever_else_there_is() {
+        let object = Raw::new(r#"{"A":1.50,"Policies":[{"Type":"ACL"}]}"#.to_owned()).unwrap();
+        assert_eq!(members(&object)["A"].get(), "1.50");
+        assert!(members(&Raw::of(&json!([1]))).is_empty());
+    }
+
+    #[test]
+    fn numbers_have_names_as_far_as_they_are_known() {
+        let named = |number: Value| number_named(&number, &["zero", "one"]);
+        assert_eq!(named(json!(1)), "one");
+        assert_eq!(named(json!(2)), "2");
+        assert_eq!(named(Value::Null), "");
+    }
 }

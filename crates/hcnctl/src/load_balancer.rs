@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use hcn_client::Kind;
+use hcn_client::{Kind, Target};
 use serde_json::Value;
 
 use crate::arguments::{Get, List, Modify, Remove};
@@ -24,12 +24,33 @@ pub(crate) enum Command {
     Modify(Modify),
     /// Delete load balancers.
     Rm(Remove),
+    /// Add back ends to a load balancer, or take them out.
+    #[command(subcommand)]
+    Backend(Backend),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backend {
+    /// Add back ends.
+    Add(Members),
+    /// Take back ends out.
+    Rm(Members),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Members {
+    /// Name, ID, or unique start of an ID.
+    #[arg(value_name = "LOADBALANCER")]
+    balancer: String,
+    /// Endpoints: names, IDs, or unique starts of IDs.
+    #[arg(value_name = "ENDPOINT", required = true)]
+    endpoints: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// The HCN document of the load balancer, passed on unchanged; - = standard input.
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "vip", "port", "endpoint", "source_vip"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["Flags", "endpoint"])]
     file: Option<PathBuf>,
 
     /// A back end: name, ID, or unique start of an ID of an endpoint; can be given several times.
@@ -70,6 +91,14 @@ pub(crate) struct Flags {
     /// Only endpoints of the same network may use it.
     #[arg(long)]
     pub(crate) internal: bool,
+
+    /// Direct server return: back ends see the client itself, whatever the source is.
+    #[arg(long)]
+    pub(crate) dsr: bool,
+
+    /// Without --vip, the host's IPv6 addresses.
+    #[arg(long)]
+    pub(crate) ipv6: bool,
 }
 
 const COLUMNS: [&str; 5] = ["NAME", "ID", "ADDRESSES", "PORTS", "ENDPOINTS"];
@@ -82,8 +111,7 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
             let document = match &create.file {
                 Some(file) => entity::read_document(file)?,
                 None => {
-                    let find = |which: &String| lookup::find(&mut context.client, Kind::Endpoint, which);
-                    let endpoints = create.endpoint.iter().map(find).collect::<Result<Vec<_>>>()?;
+                    let endpoints = lookup::find_all(&mut context.client, Kind::Endpoint, &create.endpoint)?;
                     document::load_balancer(&create.flags, &endpoints)
                 }
             };
@@ -91,7 +119,20 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
         }
         Command::Modify(modify) => entity::modify(context, Kind::LoadBalancer, &modify),
         Command::Rm(remove) => entity::remove(context, Kind::LoadBalancer, &remove),
+        Command::Backend(Backend::Add(members)) => change(context, "Add", &members),
+        Command::Backend(Backend::Rm(members)) => change(context, "Remove", &members),
     }
+}
+
+/// One request for each back end, which the service applies to what there is by then: writing a whole document back
+/// would undo what others change meanwhile.
+fn change(context: &mut Context, request: &str, members: &Members) -> Result<()> {
+    let balancer = lookup::find(&mut context.client, Kind::LoadBalancer, &members.balancer)?;
+    for endpoint in lookup::find_all(&mut context.client, Kind::Endpoint, &members.endpoints)? {
+        let request = document::member(request, endpoint);
+        context.client.modify(Kind::LoadBalancer, Target::Id(balancer), &request)?;
+    }
+    Ok(())
 }
 
 fn addresses(balancer: &Value) -> String {

@@ -29,6 +29,11 @@ pub(crate) fn find(client: &mut Client, kind: Kind, which: &str) -> Result<Guid>
     }
 }
 
+/// Finds several entities.
+pub(crate) fn find_all(client: &mut Client, kind: Kind, which: &[String]) -> Result<Vec<Guid>> {
+    which.iter().map(|which| find(client, kind, which)).collect()
+}
+
 /// The version 2 document of an entity.
 pub(crate) fn document(client: &mut Client, kind: Kind, id: Guid) -> Result<Raw> {
     Ok(client.query(kind, Target::Id(id), Some(VERSION_2))?)

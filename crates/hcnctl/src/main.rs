@@ -13,9 +13,12 @@ mod lookup;
 mod namespace;
 mod network;
 mod output;
+mod policy;
+mod port;
 mod publish;
 mod schema;
 mod status;
+mod subnet;
 
 use std::process::ExitCode;
 

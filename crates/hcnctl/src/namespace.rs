@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use hcn_client::Kind;
-use serde_json::Value;
+use hcn_client::{Kind, Raw};
+use serde_json::{Value, json};
 
 use crate::arguments::{Get, List, Modify, Remove};
 use crate::entity::{each, parsed, text};
@@ -24,6 +24,9 @@ pub(crate) enum Command {
     Modify(Modify),
     /// Delete namespaces.
     Rm(Remove),
+    /// Note which containers are in a namespace.
+    #[command(subcommand)]
+    Container(Container),
     /// Run a command inside a namespace, and end with its exit code.
     Exec {
         /// Name, ID, or unique start of an ID.
@@ -34,10 +37,26 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Container {
+    /// Note that a container is in a namespace, which then cannot be deleted.
+    Add(Member),
+    /// Forget a container.
+    Rm(Member),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Member {
+    /// Name, ID, or unique start of an ID.
+    namespace: String,
+    /// ID of the container, any text.
+    container: String,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// The HCN document of the namespace, passed on unchanged; - = standard input.
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["name", "type"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "Flags")]
     file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -71,6 +90,15 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
         }
         Command::Modify(modify) => entity::modify(context, Kind::Namespace, &modify),
         Command::Rm(remove) => entity::remove(context, Kind::Namespace, &remove),
+        Command::Container(command) => {
+            let (request, member) = match command {
+                Container::Add(member) => ("Add", member),
+                Container::Rm(member) => ("Remove", member),
+            };
+            let id = lookup::find(&mut context.client, Kind::Namespace, &member.namespace)?;
+            let settings = Raw::of(&json!({ "ContainerId": member.container }));
+            entity::change(context, Kind::Namespace, id, "Container", request, Some(settings))
+        }
         Command::Exec { namespace, command } => {
             let id = lookup::find(&mut context.client, Kind::Namespace, &namespace)?;
             let document = parsed(&lookup::document(&mut context.client, Kind::Namespace, id)?);

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use crate::policy::Policy;
+
 /// A port that is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
@@ -41,14 +43,14 @@ impl FromStr for Port {
 
 impl Port {
     /// As a port mapping policy of an endpoint.
-    pub(crate) fn policy(&self) -> Value {
+    pub(crate) fn policy(&self) -> Policy {
         let mut settings = json!({
             "Protocol": self.protocol, "InternalPort": self.internal, "ExternalPort": self.external,
         });
         if let Some(address) = self.address {
             settings["VIP"] = json!(address);
         }
-        json!({ "Type": "PortMapping", "Settings": settings })
+        Policy::of("PortMapping", &settings)
     }
 }
 
