@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{call, endpoint, events, load_balancer, namespace, network, schema};
+use crate::{
+    call, endpoint, events, guest_network_service, load_balancer, namespace, network, port_reservation,
+    schema, sdn_route,
+};
 
 const GLOBAL: &str = "Global options";
 
@@ -61,6 +64,15 @@ pub(crate) enum ServiceCommand {
     /// Load balancers: addresses and ports shared by endpoints.
     #[command(subcommand, name = "loadbalancer", visible_alias = "lb")]
     LoadBalancer(load_balancer::Command),
+    /// SDN routes: where packets of endpoints go besides their gateway.
+    #[command(subcommand, visible_alias = "sdnroute")]
+    Route(sdn_route::Command),
+    /// Guest network services: what virtual machines see of the host's network.
+    #[command(subcommand)]
+    Gns(guest_network_service::Command),
+    /// Port reservations: ports that guest network services keep from the host.
+    #[command(subcommand)]
+    Reservation(port_reservation::Command),
     /// Print what happens, one line per event, until interrupted.
     Events(events::Events),
     /// Show how hcnd is: versions, what there is, and what the kernel has of what hcnd can use.
@@ -177,6 +189,25 @@ mod tests {
             "lb backend add d b e",
             "lb backend rm d b",
             "lb modify d -f -",
+            "route ls --filter Name=r",
+            "sdnroute get r",
+            "route create --endpoint b --endpoint e --route 10.0.0.0/8,10.1.0.1 --route 10.2.0.0/16 --need-encap --name r",
+            "route create -f -",
+            "route modify r -f -",
+            "route rm r",
+            "gns ls",
+            "gns get g",
+            "gns create --vm 5F0B1190-63BE-4E0C-B974-BD0F55675A42 --mirror-host --name g",
+            "gns create -f -",
+            "gns modify g -f -",
+            "gns state g Synchronized",
+            "gns rm g",
+            "reservation ls",
+            "reservation get 5f0b",
+            "reservation rm 5f0b",
+            "reservation hold --gns g --port 8443",
+            "reservation hold --gns g --port 8443 --protocol both --shared",
+            "reservation hold --gns g --count 4 -- sleep 1",
             "events",
             "events --kind network --kind Endpoint",
             "status",
@@ -227,6 +258,19 @@ mod tests {
             "ns container add c",
             "lb backend add d",
             "lb create -f - --internal",
+            "route create --endpoint b",
+            "route create --route 10.0.0.0/8",
+            "route create -f - --endpoint b",
+            "gns create",
+            "gns create -f - --mirror-host",
+            "gns state g",
+            "reservation hold --gns g",
+            "reservation hold --port 8443",
+            "reservation hold --gns g --port 0",
+            "reservation hold --gns g --port 8443 --count 2",
+            "reservation hold --gns g --port 8443 --protocol sctp",
+            "reservation hold --gns g --count 2 --shared",
+            "reservation modify 5f0b -f -",
             "events --kind loadbalancer",
             "call",
             "schema a b",

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::policy::Policy;
 use crate::publish::Port;
 use crate::subnet::Parts;
-use crate::{endpoint, load_balancer, namespace, network};
+use crate::{endpoint, guest_network_service, load_balancer, namespace, network, sdn_route};
 
 /// A document in the making. What was given as JSON keeps its bytes.
 #[derive(Debug, Default)]
@@ -209,6 +209,36 @@ pub(crate) fn load_balancer(flags: &load_balancer::Flags, endpoints: &[Guid]) ->
     };
     let mappings: Vec<Value> = flags.port.iter().map(mapping).collect();
     document.set("PortMappings", &json!(mappings));
+    document.text()
+}
+
+/// The document of an SDN route.
+pub(crate) fn sdn_route(flags: &sdn_route::Flags, endpoints: &[Guid]) -> String {
+    let mut document = Document::new(flags.name.as_deref());
+    document.set("HostComputeEndpoints", &ids(endpoints));
+    let route = |text: &String| {
+        let (prefix, next_hop) = text.split_once(',').unwrap_or((text, ""));
+        let mut route = json!({ "DestinationPrefix": prefix });
+        if !next_hop.is_empty() {
+            route["NextHop"] = json!(next_hop);
+        }
+        if flags.need_encap {
+            route["NeedEncap"] = json!(true);
+        }
+        route
+    };
+    let routes: Vec<Value> = flags.route.iter().map(route).collect();
+    document.set("Routes", &json!(routes));
+    document.text()
+}
+
+/// The document of a guest network service.
+pub(crate) fn guest_network_service(flags: &guest_network_service::Flags) -> String {
+    let mut document = Document::new(flags.name.as_deref());
+    document.set("VirtualMachineId", &json!(flags.vm));
+    if flags.mirror_host {
+        document.set("MirrorHostNetworking", &json!(true));
+    }
     document.text()
 }
 
@@ -413,5 +443,32 @@ mod tests {
         let expected = json!({"ResourceType": "Endpoint", "RequestType": "Add",
             "Settings": {"EndpointId": "00000000-0000-0000-0000-000000000000"}});
         assert_eq!(value(&member("Add", Guid::ZERO)), expected);
+    }
+
+    #[test]
+    fn an_sdn_route_lists_where_packets_go() {
+        let flags = sdn_route::Flags {
+            name: None,
+            route: vec!["10.0.0.0/8,192.0.2.1".to_owned(), "10.1.0.0/16".to_owned()],
+            need_encap: true,
+        };
+        let expected = json!({"SchemaVersion": {"Major": 2, "Minor": 0},
+            "HostComputeEndpoints": ["00000000-0000-0000-0000-000000000000"],
+            "Routes": [
+                {"DestinationPrefix": "10.0.0.0/8", "NextHop": "192.0.2.1", "NeedEncap": true},
+                {"DestinationPrefix": "10.1.0.0/16", "NeedEncap": true}]});
+        assert_eq!(value(&sdn_route(&flags, &[Guid::ZERO])), expected);
+    }
+
+    #[test]
+    fn a_guest_network_service_has_its_machine() {
+        let flags = guest_network_service::Flags {
+            vm: Some("m".to_owned()),
+            mirror_host: true,
+            ..guest_network_service::Flags::default()
+        };
+        let expected = json!({"SchemaVersion": {"Major": 2, "Minor": 0}, "VirtualMachineId": "m",
+            "MirrorHostNetworking": true});
+        assert_eq!(value(&guest_network_service(&flags)), expected);
     }
 }

@@ -54,8 +54,10 @@ pub(crate) fn get(
     if matches!(kind, Kind::Network | Kind::Endpoint) {
         details.push(("Policies:", policies.join(", ")));
     }
-    details.push(("Owner:", text(&document["Owner"])));
-    details.push(("Version:", text(&document["Version"])));
+    if kind != Kind::PortReservation {
+        details.push(("Owner:", text(&document["Owner"])));
+        details.push(("Version:", text(&document["Version"])));
+    }
     if let Some(code) = document["Health"]["Data"]["LastErrorCode"].as_u64().filter(|code| *code != 0) {
         details.push(("Health:", format!("degraded, last error 0x{code:08x}")));
     }

@@ -1,16 +1,17 @@
 //! How does a command get into a namespace? As `ip netns exec` does it: the network namespace, a /sys that shows it,
-//! and the files of /etc/netns/<ID> over those of /etc.
+//! and the files of /etc/netns/<ID> over those of /etc. And how does one run beside hcnctl?
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hcn_client::{ErrorClass, Guid};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::failure::{Failure, Result};
@@ -18,6 +19,9 @@ use crate::failure::{Failure, Result};
 /// Exit codes of shells for a command that is not there or cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUNNABLE: u8 = 126;
+
+/// What shells add to the number of the signal that a command died of.
+const SIGNALLED: i32 = 128;
 
 /// Replaces this process by the command. Returns only when that fails.
 pub(crate) fn run(namespace: Guid, kind: &str, command: &[OsString]) -> Result<()> {
@@ -32,11 +36,30 @@ pub(crate) fn run(namespace: Guid, kind: &str, command: &[OsString]) -> Result<(
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::usage("no command given"));
     };
-    let error = Command::new(program).args(arguments).exec();
+    Err(not_started(program, &Command::new(program).args(arguments).exec()))
+}
+
+/// Runs a command beside this process, with these variables in its environment. Gives its exit code, as shells do.
+pub(crate) fn beside(command: &[OsString], variables: &[(&str, String)]) -> Result<u8> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Failure::usage("no command given"));
+    };
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let started = Command::new(program).args(arguments).envs(variables).spawn();
+    let mut child = started.map_err(|error| not_started(program, &error))?;
+    // What the terminal sends to both of us is for the command, which ends when it likes.
+    let terminal: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
+    terminal.thread_block().map_err(|errno| failed("cannot block signals", &errno.into()))?;
+    let status = child.wait().map_err(|error| failed("cannot wait for the command", &error))?;
+    let code = status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
+
+fn not_started(program: &OsStr, error: &io::Error) -> Failure {
     // The kernel answers EACCES also for a folder of the path that the caller may not enter.
     let nowhere = error.kind() == io::ErrorKind::NotFound || !is_anywhere(Path::new(program));
     let exit_code = if nowhere { NOT_FOUND } else { NOT_RUNNABLE };
-    Err(Failure::Own { exit_code, message: format!("cannot run {}: {error}", program.display()) })
+    Failure::Own { exit_code, message: format!("cannot run {}: {error}", program.display()) }
 }
 
 /// Whether there is such a file at all.

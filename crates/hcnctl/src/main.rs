@@ -8,6 +8,7 @@ mod entity;
 mod events;
 mod exec;
 mod failure;
+mod guest_network_service;
 mod load_balancer;
 mod lookup;
 mod namespace;
@@ -15,8 +16,10 @@ mod network;
 mod output;
 mod policy;
 mod port;
+mod port_reservation;
 mod publish;
 mod schema;
+mod sdn_route;
 mod status;
 mod subnet;
 
@@ -67,6 +70,9 @@ fn run(arguments: Arguments) -> Result<()> {
         ServiceCommand::Endpoint(command) => endpoint::run(context, command),
         ServiceCommand::Namespace(command) => namespace::run(context, command),
         ServiceCommand::LoadBalancer(command) => load_balancer::run(context, command),
+        ServiceCommand::Route(command) => sdn_route::run(context, command),
+        ServiceCommand::Gns(command) => guest_network_service::run(context, command),
+        ServiceCommand::Reservation(command) => port_reservation::run(context, command),
         ServiceCommand::Events(command) => events::run(context, &command),
         ServiceCommand::Status => status::status(context),
         ServiceCommand::Metrics => status::metrics(context),
