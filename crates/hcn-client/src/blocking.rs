@@ -46,6 +46,17 @@ impl Client {
         self.request(&Request::call(method, parameters)?)
     }
 
+    /// Calls any method by its full name that may answer several times, on a connection of its own.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; the method's are among the results.
+    pub fn call_more<P: Serialize + ?Sized>(&self, method: &str, parameters: &P) -> Result<Replies> {
+        let call = request::frame(method, parameters, true)?;
+        let mut client = Self::connect(&self.path)?;
+        client.stream.write_all(&call).map_err(|source| Error::Lost(Some(source)))?;
+        Ok(Replies { client, ended: false })
+    }
+
     /// Carries out a request.
     ///
     /// # Errors
@@ -232,9 +243,13 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<Result<Box<RawValue>>> {
+        Ok(self.receive_one_of_several()?.0)
+    }
+
+    fn receive_one_of_several(&mut self) -> Result<(Result<Box<RawValue>>, bool)> {
         loop {
-            if let Some(outcome) = reply::next(&mut self.decoder)? {
-                return Ok(outcome);
+            if let Some(reply) = reply::next_of_several(&mut self.decoder)? {
+                return Ok(reply);
             }
             match self.stream.read(&mut self.chunk) {
                 Ok(0) => return Err(Error::Lost(None)),
@@ -243,6 +258,26 @@ impl Client {
                 Err(error) => return Err(Error::Lost(Some(error))),
             }
         }
+    }
+}
+
+/// The results of one call, as they come. Ends after the last one or an error.
+#[derive(Debug)]
+pub struct Replies {
+    client: Client,
+    ended: bool,
+}
+
+impl Iterator for Replies {
+    type Item = Result<Box<RawValue>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let reply = self.client.receive_one_of_several();
+        self.ended = !matches!(reply, Ok((Ok(_), true)));
+        Some(reply.and_then(|(outcome, _)| outcome))
     }
 }
 

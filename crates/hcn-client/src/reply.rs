@@ -20,13 +20,23 @@ pub(crate) fn decoder() -> Decoder {
 
 /// The next reply, if it is complete.
 pub(crate) fn next(decoder: &mut Decoder) -> Result<Option<Result<Box<RawValue>>>> {
+    Ok(next_of_several(decoder)?.map(|(outcome, _)| outcome))
+}
+
+/// The next reply, if it is complete, and whether another one to the same call follows.
+pub(crate) fn next_of_several(decoder: &mut Decoder) -> Result<Option<(Result<Box<RawValue>>, bool)>> {
     let frame = decoder.next_frame().map_err(|error| Error::Protocol(error.to_string()))?;
-    frame.map(|frame| outcome(&frame)).transpose()
+    frame
+        .map(|frame| {
+            let reply = Reply::parse(&frame);
+            let reply = reply.map_err(|error| Error::Protocol(format!("not a reply: {error}")))?;
+            Ok((outcome(&reply)?, reply.continues && reply.error.is_none()))
+        })
+        .transpose()
 }
 
 /// The inner result is the service's, the outer one whether there is any.
-fn outcome(frame: &[u8]) -> Result<Result<Box<RawValue>>> {
-    let reply = Reply::parse(frame).map_err(|error| Error::Protocol(format!("not a reply: {error}")))?;
+fn outcome(reply: &Reply<'_>) -> Result<Result<Box<RawValue>>> {
     let parameters = || match reply.parameters {
         Some(parameters) => parameters.to_owned(),
         None => RawValue::NULL.to_owned(),
@@ -56,7 +66,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Result<Box<RawValue>>> {
-        outcome(text.as_bytes())
+        let mut decoder = decoder();
+        decoder.extend(&[text.as_bytes(), b"\0"].concat());
+        Ok(next(&mut decoder)?.unwrap())
     }
 
     #[test]

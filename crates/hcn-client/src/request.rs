@@ -306,7 +306,8 @@ pub(crate) fn register(registration: Registration) -> Result<Vec<u8>> {
     frame("io.hcn.Events.Subscribe", &parameters, true)
 }
 
-fn frame<P: Serialize + ?Sized>(method: &str, parameters: &P, more: bool) -> Result<Vec<u8>> {
+/// A call of any method as a frame.
+pub(crate) fn frame<P: Serialize + ?Sized>(method: &str, parameters: &P, more: bool) -> Result<Vec<u8>> {
     message::call(method, parameters, more)
         .map_err(|error| Error::Protocol(format!("the parameters of {method} cannot be written: {error}")))
 }

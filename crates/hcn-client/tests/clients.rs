@@ -214,6 +214,26 @@ fn the_blocking_client_hears_of_events_until_the_service_stops() {
 }
 
 #[test]
+fn the_blocking_client_reads_results_of_any_method_until_the_last() {
+    let mut server = Server::start();
+    let client = blocking::Client::connect(&server.path).unwrap();
+    let nothing = BTreeMap::<String, String>::new();
+    let one: Vec<_> = client.call_more("io.hcn.Network.Enumerate", &nothing).unwrap().collect();
+    assert_eq!(one.len(), 1);
+    assert_eq!(one[0].as_ref().unwrap().get(), r#"{"ids":[]}"#);
+    let mut refused = client.call_more("io.hcn.Network.Explode", &nothing).unwrap();
+    assert!(matches!(refused.next(), Some(Err(Error::Refused { .. }))));
+    assert!(refused.next().is_none());
+    let mut several = client.call_more("io.hcn.Events.Subscribe", &nothing).unwrap();
+    assert!(several.next().unwrap().unwrap().get().contains("registered"));
+    server.hub.publish(&event(NotificationType::NetworkCreate));
+    assert!(several.next().unwrap().unwrap().get().contains(r#""notification":2"#));
+    server.stop();
+    assert!(several.next().unwrap().unwrap().get().contains("disconnect"));
+    assert!(several.next().is_none());
+}
+
+#[test]
 fn the_blocking_client_asks_for_more_than_the_verbs() {
     let server = Server::start();
     let mut client = blocking::Client::connect(&server.path).unwrap();
