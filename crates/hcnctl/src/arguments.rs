@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use hcn_client::HnsVersion;
 
 use crate::output::Format;
 use crate::{
-    call, endpoint, events, guest_network_service, load_balancer, namespace, network, port_reservation,
+    call, endpoint, events, guest_network_service, hns, load_balancer, namespace, network, port_reservation,
     schema, sdn_route,
 };
 
@@ -29,6 +30,10 @@ pub(crate) struct Arguments {
     #[arg(global = true, help_heading = GLOBAL)]
     socket: Option<OsString>,
 
+    /// Be served as an older version of the Host Network Service would: MAJOR.MINOR.
+    #[arg(long, value_name = "VERSION", global = true, help_heading = GLOBAL)]
+    pub(crate) hns_version: Option<HnsVersion>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -44,7 +49,7 @@ impl Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
-    Service(ServiceCommand),
+    Service(Box<ServiceCommand>),
     /// Show what documents, requests and settings look like; needs no hcnd.
     Schema(schema::Schema),
 }
@@ -79,6 +84,8 @@ pub(crate) enum ServiceCommand {
     Status,
     /// Print the metrics of hcnd in the text format of Prometheus.
     Metrics,
+    /// Make a call of HNS version 1, and print its output.
+    Hns(hns::Hns),
     /// Call a method of the service as it is.
     Call(call::Call),
 }
@@ -179,6 +186,8 @@ mod tests {
             "ep port add b",
             "ep port rm b",
             "ep port refresh b",
+            "ep stats b",
+            "ep addresses b",
             "namespace create",
             "ns create --type HostDefault --name c",
             "ns container add c some-container",
@@ -208,13 +217,23 @@ mod tests {
             "reservation hold --gns g --port 8443",
             "reservation hold --gns g --port 8443 --protocol both --shared",
             "reservation hold --gns g --count 4 -- sleep 1",
+            "hns get /networks/",
+            "hns POST /networks/ {}",
+            "hns POST /networks/ -f -",
+            "--hns-version 15.4 lb ls",
+            "lb ls --hns-version 15.4",
             "events",
-            "events --kind network --kind Endpoint",
+            "events --kind network --kind Endpoint --kind loadbalancer --kind route --kind gns --kind reservation",
+            "events --registration service",
+            "events --registration network a",
+            "events --registration guest-network-service a",
             "status",
             "status -o json",
             "metrics",
             "call io.hcn.Service.Ping",
             "call io.hcn.Network.Open {}",
+            "call io.hcn.Network.Open -f -",
+            "call --more io.hcn.Events.Subscribe",
             "schema",
             "schema HostComputeNetwork -o json",
         ] {
@@ -253,6 +272,7 @@ mod tests {
             "ep create -f - --remote",
             "ep attach b",
             "ep port b",
+            "ep stats",
             "ns exec c",
             "ns create -f - --name c",
             "ns container add c",
@@ -271,8 +291,16 @@ mod tests {
             "reservation hold --gns g --port 8443 --protocol sctp",
             "reservation hold --gns g --count 2 --shared",
             "reservation modify 5f0b -f -",
-            "events --kind loadbalancer",
+            "hns GET",
+            "hns POST /networks/ {} -f -",
+            "--hns-version 15 lb ls",
+            "events --kind metrics",
+            "events --registration service --kind network",
+            "events a",
+            "events --registration endpoint a",
             "call",
+            "call io.hcn.Service.Ping {",
+            "call io.hcn.Service.Ping {} -f -",
             "schema a b",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -282,10 +310,8 @@ mod tests {
     #[test]
     fn the_command_of_exec_keeps_its_options() {
         for line in ["ns exec c -- ip -o json --socket x", "ns exec c ip -o json --socket x"] {
-            let arguments = parse(line).unwrap();
-            let Command::Service(ServiceCommand::Namespace(namespace::Command::Exec { command, .. })) =
-                arguments.command
-            else {
+            let Command::Service(command) = parse(line).unwrap().command else { unreachable!() };
+            let ServiceCommand::Namespace(namespace::Command::Exec { command, .. }) = *command else {
                 unreachable!()
             };
             assert_eq!(command, ["ip", "-o", "json", "--socket", "x"]);

@@ -45,6 +45,16 @@ pub(crate) enum Command {
     /// Plug an endpoint into a virtual machine, or pull it out.
     #[command(subcommand)]
     Port(port::Command),
+    /// Show what an endpoint has received and sent.
+    Stats {
+        /// Name, ID, or unique start of an ID.
+        endpoint: String,
+    },
+    /// Print the addresses of an endpoint.
+    Addresses {
+        /// Name, ID, or unique start of an ID.
+        endpoint: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +149,14 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
         }
         Command::Policy(command) => policy::run(context, Kind::Endpoint, &command),
         Command::Port(command) => port::run(context, &command),
+        Command::Stats { endpoint } => {
+            let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &endpoint)?;
+            stats(context, endpoint)
+        }
+        Command::Addresses { endpoint } => {
+            let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &endpoint)?;
+            addresses(context, endpoint)
+        }
     }
 }
 
@@ -205,6 +223,35 @@ fn state(state: &Value) -> String {
     let names =
         ["Uninitialized", "Created", "Attached", "AttachedSharing", "Detached", "Degraded", "Destroyed"];
     number_named(state, &names)
+}
+
+const COUNTERS: [(&str, &str); 6] = [
+    ("Packets received:", "PacketsReceived"),
+    ("Packets sent:", "PacketsSent"),
+    ("Bytes received:", "BytesReceived"),
+    ("Bytes sent:", "BytesSent"),
+    ("Dropped on the way in:", "DroppedPacketsIncoming"),
+    ("Dropped on the way out:", "DroppedPacketsOutgoing"),
+];
+
+fn stats(context: &mut Context, endpoint: Guid) -> Result<()> {
+    let stats = context.client.query_stats(Target::Id(endpoint), None)?;
+    if context.output.format == Format::Json {
+        return Ok(context.output.line(stats.get())?);
+    }
+    let stats = parsed(&stats);
+    let rows = COUNTERS.map(|(label, member)| vec![label.to_owned(), text(&stats[member])]);
+    Ok(context.output.table(&[], &rows)?)
+}
+
+fn addresses(context: &mut Context, endpoint: Guid) -> Result<()> {
+    let addresses = context.client.query_addresses(Target::Id(endpoint), None)?;
+    if context.output.format == Format::Json {
+        return Ok(context.output.line(addresses.get())?);
+    }
+    let rows: Vec<Vec<String>> =
+        each(&parsed(&addresses)["Addresses"]).map(|address| vec![with_length(address)]).collect();
+    Ok(context.output.table(&[], &rows)?)
 }
 
 /// An address, with the length of its prefix if there is one.

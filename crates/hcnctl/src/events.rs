@@ -1,25 +1,78 @@
 //! `hcnctl events`.
 
-use clap::Args;
-use clap::builder::PossibleValuesParser;
-use hcn_client::{DISCONNECT, ErrorClass, Event, Kind};
+use clap::{Args, ValueEnum};
+use hcn_client::{DISCONNECT, ErrorClass, Event, Kind, Registration, Target};
 
-use crate::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{Format, shown};
+use crate::{Context, lookup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Events {
     /// Only of this kind; can be given several times.
-    #[arg(long = "kind", value_name = "KIND", ignore_case = true,
-          value_parser = PossibleValuesParser::new(["network", "endpoint", "namespace"]))]
-    kinds: Vec<String>,
+    #[arg(long = "kind", value_name = "KIND", value_enum, ignore_case = true)]
+    kinds: Vec<Of>,
+
+    /// Only what a callback of the C API gets that is registered for this.
+    #[arg(long, value_name = "WHAT", value_enum, ignore_case = true, conflicts_with = "kinds")]
+    registration: Option<For>,
+
+    /// The network or guest network service of the registration: name, ID, or unique start of an ID.
+    #[arg(value_name = "NAME|ID", requires = "registration")]
+    which: Option<String>,
+}
+
+/// Kinds, by the names of their commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Of {
+    Network,
+    Endpoint,
+    Namespace,
+    #[value(name = "loadbalancer")]
+    LoadBalancer,
+    #[value(alias = "sdnroute")]
+    Route,
+    #[value(alias = "guestnetworkservice")]
+    Gns,
+    #[value(alias = "portreservation")]
+    Reservation,
+}
+
+impl Of {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Network => Kind::Network,
+            Self::Endpoint => Kind::Endpoint,
+            Self::Namespace => Kind::Namespace,
+            Self::LoadBalancer => Kind::LoadBalancer,
+            Self::Route => Kind::SdnRoute,
+            Self::Gns => Kind::GuestNetworkService,
+            Self::Reservation => Kind::PortReservation,
+        }
+    }
+}
+
+/// What callbacks are registered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum For {
+    /// What comes and goes.
+    Service,
+    /// What is attached to a network and detached.
+    Network,
+    /// How far a guest has got.
+    #[value(alias = "gns")]
+    GuestNetworkService,
 }
 
 pub(crate) fn run(context: &mut Context, command: &Events) -> Result<()> {
-    let is_wanted = |kind: &Kind| command.kinds.iter().any(|name| name.eq_ignore_ascii_case(kind.name()));
-    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();
-    for event in context.client.events(&kinds)? {
+    let events = match registration(context, command)? {
+        Some(registration) => context.client.register(registration)?,
+        None => {
+            let kinds: Vec<Kind> = command.kinds.iter().map(|of| of.kind()).collect();
+            context.client.events(&kinds)?
+        }
+    };
+    for event in events {
         let event = event?;
         let ended = event.notification == Some(DISCONNECT);
         match context.output.format {
@@ -32,6 +85,24 @@ pub(crate) fn run(context: &mut Context, command: &Events) -> Result<()> {
         }
     }
     Err(Failure::new(ErrorClass::Unreachable, "hcnd ended the subscription: it stops, or we did not keep up"))
+}
+
+fn registration(context: &mut Context, command: &Events) -> Result<Option<Registration>> {
+    let (kind, registered): (Kind, fn(Target) -> Registration) = match (command.registration, &command.which)
+    {
+        (None, _) => return Ok(None),
+        (Some(For::Service), None) => return Ok(Some(Registration::Service)),
+        (Some(For::Service), Some(_)) => {
+            return Err(Failure::usage("--registration service is for no entity of its own"));
+        }
+        (Some(For::Network), _) => (Kind::Network, Registration::Network),
+        (Some(For::GuestNetworkService), _) => (Kind::GuestNetworkService, Registration::GuestNetworkService),
+    };
+    let Some(which) = &command.which else {
+        return Err(Failure::usage(format!("which {kind}? Give its name or ID")));
+    };
+    let id = lookup::find(&mut context.client, kind, which)?;
+    Ok(Some(registered(id.into())))
 }
 
 fn line(event: &Event) -> String {

@@ -9,6 +9,7 @@ mod events;
 mod exec;
 mod failure;
 mod guest_network_service;
+mod hns;
 mod load_balancer;
 mod lookup;
 mod namespace;
@@ -65,7 +66,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Service(command) => command,
     };
     let context = &mut Context { client: Client::connect(&socket)?, output };
-    match command {
+    if let Some(version) = arguments.hns_version {
+        context.client.set_hns_version(version)?;
+    }
+    match *command {
         ServiceCommand::Network(command) => network::run(context, command),
         ServiceCommand::Endpoint(command) => endpoint::run(context, command),
         ServiceCommand::Namespace(command) => namespace::run(context, command),
@@ -76,6 +80,7 @@ fn run(arguments: Arguments) -> Result<()> {
         ServiceCommand::Events(command) => events::run(context, &command),
         ServiceCommand::Status => status::status(context),
         ServiceCommand::Metrics => status::metrics(context),
+        ServiceCommand::Hns(command) => hns::run(context, &command),
         ServiceCommand::Call(command) => call::run(context, &command),
     }
 }
