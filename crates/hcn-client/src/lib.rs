@@ -11,9 +11,9 @@ mod reply;
 mod request;
 
 pub use client::{Client, Events};
-pub use error::{Error, ErrorClass, Result};
+pub use error::{Error, Result};
 pub use hcn_ipc::params::{DISCONNECT, EventReply as Event, Feature, Status};
-pub use hcn_ipc::{DEFAULT_SOCKET, SOCKET_VARIABLE, default_socket};
+pub use hcn_ipc::{DEFAULT_SOCKET, ErrorClass, SOCKET_VARIABLE, default_socket};
 pub use hcn_schema::call::Kind;
 pub use hcn_schema::hns::HnsVersion;
 #[cfg(feature = "json-schema")]

@@ -8,6 +8,7 @@
 
 mod access;
 mod account;
+mod class;
 mod connection;
 pub mod frame;
 mod hns;
@@ -33,6 +34,7 @@ use hcn_schema::call::{Answer, Call, HnsRequest};
 
 pub use access::{Access, Caller, Group, Identify};
 pub use account::Answered;
+pub use class::ErrorClass;
 pub use hns::{HnsAdmitted, HnsDoor, HnsVisitor, hns_version};
 pub use hub::{Hub, HubCounts, Notice, Registration, Subscription};
 pub use server::{Meter, Server, Usage};
