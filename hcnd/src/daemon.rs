@@ -27,8 +27,8 @@ use crate::worker::Worker;
 pub fn run(config: &Config) -> anyhow::Result<()> {
     start_log(config)?;
     // Before the kernel is touched: where nftables tables have no owner, its rules would be made anew.
-    let passed = systemd::listener()?;
-    if passed.is_none() {
+    let passed = systemd::listeners()?;
+    if passed.calls.is_none() {
         refuse_a_second(&config.socket)?;
     }
     let probe = Probe::start();
@@ -36,6 +36,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         hcn_linux::era().context("cannot tell this boot from others")?;
     let era = Era { boot_id, netns_cookie };
     let (store, loaded) = open_store(&config.paths.store, &era)?;
+    if let (None, Some(socket)) = (&passed.hns, config.hns_socket()) {
+        refuse_a_second(&socket)?;
+    }
     let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
         netns_dir: config.paths.netns.clone(),
         netns_etc: config.paths.netns_etc.clone(),
@@ -51,12 +54,40 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             }
             systemd::stopping();
         };
-        let listen = || match passed {
-            Some(listener) => UnixListener::from_std(listener).context("cannot use systemd's socket"),
-            None => bind(&config.socket),
-        };
-        serve_with(listen, config, Box::new(dataplane), Restored { store, loaded }, probe, stop).await
+        serve_with(
+            || listen(passed, config),
+            config,
+            Box::new(dataplane),
+            Restored { store, loaded },
+            probe,
+            stop,
+        )
+        .await
     })
+}
+
+/// Where clients come in.
+pub struct Listeners {
+    /// For calls.
+    pub calls: UnixListener,
+    /// For HNS version 1 over HTTP.
+    pub hns: Option<UnixListener>,
+}
+
+/// Takes what systemd passes, and makes the rest.
+fn listen(passed: systemd::Passed, config: &Config) -> anyhow::Result<Listeners> {
+    let take = |listener| UnixListener::from_std(listener).context("cannot use systemd's socket");
+    // First, so that whoever reaches the service by the other one finds this one too.
+    let hns = match (passed.hns, config.hns_socket()) {
+        (Some(listener), _) => Some(take(listener)?),
+        (None, Some(path)) => Some(bind(&path)?),
+        (None, None) => None,
+    };
+    let calls = match passed.calls {
+        Some(listener) => take(listener)?,
+        None => bind(&config.socket)?,
+    };
+    Ok(Listeners { calls, hns })
 }
 
 /// State from before.
@@ -99,12 +130,12 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Takes over what is there, then serves on the socket that `listen` gives, with any data plane, until `stop` ends.
+/// Takes over what is there, then serves on the sockets that `listen` gives, with any data plane, until `stop` ends.
 ///
 /// # Errors
 /// The data plane's thread cannot be made, or nobody can listen.
 pub async fn serve_on(
-    listen: impl FnOnce() -> anyhow::Result<UnixListener>,
+    listen: impl FnOnce() -> anyhow::Result<Listeners>,
     config: &Config,
     dataplane: Box<dyn Dataplane>,
     restored: Restored,
@@ -114,7 +145,7 @@ pub async fn serve_on(
 }
 
 async fn serve_with(
-    listen: impl FnOnce() -> anyhow::Result<UnixListener>,
+    listen: impl FnOnce() -> anyhow::Result<Listeners>,
     config: &Config,
     dataplane: Box<dyn Dataplane>,
     restored: Restored,
@@ -127,26 +158,27 @@ async fn serve_with(
     let service = Service::start(worker, store, &loaded, hub.clone()).await.with_probe(probe);
     drop(loaded);
     // Whoever gets through finds everything in its place.
-    let listener = listen()?;
-    let server = Server::new(
-        Arc::new(service.clone()),
-        hub,
-        limits(config),
-        access(&config.access, config.hns.version),
-    );
+    let Listeners { calls, hns } = listen()?;
+    let (limits, access) = (limits(config), access(&config.access, config.hns.version));
+    let server = Server::new(Arc::new(service.clone()), hub, limits, access);
     let metrics = match config.metrics.listen {
         Some(address) => {
             let listener = TcpListener::bind(address)
                 .await
                 .with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
-            Some(tokio::spawn(http::serve(listener, service.clone(), server.meter())))
+            Some(tokio::spawn(http::metrics::serve(listener, service.clone(), server.meter())))
         }
         None => None,
     };
+    let hns = hns.map(|listener| tokio::spawn(http::hns::serve(listener, server.hns_door(), limits.grace)));
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "hcnd is ready");
     systemd::ready();
     let alive = tokio::spawn(watchdog(service.clone()));
-    server.serve(listener, stop).await;
+    server.serve(calls, stop).await;
+    if let Some(hns) = hns {
+        // It ends by itself; an error means that it panicked.
+        let _ = hns.await;
+    }
     if let Some(metrics) = metrics {
         metrics.abort();
     }

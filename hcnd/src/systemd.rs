@@ -1,4 +1,4 @@
-//! What systemd and hcnd say to each other: the socket, ready, still alive, stopping. Without systemd nothing is said.
+//! What systemd and hcnd say to each other: the sockets, ready, still alive, stopping. Without systemd nothing is said.
 
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
@@ -6,19 +6,37 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use sd_notify::NotifyState;
 
-/// The socket that systemd listens on for hcnd (`hcnd.socket`), if it started hcnd so.
+/// What the socket of HNS version 1 is called (`FileDescriptorName`); any other name is that of the socket for calls.
+const HNS: &str = "hns";
+
+/// The sockets that systemd listens on for hcnd.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// For calls (`hcnd.socket`).
+    pub calls: Option<UnixListener>,
+    /// For HNS version 1 (`hcnd-hns.socket`).
+    pub hns: Option<UnixListener>,
+}
+
+/// The sockets that systemd listens on for hcnd, as far as it started hcnd so.
 ///
 /// # Errors
 /// It passed something else.
-pub fn listener() -> anyhow::Result<Option<UnixListener>> {
-    let mut passed = sd_notify::listen_fds().context("cannot read what systemd passes")?;
-    let Some(socket) = passed.next() else { return Ok(None) };
-    if passed.next().is_some() {
-        bail!("systemd passes more than one socket; hcnd listens on one");
+pub fn listeners() -> anyhow::Result<Passed> {
+    let mut passed = Passed::default();
+    let sockets = sd_notify::listen_fds_with_names().context("cannot read what systemd passes")?;
+    for (socket, name) in sockets {
+        let place = if name == HNS { &mut passed.hns } else { &mut passed.calls };
+        let listener = hcn_linux::passed_listener(socket)
+            .with_context(|| format!("what systemd passes as {name:?} is no unix socket"))?;
+        listener.set_nonblocking(true).context("cannot use systemd's socket")?;
+        if place.replace(listener).is_some() {
+            bail!(
+                "systemd passes more than one socket like {name:?}; hcnd listens on one for calls and one for HNS"
+            );
+        }
     }
-    let listener = hcn_linux::passed_listener(socket).context("systemd passes no unix socket")?;
-    listener.set_nonblocking(true).context("cannot use systemd's socket")?;
-    Ok(Some(listener))
+    Ok(passed)
 }
 
 /// Calls are served from now on.
@@ -54,7 +72,8 @@ mod tests {
     // What is passed is tested with a process that it is passed to, in tests/e2e/systemd.rs.
     #[test]
     fn what_systemd_passed_to_another_process_is_not_taken() {
-        assert!(listener().unwrap().is_none());
+        let passed = listeners().unwrap();
+        assert!(passed.calls.is_none() && passed.hns.is_none());
         assert_eq!(watchdog(), None);
     }
 }

@@ -75,8 +75,18 @@ fn the_service_is_watched_started_again_and_shares_the_hosts_mounts() {
     assert_eq!(defaults.paths.store.parent().unwrap(), Path::new("/var/lib/hcnd"));
     let socket = read("hcnd/systemd/hcnd.socket");
     assert_eq!(settings(&socket, "ListenStream"), [defaults.socket.to_str().unwrap()]);
-    assert_eq!(settings(&socket, "SocketMode"), ["0666"]);
-    assert_eq!(settings(&socket, "DirectoryMode"), ["0755"]);
+    let hns = read("hcnd/systemd/hcnd-hns.socket");
+    assert_eq!(settings(&hns, "ListenStream"), [defaults.hns_socket().unwrap().to_str().unwrap()]);
+    assert_eq!(settings(&hns, "FileDescriptorName"), ["hns"]);
+    assert_eq!(settings(&hns, "Service"), ["hcnd.service"]);
+    for socket in [&socket, &hns] {
+        assert_eq!(settings(socket, "SocketMode"), ["0666"]);
+        assert_eq!(settings(socket, "DirectoryMode"), ["0755"]);
+    }
+    for order in ["Wants", "After"] {
+        let sockets: Vec<&str> = settings(&unit, order).iter().flat_map(|units| units.split(' ')).collect();
+        assert!(["hcnd.socket", "hcnd-hns.socket"].iter().all(|socket| sockets.contains(socket)), "{order}");
+    }
     let groups = read("hcnd/systemd/hcnd.sysusers");
     let groups: Vec<&str> = groups.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(groups, ["g hcn -", "g hcn-read -"]);

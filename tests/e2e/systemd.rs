@@ -1,8 +1,9 @@
-//! Does hcnd do what systemd expects of a service? It takes the socket that is passed to it, says when it is ready, alive
-//! and stopping, and leaves the socket to the next one.
+//! Does hcnd do what systemd expects of a service? It takes the sockets that are passed to it, says when it is ready,
+//! alive and stopping, and leaves the sockets to the next one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
-use std::os::unix::net::UnixDatagram;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,19 +13,23 @@ use hcn_tests::{Background, Sandbox, in_sandbox};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-/// What systemd does before it starts a service: listen, pass the socket as descriptor 3, tell it so.
+/// What systemd does before it starts a service: listen, pass the sockets from descriptor 3 on, tell it so.
 const PASS: &str = r#"
-import os, socket, sys
+import fcntl, os, socket, sys
 folder, usec = sys.argv[1:]
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(folder + "/passed.sock")
-listener.listen()
+listeners = [socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
+for listener, name in zip(listeners, ["/passed.sock", "/passed-hns.sock"]):
+    listener.bind(folder + name)
+    listener.listen()
 for _ in range(2):
     child = os.fork()
     if child == 0:
-        os.dup2(listener.fileno(), 3)
-        os.set_inheritable(3, True)
-        os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), NOTIFY_SOCKET=folder + "/notify",
+        # Copies that are out of the way first.
+        copies = [fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10) for listener in listeners]
+        for place, copy in enumerate(copies):
+            os.dup2(copy, 3 + place)
+        os.environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()), NOTIFY_SOCKET=folder + "/notify",
+                          LISTEN_FDNAMES="hcnd.socket:hns",
                           WATCHDOG_USEC=usec, WATCHDOG_PID=str(os.getpid()))
         os.execvp("hcnd", ["hcnd", "--socket", "/no/such/place", "--store", folder + "/state"])
     print("hcnd", child, flush=True)
@@ -32,7 +37,7 @@ for _ in range(2):
 "#;
 
 #[test]
-fn the_passed_socket_is_served_and_systemd_is_told() {
+fn the_passed_sockets_are_served_and_systemd_is_told() {
     in_sandbox!(Sandbox::new(), {
         enter_own_namespaces();
         let folder = TempDir::new().unwrap();
@@ -47,6 +52,12 @@ fn the_passed_socket_is_served_and_systemd_is_told() {
         let systemd = Background::start(Command::new("python3").args(["-c", PASS, path, "300000"]));
         assert_eq!(next(), "READY=1");
         let network = Client::of(&folder.path().join("passed.sock")).network(&DUAL);
+        // Even what it does not know how to answer, HTTP answers.
+        let mut http = UnixStream::connect(folder.path().join("passed-hns.sock")).unwrap();
+        http.write_all(b"PUT / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        http.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
         let started = Instant::now();
         for _ in 0..3 {
             assert_eq!(next(), "WATCHDOG=1");

@@ -13,7 +13,7 @@ use hcn_dataplane::{
 };
 use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
-use hcnd::daemon::{Restored, runtime, serve_on};
+use hcnd::daemon::{Listeners, Restored, runtime, serve_on};
 use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
@@ -160,11 +160,16 @@ impl<D: Dataplane + 'static> InProcess<D> {
         self.store = Some(store.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let (socket, dataplane) = (self.socket(), self.dataplane.clone());
-        let _ = fs::remove_file(&socket);
+        for socket in [&socket, &self.hns_socket()] {
+            let _ = fs::remove_file(socket);
+        }
         let thread = thread::spawn(move || {
             runtime().unwrap().block_on(async {
                 let config = Config { socket, ..Config::default() };
-                let listen = || Ok(UnixListener::bind(&config.socket)?);
+                let listen = || {
+                    let hns = Some(UnixListener::bind(config.hns_socket().unwrap())?);
+                    Ok(Listeners { calls: UnixListener::bind(&config.socket)?, hns })
+                };
                 let stop = async move { drop(stopped.await) };
                 let restored = Restored { store, loaded };
                 serve_on(listen, &config, Box::new(dataplane), restored, stop).await.unwrap();
@@ -199,6 +204,12 @@ impl<D> InProcess<D> {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("hcnd.sock")
+    }
+
+    /// Where it listens for HNS version 1 over HTTP.
+    #[must_use]
+    pub fn hns_socket(&self) -> PathBuf {
+        self.folder.path().join("hns.sock")
     }
 
     fn end(&mut self) {

@@ -22,6 +22,7 @@ use super::signals::{Received, Signals};
 use super::{ExecArgs, InitArgs, SANDBOX_FAILED, exit_code, mounts, runnable, say, spawn, uplink};
 
 const SOCKET: &str = "/run/hcnd/hcnd.sock";
+const HNS_SOCKET: &str = "/run/hcnd/hns.sock";
 const LOG: &str = "/run/hcnd/hcnd.log";
 const STORE: &str = "/run/hcnd/state.redb";
 const READY_DEADLINE: Duration = Duration::from_secs(10);
@@ -142,8 +143,10 @@ struct Children {
 impl Children {
     fn start_hcnd(&mut self, args: &InitArgs) -> anyhow::Result<()> {
         let exe = runnable(&args.exe);
-        let mut argv: Vec<OsString> =
-            vec![exe.into(), "--socket".into(), SOCKET.into(), "--store".into(), STORE.into()];
+        let mut argv: Vec<OsString> = vec![exe.into()];
+        for (option, path) in [("--socket", SOCKET), ("--hns-socket", HNS_SOCKET), ("--store", STORE)] {
+            argv.extend([option.into(), path.into()]);
+        }
         if let Some(config) = &args.inside.config {
             argv.extend(["--config".into(), config.into()]);
         }
@@ -181,7 +184,8 @@ impl Children {
         command.args(ExecArgs::to_argv(false, args.inside.command.iter().cloned()));
         command.env("PATH", path_with(args.exe.parent(), std::env::var_os("PATH").as_deref()));
         // An hcnd that is started by hand inside goes on with the sandbox's own state.
-        command.env("HCND_SOCKET", SOCKET).env("HCND_STORE", STORE).env("HCND_SANDBOX", "1");
+        command.env("HCND_SOCKET", SOCKET).env("HCND_HNS_SOCKET", HNS_SOCKET).env("HCND_STORE", STORE);
+        command.env("HCND_SANDBOX", "1");
         self.command = Some(spawn(&mut command).context("cannot start the command")?);
         Ok(())
     }

@@ -37,7 +37,8 @@ const SANDBOX_FAILED: u8 = 125;
     long_about = "Run hcnd and COMMAND inside user, network, mount and PID namespaces of their own. No root is \
                   needed, and nothing is left on the host.\n\nInside, eth0 (203.0.113.10, 2001:db8:ffff::10) leads \
                   to a namespace `outside` (203.0.113.1, 2001:db8:ffff::1), which plays the rest of the world: \
-                  `ip netns exec outside ...`. HCND_SOCKET and PATH are set, so that hcnctl finds this hcnd.",
+                  `ip netns exec outside ...`. HCND_SOCKET and PATH are set, so that hcnctl finds this hcnd, and \
+                  HCND_HNS_SOCKET, for `curl --unix-socket $HCND_HNS_SOCKET http://hns/networks/`.",
     after_help = "Exit codes: that of COMMAND, 128 + N if signal N killed it, 127 if it was not found, 126 if it \
                   cannot be executed, 125 if the sandbox itself failed."
 )]
