@@ -61,7 +61,7 @@ fn output(envelope: &Raw) -> Result<Option<Raw>> {
     let error = value("Error").0;
     let error = error.as_str().map_or("hcnd does not say why", str::trim_end);
     let (class, code) = match code {
-        Some(code) => (ErrorClass::of(code), format!(" (0x{:08x} {})", code.0, code.name())),
+        Some(code) => (ErrorClass::of(code), format!(" [{code}]")),
         None => (ErrorClass::Failure, String::new()),
     };
     Err(Failure::new(class, format!("{error}{code}")))
