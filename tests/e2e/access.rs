@@ -242,10 +242,9 @@ fn status_and_metrics_tell_how_hcnd_is() {
         let reader = As::groups(READ_GROUP);
         reader.denied(&["namespace", "create"]);
         let status: Value = serde_json::from_str(&reader.ok(&["status", "-o", "json"])).unwrap();
-        assert_eq!(
-            status["entities"],
-            json!({"Network": 1, "Endpoint": 0, "Namespace": 0, "LoadBalancer": 0})
-        );
+        let counts = json!({"Network": 1, "Endpoint": 0, "Namespace": 0, "LoadBalancer": 0, "SdnRoute": 0,
+            "GuestNetworkService": 0, "PortReservation": 0});
+        assert_eq!(status["entities"], counts);
         assert_eq!((&status["schema"], &status["uid"]), (&json!("2.0"), &json!(0)));
         assert_eq!(status["kernel"], hcn_tests::run_ok(&["uname", "-r"]).trim());
         let features = status["features"].as_array().unwrap();
