@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, named_links, read};
@@ -54,6 +54,8 @@ pub struct Service {
     probe: Probe,
     worker: Worker,
     started: Instant,
+    /// The MAC addresses of `/accelnet/`: kept for those who ask for them, until the service ends.
+    pub(crate) accelnet: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
@@ -79,7 +81,8 @@ impl Service {
         };
         owner.adopt().await;
         tokio::spawn(owner.run(messages));
-        Self { inbox, published, hub, metrics, probe: Probe::none(), worker, started }
+        let accelnet = Arc::default();
+        Self { inbox, published, hub, metrics, probe: Probe::none(), worker, started, accelnet }
     }
 
     /// The same service, which can tell what the kernel has.
@@ -88,7 +91,7 @@ impl Service {
         Self { probe, ..self }
     }
 
-    fn published(&self) -> RwLockReadGuard<'_, Registry> {
+    pub(crate) fn published(&self) -> RwLockReadGuard<'_, Registry> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,7 +148,7 @@ impl hcn_ipc::Service for Service {
     }
 
     fn hns(&self, caller: &Caller, request: HnsRequest) -> Later<Raw> {
-        hns::answer(self.clone(), caller.clone(), request)
+        hns::answer(self.clone(), caller, &request)
     }
 
     fn status(&self) -> Later<params::Status> {

@@ -22,7 +22,7 @@ mod registry;
 pub mod restore;
 mod text;
 mod turns;
-mod v1;
+pub mod v1;
 
 pub use decide::{Context, named_links};
 pub use engine::{Action, Engine, Failure, Job, Ticket};

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use crate::entity::Subnet;
 
 /// Refuses what needs a feature that the version does not have.
-pub(super) fn require(version: HnsVersion, feature: Feature, path: &str) -> Result<()> {
+pub(crate) fn require(version: HnsVersion, feature: Feature, path: &str) -> Result<()> {
     if version.has(feature) {
         return Ok(());
     }

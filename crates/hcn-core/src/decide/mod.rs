@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(crate) use gates::require;
 use hcn_dataplane::{HostFacts, Mac};
 use hcn_schema::base::Version;
 pub use uplink::named_links;
@@ -308,7 +309,7 @@ fn document<T: Versioned>(view: &View<'_>, given: Option<&str>) -> Outcome<(T, V
     match v1::version_of(given)? {
         // {0,0} is what Go clients send that leave the version alone.
         Some(Version { major: 0 | 2, .. }) => {
-            gates::require(view.context.hns, Feature::V2, "SchemaVersion")?;
+            require(view.context.hns, Feature::V2, "SchemaVersion")?;
             Ok((hcn_schema::parse(given)?, Vec::new()))
         }
         Some(Version { major: 1, .. }) | None => {

@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use super::documents;
 use crate::entity::Entity;
 use crate::registry::Registry;
-use crate::v1;
 
 /// Windows keeps the addresses of an endpoint in a list, so no text is equal to them.
 const NEVER: [&str; 3] = ["IPAddress", "IPv6Address", "IpAddress"];
@@ -52,9 +51,7 @@ fn matches(registry: &Registry, entity: &Entity, filter: &Map<String, Value>) ->
 
 /// The members of the version 1 document; of the other one for kinds that have none.
 fn members(registry: &Registry, entity: &Entity) -> Map<String, Value> {
-    let document = v1::document(registry, entity, false);
-    let document = document.unwrap_or_else(|| documents::document(registry, entity, false));
-    serde_json::from_str(document.get()).unwrap_or_default()
+    serde_json::from_str(super::flat_document(registry, entity, false).get()).unwrap_or_default()
 }
 
 /// Whether both are the same GUID, however it is written.

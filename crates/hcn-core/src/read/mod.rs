@@ -35,13 +35,10 @@ pub fn read(registry: &Registry, call: &Call) -> Result<Answer> {
             let query = HostComputeQuery::parse(query.as_deref())?;
             let entity = find(registry, call.kind, *target)?;
             let detailed = query.flags.has(QueryFlags::DETAILED);
-            let flat = match query.schema_version {
-                Some(Version { major: 0 | 2, .. }) => None,
-                Some(_) | None => v1::document(registry, &entity, detailed),
-            };
-            // Kinds that came with version 2 have no other form.
-            let document = flat.unwrap_or_else(|| documents::document(registry, &entity, detailed));
-            Ok(Answer::Document(document))
+            Ok(Answer::Document(match query.schema_version {
+                Some(Version { major: 0 | 2, .. }) => documents::document(registry, &entity, detailed),
+                Some(_) | None => flat_document(registry, &entity, detailed),
+            }))
         }
         Verb::QueryAddresses { target, query } => {
             HostComputeQuery::parse(query.as_deref())?;
@@ -59,6 +56,12 @@ pub fn read(registry: &Registry, call: &Call) -> Result<Answer> {
             Err(Error::new(HResult::INVALID_ARGUMENT, "changing calls are decided by the engine"))
         }
     }
+}
+
+/// The version 1 document of an entity; kinds that came with version 2 have only that form.
+pub(crate) fn flat_document(registry: &Registry, entity: &Entity, detailed: bool) -> Raw {
+    let flat = v1::document(registry, entity, detailed);
+    flat.unwrap_or_else(|| documents::document(registry, entity, detailed))
 }
 
 /// HcnQueryEndpointAddresses.

@@ -9,6 +9,7 @@ mod namespace;
 mod network;
 mod policies;
 mod policy_list;
+pub mod rest;
 
 use hcn_schema::base::Version;
 use hcn_schema::call::Kind;
