@@ -1,7 +1,7 @@
 //! What a client that is told an older version of HNS may not use yet (contract 5.5).
 
 use hcn_schema::HResult;
-use hcn_schema::call::Kind;
+use hcn_schema::call::{Kind, Verb};
 
 use crate::{Service, one, refused};
 
@@ -95,4 +95,28 @@ fn what_the_first_versions_had_passes() {
         service.modify(Kind::Endpoint, endpoint, "Add", &one("ACL", rule)).unwrap();
     }
     service.modify(Kind::Endpoint, endpoint, "Add", &one("OutBoundNAT", "{}")).unwrap();
+}
+
+/// Clients of versions without documents of version 2 have those of version 1.
+#[test]
+fn flat_rules_have_the_same_gates() {
+    let mut service = Service::default();
+    let network = service.network("NAT", "[]").unwrap();
+    let mut create = |version: &str, members: &str| {
+        service.hns = version.parse().unwrap();
+        let document = format!(
+            r#"{{"VirtualNetwork":"{network}","Policies":[{{"Type":"ACL","Action":"Allow","Direction":"In",{members}}}]}}"#
+        );
+        service.call(Kind::Endpoint, Verb::Create { id: None, parent: None, document: Some(document) })
+    };
+    for (members, path) in [
+        (r#""Protocol":6,"Id":"a""#, "Policies[0].Id"),
+        (r#""RemoteAddresses":"10.0.0.1,10.0.0.2""#, "Policies[0].RemoteAddresses"),
+        (r#""LocalPorts":"80-90""#, "Policies[0].LocalPorts"),
+        (r#""RuleType":"Host""#, "Policies[0].Priority"),
+    ] {
+        refused(create("7.1", members), HResult::REQUEST_UNSUPPORTED, path);
+        create("7.2", members).unwrap();
+    }
+    create("7.1", r#""Protocol":6,"LocalPort":80,"RemoteAddresses":"10.0.0.0/8","Priority":1000"#).unwrap();
 }
