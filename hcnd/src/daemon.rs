@@ -157,9 +157,9 @@ async fn serve_with(
     let Restored { store, loaded } = restored;
     let service = Service::start(worker, store, &loaded, hub.clone()).await.with_probe(probe);
     drop(loaded);
+    let (limits, access) = (limits(config), access(&config.access, config.hns.version));
     // Whoever gets through finds everything in its place.
     let Listeners { calls, hns } = listen()?;
-    let (limits, access) = (limits(config), access(&config.access, config.hns.version));
     let server = Server::new(Arc::new(service.clone()), hub, limits, access);
     let metrics = match config.metrics.listen {
         Some(address) => {

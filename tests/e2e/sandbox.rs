@@ -81,6 +81,9 @@ fn the_environment_leads_to_hcnd() {
     let socket = std::env::var("HCND_SOCKET").unwrap();
     assert_eq!(socket, "/run/hcnd/hcnd.sock");
     std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let hns = std::env::var("HCND_HNS_SOCKET").unwrap();
+    assert_eq!(hns, "/run/hcnd/hns.sock");
+    std::os::unix::net::UnixStream::connect(hns).unwrap();
     let hcnd = run_ok(&sh("command -v hcnd"));
     let path = std::env::var("PATH").unwrap();
     assert!(path.starts_with(Path::new(&hcnd).parent().unwrap().to_str().unwrap()), "{hcnd} {path}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hcn_ipc::{ErrorClass, HnsDoor, HnsVisitor, Limits, hns_version};
 use hcn_schema::{Error, HResult, Raw};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, EXPECT, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
@@ -88,8 +88,7 @@ async fn answer(visitor: &HnsVisitor, request: Request<Incoming>) -> Result<Repl
             // A client that waits for leave to send its document is answered at once; one that is sending it would not
             // read before it has sent all.
             if !head.headers.contains_key(EXPECT) {
-                let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-                let _ = timeout(visitor.limits().grace, rest).await;
+                discard(&mut body, visitor.limits()).await;
             }
             let Refusal { status, error } = refusal;
             (status, envelope(&error))
@@ -144,6 +143,14 @@ fn wanted_version(headers: &HeaderMap) -> hcn_schema::Result<Option<hcn_schema::
 
 /// The document of a request; none if it is empty.
 async fn read(body: &mut Incoming, limits: Limits) -> Result<Option<String>, Refusal> {
+    let too_large = || {
+        let message = format!("the document is larger than {} bytes", limits.message);
+        let error = Error::new(HResult::LIMIT_EXCEEDED, message);
+        Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, error }
+    };
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limits.message) {
+        return Err(too_large());
+    }
     let mut document = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -152,15 +159,22 @@ async fn read(body: &mut Incoming, limits: Limits) -> Result<Option<String>, Ref
         // Trailers say nothing here.
         let Ok(data) = frame.into_data() else { continue };
         if document.len() + data.len() > limits.message {
-            let message = format!("the document is larger than {} bytes", limits.message);
-            let error = Error::new(HResult::LIMIT_EXCEEDED, message);
-            return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, error });
+            drop(document);
+            discard(body, limits).await;
+            return Err(too_large());
         }
         document.extend_from_slice(&data);
     }
     let text = String::from_utf8(document)
         .map_err(|error| Error::new(HResult::INVALID_JSON, format!("the document is no text: {error}")))?;
     Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// Reads away the rest of a request.
+async fn discard(body: &mut Incoming, limits: Limits) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever has not sent it by then will not.
+    let _ = timeout(limits.grace, rest).await;
 }
 
 fn too_slow() -> Refusal {

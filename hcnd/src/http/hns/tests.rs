@@ -253,6 +253,11 @@ async fn documents_have_limits() {
     let no_text = [post("/networks/", "").replace("Length: 0", "Length: 2").as_bytes(), b"\xff\xfe"].concat();
     let read = server.ask(no_text).await;
     assert_eq!((read.status, &read.body["ErrorCode"]), (400, &json!(HResult::INVALID_JSON.0)));
+    let large = "x".repeat(1 << 20);
+    let chunked = format!(
+        "POST /networks/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n{large}\r\n0\r\n\r\n"
+    );
+    assert_eq!(server.ask(chunked).await.status, 413);
     let head = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
     let mut stream = server.connect().await;
     // It is closed before all is written.
@@ -260,7 +265,7 @@ async fn documents_have_limits() {
     let mut start = [0; 10];
     stream.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 4");
-    let codes = ["0x00000000", "0x8007000e", "0x803b001b", "0x803b001b"];
+    let codes = ["0x00000000", "0x8007000e", "0x803b001b", "0x803b001b", "0x8007000e"];
     assert_eq!(server.answered(), codes.map(|code| format!("V1 POST {code}")));
 }
 
