@@ -386,3 +386,24 @@ fn calls_of_version_1_are_sent_as_they_are() {
         ok(&create);
     });
 }
+
+#[test]
+fn version_1_is_spoken_as_it_is() {
+    in_sandbox!(Sandbox::new(), {
+        let version: Value = serde_json::from_str(&ok(&["hns", "get", "/globals/version"])).unwrap();
+        assert_eq!(version["Major"], 16);
+        let old = ok(&["--hns-version", "15.4", "hns", "GET", "/globals/version"]);
+        let old: Value = serde_json::from_str(&old).unwrap();
+        assert_eq!((&old["Major"], &old["Minor"]), (&15.into(), &4.into()));
+        let network = r#"{"Name":"one","Type":"nat","Subnets":[{"AddressPrefix":"198.51.100.0/24"}]}"#;
+        let made: Value = serde_json::from_str(&ok(&["hns", "POST", "/networks/", network])).unwrap();
+        let path = format!("/networks/{}", made["ID"].as_str().unwrap());
+        assert_eq!(json(&["hns", "GET", &path])["Output"]["Name"], "one");
+        ok(&["hns", "DELETE", &path]);
+        fails(3, "0x803b0001", &["hns", "GET", &path]);
+        let ended = hcnctl(&["-o", "json", "hns", "GET", &path]);
+        let envelope: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((ended.code, &envelope["Success"]), (Some(3), &false.into()), "{ended}");
+        assert_eq!(hcnctl(&["--hns-version", "nonsense", "network", "ls"]).code, Some(2));
+    });
+}
