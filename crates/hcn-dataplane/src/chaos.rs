@@ -1,7 +1,11 @@
 //! Failure on demand, for any backend.
 
+use std::collections::HashSet;
+use std::mem::{Discriminant, discriminant};
+
 use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, UndoError};
-use crate::plan::Plan;
+use crate::object::Object;
+use crate::plan::{Op, Plan};
 use crate::state::State;
 
 /// Wraps a backend and fails one operation of the next plan: the operations before it are really done, and
@@ -14,18 +18,31 @@ pub struct Chaos<D> {
     pub fail_at: Option<usize>,
     /// How many plans were made to fail.
     pub injected: usize,
+    /// Where failing is expensive: the shapes of plans that have failed at each of their operations, and need not again.
+    pub known: Option<HashSet<Shape>>,
+}
+
+/// What a plan does to which kinds of objects, in order.
+type Shape = Vec<(Discriminant<Op>, Discriminant<Object>)>;
+
+fn shape(plan: &Plan) -> Shape {
+    plan.ops.iter().map(|op| (discriminant(op), discriminant(op.object()))).collect()
 }
 
 impl<D: Dataplane> Chaos<D> {
     /// A backend that does not fail until told to.
     pub fn new(inner: D) -> Self {
-        Self { inner, fail_at: None, injected: 0 }
+        Self { inner, fail_at: None, injected: 0, known: None }
     }
 }
 
 impl<D: Dataplane> Dataplane for Chaos<D> {
     fn apply(&mut self, plan: &Plan) -> Result<Applied, ApplyError> {
-        let Some(index) = self.fail_at.filter(|index| *index < plan.ops.len()) else {
+        let is_known = self.known.as_ref().is_some_and(|known| known.contains(&shape(plan)));
+        let Some(index) = self.fail_at.filter(|index| *index < plan.ops.len() && !is_known) else {
+            if let Some(known) = self.known.as_mut().filter(|_| self.fail_at.is_some()) {
+                known.insert(shape(plan));
+            }
             return self.inner.apply(plan);
         };
         self.fail_at = None;

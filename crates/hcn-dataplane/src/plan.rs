@@ -38,13 +38,16 @@ impl Op {
         }
     }
 
+    /// The object that the operation is about, as it is to be or was.
+    pub fn object(&self) -> &Object {
+        match self {
+            Self::Create(object) | Self::Remove { object, .. } | Self::Change { to: object, .. } => object,
+        }
+    }
+
     /// The key of the object that the operation is about.
     pub fn key(&self) -> Key {
-        match self {
-            Self::Create(object) | Self::Remove { object, .. } | Self::Change { to: object, .. } => {
-                object.key()
-            }
-        }
+        self.object().key()
     }
 }
 
