@@ -15,7 +15,7 @@ use hcn_tests::conformance::{delete_everything, snapshot};
 use hcn_tests::kernel::{assert_unchanged, differences, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{HOST, seen_as, serve};
-use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running};
+use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running, run};
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use tempfile::TempDir;
@@ -203,11 +203,15 @@ fn a_configuration_that_cannot_be_used_is_refused_by_name() {
             ("[limits]\nhandles = \"many\"", "handles"),
             ("socket = ", "line 1"),
             ("[log]\nformat = \"morse\"", "morse"),
+            ("[hns]\nversion = \"nine\"", "MAJOR.MINOR"),
+            ("[hns]\nversion = \"99.0\"", "up to 16.0"),
         ] {
             fs::write(&file, text).unwrap();
             let ended = refused(&["--config", name]);
             assert!(ended.stderr.contains(name) && ended.stderr.contains(told), "{text}: {ended}");
         }
+        let by_flag = run(&["hcnd", "--hns-version", "nine"]);
+        assert!(by_flag.code == Some(2) && by_flag.stderr.contains("MAJOR.MINOR"), "{by_flag}");
         let missing = folder.path().join("missing.toml");
         let ended = refused(&["--config", missing.to_str().unwrap()]);
         assert!(ended.stderr.contains("missing.toml") && ended.stderr.contains("No such file"), "{ended}");

@@ -52,6 +52,7 @@ pub(crate) async fn serve(listener: UnixListener, door: HnsDoor, grace: Duration
     drop(listener);
     // Whoever has not taken the reply by then will not.
     let _ = timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+    connections.shutdown().await;
 }
 
 async fn converse(stream: UnixStream, visitor: HnsVisitor, door: HnsDoor) {
