@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hcn_core::{Action, Change, Context, Engine, Entity, Failure, Job, Registry, compile, read, restore};
 use hcn_dataplane::{Dataplane, Fake, HostFacts, Plan, State};
-use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::call::{Action as Deed, Answer, Call, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, Guid, HResult};
 use proptest::prelude::*;
@@ -136,6 +136,15 @@ impl World {
         );
         let target = Reference { id: Self::guid(namespace), incarnation: None };
         self.submit(Kind::Namespace, Verb::Modify { target, document: Some(document) })
+    }
+
+    /// Attaches or detaches an endpoint as version 1 does it.
+    fn attach(&mut self, endpoint: u64, attach: bool, to: &str, number: u32) -> u64 {
+        let document =
+            format!(r#"{{"SystemType":"{to}","ContainerId":"c{}","CompartmentId":{number}}}"#, number % 2);
+        let target = Reference { id: Self::guid(endpoint), incarnation: None };
+        let action = if attach { Deed::Attach } else { Deed::Detach };
+        self.submit(Kind::Endpoint, Verb::Act { target, action, document: Some(document) })
     }
 
     fn delete(&mut self, kind: Kind, id: u64) -> u64 {
@@ -398,6 +407,7 @@ enum Step {
     Publish(u64, u16),
     Balance { id: u64, endpoints: Vec<u64>, port: u16, again: bool },
     Members(u64, bool, u64),
+    Attach { endpoint: u64, attach: bool, to: &'static str, number: u32 },
     Delete(Kind, u64),
     Finish(bool),
 }
@@ -412,6 +422,8 @@ fn step() -> impl Strategy<Value = Step> {
         (balancer.clone(), prop::collection::vec(endpoint.clone(), 0..3), 1u16..4, any::<bool>())
             .prop_map(|(id, endpoints, port, again)| Step::Balance { id, endpoints, port, again }),
         (namespace.clone(), any::<bool>(), endpoint.clone()).prop_map(|(s, add, e)| Step::Members(s, add, e)),
+        (endpoint.clone(), any::<bool>(), prop::sample::select(vec!["Host", "Container"]), 0u32..4)
+            .prop_map(|(endpoint, attach, to, number)| Step::Attach { endpoint, attach, to, number }),
         prop_oneof![
             network.prop_map(|id| (Kind::Network, id)),
             endpoint.prop_map(|id| (Kind::Endpoint, id)),
@@ -453,6 +465,7 @@ proptest! {
                 Step::Members(id, add, endpoint) => {
                     world.members(id, if add { "Add" } else { "Remove" }, endpoint);
                 }
+                Step::Attach { endpoint, attach, to, number } => { world.attach(endpoint, attach, to, number); }
                 Step::Delete(kind, id) => { world.delete(kind, id); }
                 Step::Finish(fail) => if !world.jobs.is_empty() { world.finish(fail) },
             }

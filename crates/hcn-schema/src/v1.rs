@@ -33,6 +33,8 @@ document! {
         network_adapter_name: text "NetworkAdapterName",
         /// Source MAC address of frames on the wire.
         source_mac: text "SourceMac",
+        /// GUID of the layer to be on.
+        layer_id: guid "LayerId",
         /// Address of the host on the uplink.
         management_ip: text "ManagementIP",
         /// MAC address of the distributed router of an overlay.

@@ -89,14 +89,12 @@ fn health(meta: &Meta, extra: Option<ExtraParams>) -> Option<Health> {
 
 fn network_document(network: &Network, extra: Option<ExtraParams>) -> Raw {
     // Clients look up the switch of networks that lead outside.
-    let extra = match network.layer() {
-        Some(layer) => Some(ExtraParams {
-            layered_on: Some(layer.to_string()),
-            switch_guid: Some(network.switch().to_string()),
-            ..extra.unwrap_or_default()
-        }),
-        None => extra,
-    };
+    let layer = network.layer();
+    let extra = (extra.is_some() || layer.is_some()).then(|| ExtraParams {
+        layered_on: layer.map(|layer| layer.to_string()),
+        switch_guid: Some(network.switch().to_string()),
+        ..extra.unwrap_or_default()
+    });
     let mut document = network.document.clone();
     document.id = Some(network.meta.id.to_string());
     document.version = Some(network.meta.revision);

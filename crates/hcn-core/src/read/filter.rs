@@ -1,10 +1,11 @@
 //! Filters of enumerations: which entities have these properties (contract 2.11).
 
-use hcn_schema::Guid;
-use hcn_schema::Result;
+use std::sync::Arc;
+
 use hcn_schema::call::{Kind, Reference};
 use hcn_schema::enums::EndpointFlags;
 use hcn_schema::query::HostComputeQuery;
+use hcn_schema::{Guid, Result};
 use serde_json::{Map, Value, json};
 
 use super::documents;
@@ -24,6 +25,15 @@ pub(super) fn enumerate(registry: &Registry, kind: Kind, query: Option<&str>) ->
         let entity = target.and_then(|target| super::find(registry, kind, target).ok());
         let found = entity.filter(|entity| matches(registry, entity, &filter));
         return Ok(found.iter().map(|entity| entity.meta().id).collect());
+    }
+    let network = filter.get("VirtualNetwork").or(filter.get("HostComputeNetwork"));
+    if let Some(network) = network.filter(|_| kind == Kind::Endpoint) {
+        // Neither does this one.
+        let network = network.as_str().and_then(|text| text.parse().ok());
+        let endpoints = network.into_iter().flat_map(|id| registry.endpoints_of(id));
+        let endpoints = endpoints.map(|endpoint| Entity::Endpoint(Arc::clone(endpoint)));
+        let found = endpoints.filter(|entity| matches(registry, entity, &filter));
+        return Ok(found.map(|entity| entity.meta().id).collect());
     }
     let matching = |entity: &Entity| filter.is_empty() || matches(registry, entity, &filter);
     Ok(registry.of_kind(kind).filter(matching).map(|entity| entity.meta().id).collect())

@@ -5,8 +5,8 @@ use hcn_schema::enums::{IpamType, NetworkFlags, NetworkMode, NetworkPolicyType, 
 use hcn_schema::network::{HostComputeNetwork, IpSubnet, Ipam, MacPool, Subnet as SubnetDocument};
 use hcn_schema::policy::{NetworkPolicy, Policy, SubnetPolicy};
 use hcn_schema::settings::{
-    AutomaticDnsSettings, DrMacAddressSettings, NetAdapterNameSettings, ProviderAddressSettings,
-    SourceMacAddressSettings, VSwitchExtensionSettings, VlanSettings,
+    AutomaticDnsSettings, DrMacAddressSettings, LayerConstraintSettings, NetAdapterNameSettings,
+    ProviderAddressSettings, SourceMacAddressSettings, VSwitchExtensionSettings, VlanSettings,
 };
 use hcn_schema::v1::{HnsExtension, HnsIpSubnet, HnsNetwork, HnsSubnet};
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
@@ -17,11 +17,12 @@ use crate::entity::{Network, Subnet, leads_outside};
 use crate::registry::Registry;
 
 /// Policies that version 1 has members of the document for.
-const MEMBERS: [NetworkPolicyType; 7] = [
+const MEMBERS: [NetworkPolicyType; 8] = [
     NetworkPolicyType::NetAdapterName,
     NetworkPolicyType::SourceMacAddress,
     NetworkPolicyType::ProviderAddress,
     NetworkPolicyType::DrMacAddress,
+    NetworkPolicyType::LayerConstraint,
     NetworkPolicyType::AutomaticDns,
     NetworkPolicyType::InterfaceConstraint,
     NetworkPolicyType::VSwitchExtension,
@@ -101,7 +102,7 @@ fn policies(
 }
 
 /// The policies that are members of a version 1 document.
-fn members(given: &HnsNetwork) -> [(NetworkPolicyType, Option<Raw>, &'static str); 6] {
+fn members(given: &HnsNetwork) -> [(NetworkPolicyType, Option<Raw>, &'static str); 7] {
     let adapter = given
         .network_adapter_name
         .as_ref()
@@ -120,12 +121,15 @@ fn members(given: &HnsNetwork) -> [(NetworkPolicyType, Option<Raw>, &'static str
         .dr_mac_address
         .as_ref()
         .map(|address| Raw::of(&DrMacAddressSettings { address: Some(address.clone()) }));
+    let layer =
+        given.layer_id.as_ref().map(|id| Raw::of(&LayerConstraintSettings { layer_id: Some(id.clone()) }));
     let automatic = given.automatic_dns.map(|enable| Raw::of(&AutomaticDnsSettings { enable: Some(enable) }));
     [
         (NetworkPolicyType::NetAdapterName, adapter, "NetworkAdapterName"),
         (NetworkPolicyType::SourceMacAddress, source, "SourceMac"),
         (NetworkPolicyType::ProviderAddress, management, "ManagementIP"),
         (NetworkPolicyType::DrMacAddress, router, "DrMacAddress"),
+        (NetworkPolicyType::LayerConstraint, layer, "LayerId"),
         (NetworkPolicyType::AutomaticDns, automatic, "AutomaticDNS"),
         (NetworkPolicyType::InterfaceConstraint, given.interface_constraint.clone(), "InterfaceConstraint"),
     ]
@@ -221,6 +225,7 @@ pub(super) fn write(registry: &Registry, network: &Network, resources: Option<Ra
         dns_domain: dns.domain,
         network_adapter_name: adapter.or_else(|| outside.map(|uplink| uplink.link.clone())),
         source_mac: text_in(&document.policies, NetworkPolicyType::SourceMacAddress, "SourceMacAddress"),
+        layer_id: text_in(&document.policies, NetworkPolicyType::LayerConstraint, "LayerId"),
         management_ip: outside.and_then(|uplink| uplink.address).map(|address| address.addr().to_string()),
         dr_mac_address: text_in(&document.policies, NetworkPolicyType::DrMacAddress, "Address"),
         flags: document.flags,

@@ -11,6 +11,7 @@ fn a_network_is_returned_as_it_was_given() {
     let mut world = World::default();
     let document = json!({
         "Name": "ext", "Type": "L2Bridge", "Flags": 8, "NetworkAdapterName": "eth1", "SourceMac": "02-00-5e-00-00-01",
+        "LayerId": "1B2C3D4E-0000-4000-8000-000000000001",
         "DNSServerList": "198.51.100.53,198.51.100.54", "DNSSuffix": "a.test,b.test", "DNSDomain": "a.test",
         "MacPools": [{"StartMacAddress": "00-15-5d-52-c0-00", "EndMacAddress": "00-15-5d-52-cf-ff"}],
         "Subnets": [{"AddressPrefix": "192.0.2.0/24", "GatewayAddress": "192.0.2.1",
@@ -38,6 +39,7 @@ fn a_network_is_returned_as_it_was_given() {
             "Policies": [
                 {"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth1"}},
                 {"Type": "SourceMacAddress", "Settings": {"SourceMacAddress": "02-00-5e-00-00-01"}},
+                {"Type": "LayerConstraint", "Settings": {"LayerId": "1B2C3D4E-0000-4000-8000-000000000001"}},
                 {"Type": "VSwitchExtension",
                  "Settings": {"ExtensionID": "583CC151-73EC-4A6A-8B47-578297AD7623", "Enable": true}},
             ],
