@@ -35,12 +35,12 @@ pub(crate) struct Event<C, A> {
 
 /// Checks a history; answers the longest order that was found where none takes in all calls.
 pub(crate) fn check<M: Model>(
-    initial: M::State,
+    initial: &M::State,
     history: &[Event<M::Call, M::Answer>],
 ) -> Result<(), Vec<usize>> {
     let mut search = Search::<M> { history, seen: HashSet::new(), order: Vec::new(), longest: Vec::new() };
     let done = vec![false; history.len()];
-    if search.from(&initial, done) { Ok(()) } else { Err(search.longest) }
+    if search.from(initial, &done) { Ok(()) } else { Err(search.longest) }
 }
 
 struct Search<'a, M: Model> {
@@ -52,14 +52,14 @@ struct Search<'a, M: Model> {
 }
 
 impl<M: Model> Search<'_, M> {
-    fn from(&mut self, state: &M::State, done: Vec<bool>) -> bool {
+    fn from(&mut self, state: &M::State, done: &[bool]) -> bool {
         if self.order.len() > self.longest.len() {
             self.longest.clone_from(&self.order);
         }
         if self.order.len() == self.history.len() {
             return true;
         }
-        if !self.seen.insert((done.clone(), state.clone())) {
+        if !self.seen.insert((done.to_vec(), state.clone())) {
             return false;
         }
         let open = |index: &usize| !done[*index];
@@ -77,10 +77,10 @@ impl<M: Model> Search<'_, M> {
                 continue;
             }
             if let Some(next) = M::step(state, &event.call, &event.answer) {
-                let mut done = done.clone();
+                let mut done = done.to_vec();
                 done[index] = true;
                 self.order.push(index);
-                if self.from(&next, done) {
+                if self.from(&next, &done) {
                     return true;
                 }
                 self.order.pop();
@@ -125,18 +125,18 @@ mod tests {
     fn calls_side_by_side_may_take_effect_in_any_order() {
         let history =
             [event(0, 1, 4, Call::Write(7), 0), event(1, 2, 3, Call::Read, 0), event(1, 5, 6, Call::Read, 7)];
-        assert_eq!(check::<Register>(0, &history), Ok(()));
+        assert_eq!(check::<Register>(&0, &history), Ok(()));
     }
 
     #[test]
     fn an_old_value_after_the_answer_is_found_out() {
         let history = [event(0, 1, 2, Call::Write(7), 0), event(1, 3, 4, Call::Read, 0)];
-        assert_eq!(check::<Register>(0, &history), Err(vec![0]));
+        assert_eq!(check::<Register>(&0, &history), Err(vec![0]));
     }
 
     #[test]
     fn a_client_sees_what_it_sent_before() {
         let history = [event(0, 1, 4, Call::Write(7), 0), event(0, 2, 3, Call::Read, 0)];
-        assert!(check::<Register>(0, &history).is_err());
+        assert!(check::<Register>(&0, &history).is_err());
     }
 }

@@ -133,7 +133,7 @@ where
     }
     for (object, mut history) in histories.into_iter().enumerate() {
         history.sort_by_key(|event| event.sent);
-        if let Err(order) = check::<O>(O::initial(), &history) {
+        if let Err(order) = check::<O>(&O::initial(), &history) {
             let line = |index: usize| {
                 let Event { client, sent, answered, call, answer } = &history[index];
                 format!("client {client}, {sent} to {answered}: {call:?} -> {answer:?}")

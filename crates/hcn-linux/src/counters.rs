@@ -20,10 +20,10 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, name: &str) -> io::Result<O
         Err(refusal) => return Err(refusal.into()),
     };
     let message = payload.and_then(|payload| LinkMessage::parse(&payload[..]).ok());
-    Ok(message.and_then(|message| message.attributes.into_iter().find_map(counters)))
+    Ok(message.and_then(|message| message.attributes.iter().find_map(counters)))
 }
 
-fn counters(attribute: LinkAttribute) -> Option<Counters> {
+fn counters(attribute: &LinkAttribute) -> Option<Counters> {
     let LinkAttribute::Stats64(stats) = attribute else { return None };
     Some(Counters {
         received_packets: stats.rx_packets,
