@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use hcn_core::v1::rest::{self, Accelnet, Asked, Then};
 use hcn_ipc::{Caller, Later, Service as _};
 use hcn_schema::call::{Answer, Call, HnsRequest, Verb};
-use hcn_schema::{Guid, Raw, Result};
+use hcn_schema::{Guid, HResult, Raw, Result};
 
 use crate::service::Service;
 
@@ -30,16 +30,25 @@ pub(crate) fn answer(service: Service, caller: &Caller, request: &HnsRequest) ->
 
 fn carry_out(service: Service, caller: &Caller, call: Call, then: Then) -> Later<Result<Option<Raw>>> {
     let (kind, target) = (call.kind, target(&call));
+    let otherwise = match then {
+        Then::Otherwise(kind) => Some((caller.clone(), Call { kind, verb: call.verb.clone() })),
+        _ => None,
+    };
     let pending = service.call(caller, call);
     Box::pin(async move {
-        let answer = pending.await?;
+        let answer = match (pending.await, otherwise) {
+            (Err(error), Some((caller, call))) if error.code == HResult::NOT_FOUND => {
+                service.call(&caller, call).await?
+            }
+            (answer, _) => answer?,
+        };
         Ok(match (then, answer) {
             (Then::Output(output), _) => Some(output),
             (Then::Answer, Answer::Document(document)) => Some(document),
             // Somebody may have deleted it by now.
             (Then::Document, Answer::Entity { id, .. }) => rest::document(&service.published(), kind, id),
             (Then::Document, _) => target.and_then(|id| rest::document(&service.published(), kind, id)),
-            (Then::Nothing | Then::Answer, _) => None,
+            (Then::Nothing | Then::Otherwise(_) | Then::Answer, _) => None,
         })
     })
 }

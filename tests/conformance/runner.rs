@@ -193,7 +193,7 @@ fn run_with_failures<D: Dataplane + 'static, S>(
             return plainly(wire, method, parameters);
         }
         // Where looking is expensive, the first failure, which comes before anything is done, shows what was there.
-        let mut before = dataplane.lock().known.is_none().then(|| state());
+        let mut before = dataplane.lock().known.is_none().then(&mut *state);
         let mut check = |place: &str| match &before {
             Some(before) => unchanged(before, &format!("case {}: {place}", case.name)),
             None => before = Some(state()),

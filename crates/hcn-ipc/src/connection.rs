@@ -123,7 +123,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller,
         shared,
     };
     let (sender, slots) = mpsc::channel(limits.in_flight);
-    let mut writer = Writer::new(output, pipeline, limits);
+    let mut writer = Writer::new(output, Arc::clone(&pipeline), limits);
     let writing = writer.run(slots);
     tokio::pin!(writing);
     tokio::select! {
@@ -137,6 +137,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller,
         },
         () = &mut writing => {}
     }
+    pipeline.abandon();
     debug!(connection = number, "disconnected");
 }
 

@@ -124,7 +124,7 @@ impl Hub {
         state.subscribers.retain(|subscriber| {
             let is_registered = subscriber.registration.is_none_or(|registration| registration.hears(event));
             if !is_registered || !subscriber.kinds.contains(&event.kind) {
-                return true;
+                return !subscriber.queue.is_closed();
             }
             let sent = subscriber.queue.try_send(Arc::clone(&frame));
             cut_off += u64::from(matches!(sent, Err(mpsc::error::TrySendError::Full(_))));
@@ -139,6 +139,8 @@ impl Hub {
         let (sender, queue) = mpsc::channel(QUEUE);
         let (cut_sender, cut) = oneshot::channel();
         let mut state = locked(&self.0);
+        // Whoever left without hearing of anything goes now.
+        state.subscribers.retain(|subscriber| !subscriber.queue.is_closed());
         if !state.closed {
             let kinds = kinds.to_vec();
             state.subscribers.push(Subscriber { kinds, registration, queue: sender, _cut: cut_sender });

@@ -111,6 +111,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Reads that are running or not written yet.
     unwritten_reads: usize,
+    /// Nobody reads replies any more: reads need not run, changes do.
+    abandoned: bool,
 }
 
 /// A read that waits, or a change behind one.
@@ -127,7 +129,9 @@ impl State {
     /// The next call that waits, if it can go.
     fn next(&mut self, read_limit: usize) -> Option<Waiting> {
         let Waiting { after, is_change, .. } = *self.waiting.front()?;
-        if !is_change {
+        if !is_change && self.abandoned {
+            self.unwritten_reads += 1;
+        } else if !is_change {
             let settled = self.unfinished.first().is_none_or(|change| *change >= after);
             if !settled || self.unwritten_reads >= read_limit {
                 return None;
@@ -175,6 +179,12 @@ impl Pipeline {
         self.run_waiting();
     }
 
+    /// The client is gone. What it sent is carried out all the same.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        locked(&self.state).abandoned = true;
+        self.run_waiting();
+    }
+
     fn run_waiting(self: &Arc<Self>) {
         loop {
             let next = locked(&self.state).next(self.read_limit);
@@ -185,7 +195,9 @@ impl Pipeline {
                     self.run(job, entered, Some(change));
                 }
                 // The connection is gone.
-                Some(read) if read.job.reply.is_closed() => locked(&self.state).unwritten_reads -= 1,
+                Some(read) if read.job.reply.is_closed() || locked(&self.state).abandoned => {
+                    locked(&self.state).unwritten_reads -= 1;
+                }
                 Some(read) => self.run(read.job, read.entered, None),
             }
         }

@@ -3,9 +3,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 
 use hcn_dataplane::ReservedPorts;
+
+/// Octets that are more than any list has: every other port by itself.
+const ROOM: usize = 1 << 19;
 
 const LIST: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
@@ -35,13 +38,15 @@ impl Reserved {
     /// Takes a range off the list; all of it where an earlier run put it there.
     pub(crate) fn remove(&mut self, range: ReservedPorts) -> io::Result<()> {
         let mut list = read()?;
-        let added = self.added.remove(&range);
+        let added = self.added.get(&range);
         for port in range.first..=range.last {
-            if added.as_ref().is_none_or(|added| added.contains(port)) {
+            if added.is_none_or(|added| added.contains(port)) {
                 list.set(port, false);
             }
         }
-        write(&list)
+        write(&list)?;
+        self.added.remove(&range);
+        Ok(())
     }
 
     /// Whether all of a range is on the list.
@@ -103,8 +108,12 @@ fn word(first: u16, last: u16) -> String {
 }
 
 fn read() -> io::Result<Ports> {
-    let text = fs::read_to_string(LIST)?;
-    Ports::parse(&text).ok_or_else(|| io::Error::other(format!("{LIST} does not read")))
+    // The kernel gives the list to the first read alone, as much of it as there is room for.
+    let mut text = vec![0; ROOM];
+    let length = fs::File::open(LIST)?.read(&mut text)?;
+    let text = text.get(..length).filter(|text| text.len() < ROOM);
+    let ports = text.and_then(|text| std::str::from_utf8(text).ok()).and_then(Ports::parse);
+    ports.ok_or_else(|| io::Error::other(format!("{LIST} does not read")))
 }
 
 fn write(list: &Ports) -> io::Result<()> {

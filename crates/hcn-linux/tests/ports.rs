@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use common::*;
@@ -93,12 +93,26 @@ fn a_port_of_a_program_is_not_taken_from_it() {
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 fn list() -> String {
-    std::fs::read_to_string(RESERVED).unwrap().trim().to_owned()
+    let mut text = vec![0; 1 << 16];
+    let length = std::fs::File::open(RESERVED).unwrap().read(&mut text).unwrap();
+    String::from_utf8_lossy(&text[..length]).trim().to_owned()
 }
 
 #[test]
 fn reserved_ports_are_not_chosen_for_programs_and_those_of_others_stay() {
     isolated("reserved_ports_are_not_chosen_for_programs_and_those_of_others_stay", || {
+        // A long list, of which the kernel gives only what the first read has room for.
+        let others: Vec<String> = (0..400).map(|number| (1001 + 2 * number).to_string()).collect();
+        let others = others.join(",");
+        std::fs::write(RESERVED, format!("{others}\n")).unwrap();
+        let long = Object::ReservedPorts(ReservedPorts { first: 3000, last: 3009 });
+        let mut linux = start();
+        done(&mut linux, &create([long.clone()]));
+        assert_eq!(list(), format!("{others},3000-3009"));
+        done(&mut linux, &remove(&[long]));
+        assert_eq!(list(), others);
+        drop(linux);
+
         std::fs::write(RESERVED, "50,40000-40002\n").unwrap();
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40011").unwrap();
         let mut linux = start();

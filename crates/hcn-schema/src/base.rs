@@ -3,16 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::document;
+use crate::given;
 
 /// SchemaVersion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// 2 for the documents of this crate.
-    #[serde(rename = "Major", default)]
+    #[serde(rename = "Major", default, deserialize_with = "number")]
     pub major: u32,
     /// Any.
-    #[serde(rename = "Minor", default)]
+    #[serde(rename = "Minor", default, deserialize_with = "number")]
     pub minor: u32,
+}
+
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(given::number(deserializer)?.unwrap_or_default())
 }
 
 impl Version {
@@ -22,11 +27,13 @@ impl Version {
     pub const V1: Self = Self { major: 1, minor: 0 };
 }
 
-/// The version member of a document, told apart: absent and `{0,0}` mean different things (2.3).
-pub(crate) fn version<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Version>, D::Error> {
-    Option::<Version>::deserialize(deserializer)
+/// The version member of a document, told apart: absent and `{0,0}` mean different things (2.3). `{}` is the latter, since
+/// the member is there.
+///
+/// # Errors
+/// The deserializer's, where it is neither an object nor "not given".
+pub fn version<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Version>, D::Error> {
+    given::any_object(deserializer)
 }
 
 document! {

@@ -204,6 +204,15 @@ where
     Ok(given::<Object<T>, D>(deserializer)?.map(|object| object.0).filter(|value| *value != T::default()))
 }
 
+/// An object, also one without any known property.
+pub(crate) fn any_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(given::<Object<T>, D>(deserializer)?.map(|object| object.0))
+}
+
 /// An element of a list of objects: `null` is dropped, `{}` stays.
 struct Element<T>(Option<T>);
 

@@ -43,14 +43,11 @@ impl<R: Enumeration> ModifyRequest<R> {
     /// The settings as a document of type `T`.
     ///
     /// # Errors
-    /// [`HResult::INVALID_JSON`] when they are missing or of another shape.
+    /// [`HResult::INVALID_JSON`] when they are of another shape.
     pub fn settings<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
-        let Some(settings) = &self.settings else {
-            return Err(Error::new(HResult::INVALID_JSON, "the request has no settings")
-                .at("Settings")
-                .expected("an object"));
-        };
-        crate::parse(settings.get()).map_err(|error| error.within("Settings"))
+        // None are the same as empty ones; what is missing in them is told by its name.
+        let settings = self.settings.as_ref().map_or("{}", Raw::get);
+        crate::parse(settings).map_err(|error| error.within("Settings"))
     }
 }
 

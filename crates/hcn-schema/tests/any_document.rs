@@ -239,7 +239,7 @@ fn holds(read: Read, text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_a_schema_allows_is_read_and_written_alike(((name, read), document) in valid_document()) {

@@ -17,9 +17,12 @@ use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
 use super::{BREATH, Reply, reply, server};
 
+/// How long a client may take nothing of a reply.
+const STALLED: Duration = Duration::from_secs(30);
 /// For the head of a request; a connection without one is closed after that time too.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// For a request's document.
@@ -57,7 +60,10 @@ pub(crate) async fn serve(listener: UnixListener, door: HnsDoor, grace: Duration
 
 async fn converse(stream: UnixStream, visitor: HnsVisitor, door: HnsDoor) {
     let answered = service_fn(|request| answer(&visitor, request));
-    let connection = server(HEAD_DEADLINE).serve_connection(TokioIo::new(stream), answered);
+    // Whoever does not take a reply does not keep it either.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED));
+    let connection = server(HEAD_DEADLINE).serve_connection(TokioIo::new(Box::pin(stream)), answered);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

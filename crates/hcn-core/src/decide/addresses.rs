@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hcn_schema::endpoint::{HostComputeEndpoint, IpConfig};
-use hcn_schema::{Error, HResult, Result};
+use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{Cursors, View};
@@ -48,6 +48,9 @@ pub(super) fn local(
         let path = format!("IpConfigurations[{index}]");
         let within = |error: Error| error.within(&path);
         let part = config.ip_subnet_id.as_deref().map(|id| part(network, id)).transpose().map_err(within)?;
+        // Written as the network's own document writes it.
+        config.ip_subnet_id =
+            config.ip_subnet_id.take().and_then(|id| id.parse::<Guid>().ok()).map(|id| id.to_string());
         let address = match &config.ip_address {
             Some(given) => {
                 let address = text::address(given, "IpAddress").map_err(within)?;
@@ -95,7 +98,7 @@ fn part(network: &Network, id: &str) -> Result<Subnet> {
 /// Gives an address its prefix length: the client's, else the subnet's, else that of a single host.
 fn with_length(address: IpAddr, given: Option<u8>, subnet: Option<&IpNet>, path: &str) -> Result<IpNet> {
     let full = if address.is_ipv4() { 32 } else { 128 };
-    let length = given.or(subnet.map(IpNet::prefix_len)).unwrap_or(full);
+    let length = given.filter(|length| *length > 0).or(subnet.map(IpNet::prefix_len)).unwrap_or(full);
     IpNet::new(address, length).ok().filter(|_| length > 0).ok_or_else(|| {
         Error::new(HResult::INVALID_PREFIX, format!("{length} is not a prefix length for {address}"))
             .at(format!("{path}.PrefixLength"))

@@ -158,6 +158,9 @@ fn default_routes(network: &Network, addresses: &[IpNet]) -> Vec<RouteDocument> 
 fn routes(documents: &[RouteDocument]) -> Result<Vec<Route>> {
     let mut routes: Vec<Route> = Vec::new();
     for (index, document) in documents.iter().enumerate() {
+        if *document == RouteDocument::default() {
+            continue;
+        }
         let path = format!("Routes[{index}]");
         let destination = document.destination_prefix.as_deref().unwrap_or_default();
         let destination = text::prefix(destination, &format!("{path}.DestinationPrefix"))?.trunc();

@@ -32,7 +32,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         let message = format!("there is a guest network service with the ID {id}");
         return Err(Refusal::Error(Error::new(HResult::OBJECT_ALREADY_EXISTS, message).at("ID")));
     }
-    check(&document)?;
+    check(&mut document)?;
     document.id = None;
     document.version = None;
     document.health = None;
@@ -49,20 +49,22 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     Ok(decision)
 }
 
-fn check(document: &Document) -> Result<()> {
-    for (index, interface) in document.mirrored_interfaces.iter().enumerate() {
-        let path = |member: &str| format!("MirroredInterfaces[{index}].{member}");
-        for (id, member) in
-            [(&interface.endpoint_id, "EndpointId"), (&interface.interface_guid, "InterfaceGuid")]
-        {
-            if let Some(id) = id {
-                text::guid(id, &path(member))?;
-            }
+/// Checks the GUIDs of a document, and writes them as all are written.
+fn check(document: &mut Document) -> Result<()> {
+    let canonical = |id: &mut Option<String>, path: &str| -> Result<()> {
+        if let Some(given) = id {
+            *given = text::guid(given, path)?.to_string();
         }
+        Ok(())
+    };
+    canonical(&mut document.virtual_machine_id, "VirtualMachineId")?;
+    for (index, interface) in document.mirrored_interfaces.iter_mut().enumerate() {
+        let path = |member: &str| format!("MirroredInterfaces[{index}].{member}");
+        canonical(&mut interface.endpoint_id, &path("EndpointId"))?;
+        canonical(&mut interface.interface_guid, &path("InterfaceGuid"))?;
     }
-    let server = document.gns_rpc_server_information.as_ref();
-    if let Some(id) = server.and_then(|server| server.object_uuid.as_deref()) {
-        text::guid(id, "GnsRpcServerInformation.ObjectUuid")?;
+    if let Some(server) = &mut document.gns_rpc_server_information {
+        canonical(&mut server.object_uuid, "GnsRpcServerInformation.ObjectUuid")?;
     }
     Ok(())
 }

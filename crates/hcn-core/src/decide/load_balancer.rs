@@ -65,6 +65,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
 /// A whole document takes the place of the one from before; what clients leave out that cannot change stays (B91, B92).
 fn whole_document(before: &LoadBalancer, given: &str) -> Result<HostComputeLoadBalancer> {
     let mut document: HostComputeLoadBalancer = hcn_schema::parse(given)?;
+    super::known_version(document.schema_version)?;
     super::same_id(document.id.as_deref(), before.meta.id)?;
     if document.owner.is_none() {
         document.owner.clone_from(&before.document.owner);
@@ -130,6 +131,7 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         return Err(Refusal::Error(error.at("HostComputeNetwork")));
     }
     let network = network.map(|network| network.meta.id);
+    document.host_compute_network = document.host_compute_network.and(network).map(|id| id.to_string());
     document.host_compute_endpoints = ids.iter().map(Guid::to_string).collect();
     let mut addresses = Vec::new();
     for (index, vip) in document.frontend_vips.iter().enumerate() {

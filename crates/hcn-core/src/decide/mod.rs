@@ -324,6 +324,18 @@ fn document<T: Versioned>(view: &View<'_>, given: Option<&str>) -> Outcome<(T, V
     }
 }
 
+/// Refuses a whole document of a version that there is not.
+fn known_version(version: Option<Version>) -> hcn_schema::Result<()> {
+    match version {
+        Some(Version { major: 3.., .. }) => {
+            Err(Error::new(HResult::REQUEST_UNSUPPORTED, "there is no such schema version")
+                .at("SchemaVersion.Major")
+                .expected("1 or 2"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a whole document that names another entity than the one that it is to take the place of.
 fn same_id(given: Option<&str>, id: Guid) -> hcn_schema::Result<()> {
     let given = given.map(|id| crate::text::guid(id, "ID")).transpose()?;

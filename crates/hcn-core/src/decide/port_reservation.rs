@@ -114,17 +114,19 @@ fn check_free(view: &View<'_>, new: &PortReservation) -> Outcome<()> {
 /// `count` + 1 dynamic ports in a row that nobody has published or reserved (contract 10, question 11).
 fn range(view: &View<'_>, count: u16) -> Result<(u16, u16)> {
     let registry = view.registry;
-    let is_taken = |port: u16| {
-        let reserved =
-            registry.port_reservations.iter().any(|other| (other.first..=other.last).contains(&port));
-        reserved
-            || [Protocol::Tcp, Protocol::Udp].into_iter().any(|protocol| {
-                [Family::V4, Family::V6].into_iter().any(|family| {
-                    let frontend = Frontend { family, address: None, protocol, port };
-                    registry.publisher_of(&frontend).or(view.turns.withdraws(&frontend)).is_some()
-                })
+    let mut reserved = vec![false; usize::from(u16::MAX) + 1];
+    for other in registry.port_reservations.iter() {
+        reserved[usize::from(other.first)..=usize::from(other.last)].fill(true);
+    }
+    let is_published = |port: u16| {
+        [Protocol::Tcp, Protocol::Udp].into_iter().any(|protocol| {
+            [Family::V4, Family::V6].into_iter().any(|family| {
+                let frontend = Frontend { family, address: None, protocol, port };
+                registry.publisher_of(&frontend).or(view.turns.withdraws(&frontend)).is_some()
             })
+        })
     };
+    let is_taken = |port: u16| reserved[usize::from(port)] || is_published(port);
     pools::next_ports(count, is_taken).ok_or_else(|| {
         Error::new(
             HResult::PORT_ALREADY_EXISTS,

@@ -35,6 +35,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     let given = request(given)?;
     let before = Arc::clone(view.sdn_route(target)?);
     let mut document: HostComputeRoute = hcn_schema::parse(given)?;
+    super::known_version(document.schema_version)?;
     super::same_id(document.id.as_deref(), before.meta.id)?;
     if document.owner.is_none() {
         document.owner.clone_from(&before.document.owner);
@@ -71,6 +72,7 @@ fn parse(view: &View<'_>, mut document: HostComputeRoute, meta: Meta) -> Outcome
     document.state = None;
     document.host_compute_endpoints = ids.iter().map(Guid::to_string).collect();
     let network = network.map(|network| network.meta.id);
+    document.host_compute_network = document.host_compute_network.and(network).map(|id| id.to_string());
     Ok(SdnRoute { meta, document, network, endpoints: ids })
 }
 

@@ -1,5 +1,7 @@
 //! Which link of the host a network leads out by, and what the service says of it.
 
+use std::net::IpAddr;
+
 use hcn_dataplane::{HostAddress, Mac};
 use hcn_schema::call::{Call, Kind, Verb};
 use hcn_schema::enums::{NetworkMode, NetworkPolicyType, OneOf};
@@ -82,7 +84,13 @@ pub(super) fn choose(
 
 /// The uplink with its first address, an IPv4 one if it has one.
 fn of_link(view: &View<'_>, link: &str) -> Uplink {
-    let of_it = || view.context.host.addresses.iter().filter(|address| address.link == link);
+    // Nobody elsewhere could use an address that means something on the link alone.
+    let is_local = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let usable = |address: &&HostAddress| address.link == link && !is_local(&address.address.addr());
+    let of_it = || view.context.host.addresses.iter().filter(usable);
     let address = of_it().find(|address| address.address.addr().is_ipv4()).or_else(|| of_it().next());
     Uplink { link: link.to_owned(), address: address.map(|address| address.address) }
 }

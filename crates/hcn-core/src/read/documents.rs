@@ -127,6 +127,7 @@ fn namespace_document(namespace: &Namespace, extra: Option<ExtraParams>) -> Raw 
     document.id = Some(namespace.meta.id.to_string());
     document.version = Some(namespace.meta.revision);
     document.namespace_id = Some(namespace.number);
+    document.namespace_guid = Some(namespace.meta.id.to_string());
     let resource = |resource: &Resource| NamespaceResource {
         kind: Some(resource.kind()),
         data: Some(ResourceData { id: Some(resource.id()) }),

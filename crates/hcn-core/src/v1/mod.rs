@@ -49,7 +49,7 @@ pub(crate) trait Versioned: DeserializeOwned {
 pub(crate) fn version_of(text: &str) -> Result<Option<Version>> {
     #[derive(Deserialize)]
     struct Probe {
-        #[serde(rename = "SchemaVersion")]
+        #[serde(rename = "SchemaVersion", default, deserialize_with = "hcn_schema::base::version")]
         version: Option<Version>,
     }
     Ok(hcn_schema::parse::<Probe>(text)?.version)

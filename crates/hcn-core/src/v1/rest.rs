@@ -37,6 +37,8 @@ pub enum Asked {
 pub enum Then {
     /// A success without output.
     Nothing,
+    /// The same, and if there is no such entity, the call on another kind.
+    Otherwise(Kind),
     /// The document that the call answers.
     Answer,
     /// The document of the entity that it made or changed.
@@ -183,8 +185,8 @@ fn entities(
             let kind = kind_of(registry, kinds, id);
             let then = match one(registry, &[kind], id, false) {
                 Ok(document) => Then::Output(document),
-                // Whether it is there is decided when it is its turn.
-                Err(_) => Then::Nothing,
+                // Whether it is there, and of which kind, is decided when it is its turn.
+                Err(_) => kinds.get(1).map_or(Then::Nothing, |other| Then::Otherwise(*other)),
             };
             Ok(Asked::Call { call: Call { kind, verb: Verb::Delete { id } }, then })
         }

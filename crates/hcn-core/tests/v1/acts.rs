@@ -60,8 +60,10 @@ fn an_update_of_rules_replaces_the_rules_and_nothing_else() {
         assert_eq!(record.flat.len(), rules.len(), "only what is still there is kept");
         assert_eq!(record.ports.len(), 1);
     }
-    world.act(Kind::Endpoint, endpoint, Action::Update, json!({"ID": endpoint, "Policies": []})).unwrap();
+    world.act(Kind::Endpoint, endpoint, Action::Update, json!({"ID": endpoint})).unwrap();
     assert_has(&world.v1(Kind::Endpoint, endpoint), &json!({"Policies": list(&[rule(3), rule(4)])}));
+    world.act(Kind::Endpoint, endpoint, Action::Update, json!({"ID": endpoint, "Policies": []})).unwrap();
+    assert_has(&world.v1(Kind::Endpoint, endpoint), &json!({"Policies": list(&[])}));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
 /// A set of flags: accepted as a number, a name or several names; written as a number, because Go clients
 /// declare every `Flags` as an unsigned integer.
@@ -35,6 +35,12 @@ impl<'de, T: FlagSet> Visitor<'de> for FlagsVisitor<T> {
     }
     fn visit_unit<E: serde::de::Error>(self) -> Result<T, E> {
         Ok(T::from(0))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(T::from(0)),
+            Some(_) => Err(serde::de::Error::invalid_type(Unexpected::Map, &self)),
+        }
     }
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<T, E> {
         u32::try_from(number).map(T::from).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))

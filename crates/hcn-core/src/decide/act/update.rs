@@ -8,6 +8,8 @@ use hcn_schema::enums::{EndpointFlags, ModifyRequestType};
 use hcn_schema::modify::Extension;
 use hcn_schema::v1::{HnsEndpoint, HnsNetwork};
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::decide::{Decision, Outcome, View, endpoint, network, policies, same_id};
 use crate::entity::{Endpoint, Entity, Meta, Namespace, Network};
@@ -81,9 +83,17 @@ fn set_dns(dns: &mut Option<Dns>, given: [Option<String>; 3]) -> bool {
     changed
 }
 
+#[derive(Deserialize)]
+struct Probe {
+    #[serde(rename = "Policies")]
+    policies: Option<IgnoredAny>,
+}
+
 /// Policies, which replace those of their types, ACLs and tiers together; DNS; flags.
 pub(super) fn endpoint(view: &View<'_>, target: Reference, given: &str) -> Outcome<Decision> {
     let endpoint = Arc::clone(view.endpoint(target)?);
+    // An empty list takes the rules away; a list that is not there leaves them.
+    let names_policies = hcn_schema::parse::<Probe>(given)?.policies.is_some();
     let given: HnsEndpoint = hcn_schema::parse(given)?;
     same_id(given.id.as_deref(), endpoint.meta.id)?;
     check_endpoint(&endpoint, &given)?;
@@ -93,7 +103,7 @@ pub(super) fn endpoint(view: &View<'_>, target: Reference, given: &str) -> Outco
         [given.dns_server_list.clone(), given.dns_suffix.clone(), given.dns_domain.clone()],
     );
     new.document.flags = flags(&endpoint, &given);
-    let mut decision = if given.policies.is_empty() {
+    let mut decision = if given.policies.is_empty() && !names_policies {
         endpoint::replaced(view, &endpoint, new)
     } else {
         with_policies(view, &endpoint, new, &given.policies)?
