@@ -193,7 +193,8 @@ fn run_with_failures<D: Dataplane + 'static, S>(
             return plainly(wire, method, parameters);
         }
         // Where looking is expensive, the first failure, which comes before anything is done, shows what was there.
-        let mut before = dataplane.lock().known.is_none().then(&mut *state);
+        let is_expensive = dataplane.lock().known.is_some();
+        let mut before = (!is_expensive).then(&mut *state);
         let mut check = |place: &str| match &before {
             Some(before) => unchanged(before, &format!("case {}: {place}", case.name)),
             None => before = Some(state()),

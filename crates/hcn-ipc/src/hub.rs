@@ -335,6 +335,17 @@ mod tests {
     }
 
     #[test]
+    fn those_who_left_are_forgotten_though_nothing_happened_to_them() {
+        let hub = Hub::new();
+        for _ in 0..100 {
+            drop(hub.subscribe(&[], None));
+        }
+        assert_eq!(locked(&hub.0).subscribers.len(), 1, "the last one, until something happens");
+        hub.publish(&event(Kind::Network));
+        assert_eq!(locked(&hub.0).subscribers.len(), 0);
+    }
+
+    #[test]
     fn one_who_does_not_keep_up_is_cut_off_after_what_was_queued() {
         let hub = Hub::new();
         let mut slow = hub.subscribe(&Kind::ALL, None);
