@@ -299,6 +299,19 @@ proptest! {
     }
 }
 
+#[test]
+fn a_prefix_length_of_zero_is_the_subnets() {
+    let mut service = Service::default();
+    let network =
+        json!({"SchemaVersion": {"Major": 2}, "Ipams": [{"Subnets": [{"IpAddressPrefix": "10.0.0.0/24"}]}]});
+    let network = service.create(Kind::Network, None, &network).unwrap();
+    for config in [json!({"PrefixLength": 0}), json!({"IpAddress": "10.0.0.9", "PrefixLength": 0})] {
+        let document = json!({"SchemaVersion": {"Major": 2}, "HostComputeNetwork": network, "IpConfigurations": [config]});
+        let endpoint = service.create(Kind::Endpoint, None, &document).unwrap();
+        assert_eq!(service.query(Kind::Endpoint, endpoint)["IpConfigurations"][0]["PrefixLength"], 24);
+    }
+}
+
 /// Names that documents have, so that what is tried is not all unknown members.
 const NAMES: [&str; 40] = [
     "ID",

@@ -63,12 +63,11 @@ pub(super) fn local(
                     None => network.subnets.iter().collect(),
                 };
                 let address = allocate(view, network, &subnets, &taken, cursors).map_err(within)?;
-                let length = config.prefix_length;
-                with_length(address.addr(), length.or(Some(address.prefix_len())), None, &path)?
+                with_length(address.addr(), config.prefix_length, Some(&address), &path)?
             }
         };
         config.ip_address.get_or_insert_with(|| address.addr().to_string());
-        config.prefix_length.get_or_insert(address.prefix_len());
+        config.prefix_length = Some(address.prefix_len());
         taken.push(address);
     }
     Ok(taken)
