@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use hcn_core::Settings;
 use hcn_schema::hns::HnsVersion;
 use serde::{Deserialize, Deserializer};
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Version 1 of the Host Network Service.
     pub hns: Hns,
+    /// How networks use links of the host.
+    pub uplinks: Settings,
 }
 
 impl Default for Config {
@@ -37,6 +40,7 @@ impl Default for Config {
             access: Access::default(),
             metrics: Metrics::default(),
             hns: Hns::default(),
+            uplinks: Settings::default(),
         }
     }
 }

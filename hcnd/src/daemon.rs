@@ -155,7 +155,7 @@ async fn serve_with(
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
     let Restored { store, loaded } = restored;
-    let service = Service::start(worker, store, &loaded, hub.clone()).await.with_probe(probe);
+    let service = Service::start(worker, store, &loaded, hub.clone(), config.uplinks.clone(), probe).await;
     drop(loaded);
     let (limits, access) = (limits(config), access(&config.access, config.hns.version));
     // Whoever gets through finds everything in its place.

@@ -75,18 +75,28 @@ fn accelnet(service: &Service, change: Accelnet) -> Raw {
 mod tests {
     use std::sync::Arc;
 
+    use hcn_core::Settings;
     use hcn_dataplane::Fake;
     use hcn_ipc::Hub;
     use hcn_schema::hns::HnsVersion;
     use hcn_store::{Loaded, Store};
 
     use super::*;
+    use crate::status::Probe;
     use crate::worker::Worker;
 
     /// A service without records over a kernel in memory.
     async fn service() -> Service {
         let (worker, _thread) = Worker::start(Box::new(Fake::new())).unwrap();
-        Service::start(worker, Store::in_memory().unwrap(), &Loaded::default(), Hub::default()).await
+        Service::start(
+            worker,
+            Store::in_memory().unwrap(),
+            &Loaded::default(),
+            Hub::default(),
+            Settings::default(),
+            Probe::none(),
+        )
+        .await
     }
 
     async fn envelope(service: &Service, method: &str, path: &str, body: &str) -> String {

@@ -6,7 +6,9 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hcn_core::{Action, CallId, Context, Engine, Failure, Job, Registry, Ticket, compile, named_links, read};
+use hcn_core::{
+    Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links, read,
+};
 use hcn_dataplane::{Applied, Counters, HostFacts, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
@@ -60,7 +62,14 @@ pub struct Service {
 
 impl Service {
     /// Takes over what is there of what the store has loaded, and starts the owner task on the current runtime.
-    pub async fn start(worker: Worker, store: Store, loaded: &Loaded, hub: Hub) -> Self {
+    pub async fn start(
+        worker: Worker,
+        store: Store,
+        loaded: &Loaded,
+        hub: Hub,
+        settings: Settings,
+        probe: Probe,
+    ) -> Self {
         let (inbox, messages) = mpsc::unbounded_channel();
         let engine = Engine::restored(&loaded.entities, loaded.last_incarnation);
         let published = Arc::new(RwLock::new(engine.working().clone()));
@@ -78,17 +87,13 @@ impl Service {
             last_call: 0,
             started,
             host: Arc::default(),
+            settings: Arc::new(settings),
+            probe: probe.clone(),
         };
         owner.adopt().await;
         tokio::spawn(owner.run(messages));
         let accelnet = Arc::default();
-        Self { inbox, published, hub, metrics, probe: Probe::none(), worker, started, accelnet }
-    }
-
-    /// The same service, which can tell what the kernel has.
-    #[must_use]
-    pub fn with_probe(self, probe: Probe) -> Self {
-        Self { probe, ..self }
+        Self { inbox, published, hub, metrics, probe, worker, started, accelnet }
     }
 
     pub(crate) fn published(&self) -> RwLockReadGuard<'_, Registry> {
@@ -178,6 +183,8 @@ struct Owner {
     last_call: CallId,
     started: Instant,
     host: Arc<HostFacts>,
+    settings: Arc<Settings>,
+    probe: Probe,
 }
 
 impl Owner {
@@ -229,7 +236,9 @@ impl Owner {
     ) -> Vec<Action> {
         if needs_host(&call) {
             match self.worker.host(named_links(&call)).await {
-                Ok(Ok(facts)) => self.host = Arc::new(facts),
+                Ok(Ok(facts)) => {
+                    self.host = Arc::new(HostFacts { kernel: self.probe.kernel().await, ..facts });
+                }
                 // The facts from before are better than none.
                 Ok(Err(error)) => tracing::warn!(%error, "cannot look at the host"),
                 Err(error) => tracing::error!(%error, "cannot look at the host"),
@@ -245,6 +254,8 @@ impl Owner {
             fresh_id: Uuid::new_v4().into(),
             host: Arc::clone(&self.host),
             caller_uid: caller.uid,
+            caller_pid: caller.pid,
+            settings: Arc::clone(&self.settings),
             hns: caller.hns,
         };
         self.engine.submit(self.last_call, call, context)
@@ -322,7 +333,12 @@ impl Owner {
 
 /// Whether a decision depends on addresses of the host.
 fn needs_host(call: &Call) -> bool {
-    call.kind == Kind::Network && matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. })
+    match call.kind {
+        Kind::Network => matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. }),
+        // What is attached, or tagged, may need what not every kernel has.
+        Kind::Endpoint => matches!(call.verb, Verb::Modify { .. }),
+        _ => false,
+    }
 }
 
 /// Changes the kernel and, beside it, makes the change durable. Both must succeed; if one fails the other is taken

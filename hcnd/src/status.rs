@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hcn_core::Registry;
+use hcn_dataplane::Kernel;
 use hcn_ipc::params;
 use hcn_linux::Features;
 use hcn_schema::base::Version;
@@ -35,6 +36,11 @@ impl Probe {
     /// Finds nothing: for a data plane that is not the kernel.
     pub fn none() -> Self {
         Self(watch::channel(None).1)
+    }
+
+    /// What of it decisions depend on; everything where nobody looks.
+    pub(crate) async fn kernel(&self) -> Kernel {
+        self.clone().found().await.map_or_else(Kernel::default, |found| found.kernel_facts())
     }
 
     async fn found(mut self) -> Option<Arc<Features>> {

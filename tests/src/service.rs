@@ -8,8 +8,8 @@ use std::thread;
 
 use hcn_core::restore;
 use hcn_dataplane::{
-    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, OpError, Plan, State,
-    UndoError,
+    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, HostLink, OpError, Plan,
+    State, UndoError,
 };
 use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
@@ -73,8 +73,7 @@ pub fn fake_host() -> Shared<Fake> {
     let facts = HostFacts {
         addresses,
         uplink: Some("eth0".to_owned()),
-        uplink_mtu: Some(1500),
-        links: vec!["eth0".to_owned()],
+        links: vec![HostLink { name: "eth0".to_owned(), mtu: 1500, ..HostLink::default() }],
         ..HostFacts::default()
     };
     Shared::new(Fake { facts, ..Fake::new() })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcn_core::{Action, Context, Engine, Registry, read};
-use hcn_dataplane::{HostAddress, HostFacts};
+use hcn_dataplane::{HostAddress, HostFacts, HostLink};
 use hcn_schema::call::{Action as Deed, Answer, Call, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, Guid};
@@ -31,7 +31,7 @@ impl Service {
         let host = HostFacts {
             addresses: vec![address],
             uplink: Some("eth0".to_owned()),
-            links: vec!["eth0".to_owned()],
+            links: vec![HostLink { name: "eth0".to_owned(), mtu: 1500, ..HostLink::default() }],
             ..HostFacts::default()
         };
         let context = Context {
@@ -40,6 +40,8 @@ impl Service {
             fresh_id: Guid::random_from(1000 + self.calls, 7),
             host: Arc::new(host),
             caller_uid: 0,
+            caller_pid: None,
+            settings: Arc::default(),
             hns: HnsVersion::default(),
         };
         let mut answer = None;

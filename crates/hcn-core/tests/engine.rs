@@ -37,6 +37,8 @@ impl World {
             fresh_id: Self::guid(1000 + self.last_call),
             host: Arc::new(HostFacts::default()),
             caller_uid: 1000,
+            caller_pid: None,
+            settings: Arc::default(),
             hns: HnsVersion::default(),
         };
         let actions = self.engine.submit(self.last_call, Call { kind, verb }, context);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use crate::object::{HostRoute, Mac};
 use crate::plan::{Op, Plan};
 use crate::state::State;
 
@@ -70,14 +71,76 @@ impl Applied {
 pub struct HostFacts {
     /// Addresses of links that are not hcnd's.
     pub addresses: Vec<HostAddress>,
-    /// Destinations of the host's IPv4 routes, without the default route.
-    pub routes: Vec<IpNet>,
+    /// Unicast routes of the main table by links that are not hcnd's, both families, default routes too.
+    pub routes: Vec<HostRoute>,
     /// The link that the default route leaves by.
     pub uplink: Option<String>,
-    /// Its MTU in octets.
-    pub uplink_mtu: Option<u32>,
-    /// Those of the links that were asked for that there are, and that are not hcnd's.
-    pub links: Vec<String>,
+    /// The links that carry addresses or default routes, and those of the links that were asked for that there are;
+    /// none of hcnd's.
+    pub links: Vec<HostLink>,
+    /// What the kernel has.
+    pub kernel: Kernel,
+}
+
+impl HostFacts {
+    /// The link with this name, alternative name, or alias.
+    pub fn link(&self, name: &str) -> Option<&HostLink> {
+        let called =
+            |link: &&HostLink| link.name == name || link.other_names.iter().any(|other| other == name);
+        self.links.iter().find(|link| link.name == name).or_else(|| self.links.iter().find(called))
+    }
+}
+
+/// One of the host's own links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostLink {
+    /// Interface name.
+    pub name: String,
+    /// Alternative names, and the alias.
+    pub other_names: Vec<String>,
+    /// Interface index.
+    pub index: u32,
+    /// Octets.
+    pub mtu: u32,
+    /// Its own address, if it is an Ethernet link.
+    pub mac: Option<Mac>,
+}
+
+/// What a kernel has of what not every kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Links of kind vxlan.
+    pub vxlan: bool,
+    /// Links of kind macvlan.
+    pub macvlan: bool,
+    /// Links of kind ipvlan.
+    pub ipvlan: bool,
+    /// Links of kind vlan.
+    pub vlan: bool,
+    /// Bridges that filter by VLAN.
+    pub bridge_vlan: bool,
+    /// Connection tracking of bridged frames.
+    pub bridge_conntrack: bool,
+    /// Rules for bridged frames (nftables family bridge).
+    pub bridge_rules: bool,
+    /// TAP interfaces.
+    pub tun: bool,
+}
+
+impl Default for Kernel {
+    /// One that has everything.
+    fn default() -> Self {
+        Self {
+            vxlan: true,
+            macvlan: true,
+            ipvlan: true,
+            vlan: true,
+            bridge_vlan: true,
+            bridge_conntrack: true,
+            bridge_rules: true,
+            tun: true,
+        }
+    }
 }
 
 /// What a link has carried since it was made, from the host's side (`struct rtnl_link_stats64`).

@@ -110,7 +110,7 @@ impl Dataplane for Fake {
 
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
         let mut facts = self.facts.clone();
-        facts.links.retain(|link| links.contains(link));
+        facts.links.retain(|link| links.contains(&link.name) || facts.uplink.as_ref() == Some(&link.name));
         Ok(facts)
     }
 

@@ -14,12 +14,16 @@ mod object;
 mod plan;
 mod state;
 
-pub use backend::{Applied, ApplyError, Counters, Dataplane, HostAddress, HostFacts, OpError, UndoError};
+pub use backend::{
+    Applied, ApplyError, Counters, Dataplane, HostAddress, HostFacts, HostLink, Kernel, OpError, UndoError,
+};
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
-    Address, Barrier, Bridge, Claim, Family, Forwarding, Frontend, HeldPort, Home, Key, LinkId, Mac,
-    Masquerade, Netns, NetnsFile, Object, Protocol, ReservedPorts, Resolver, Route, Service, Source, Veth,
+    Address, Barrier, Bridge, Claim, Enslaved, Family, FdbEntry, Forwarding, Frontend, HeldPort, Home, Hop,
+    HostRoute, HostSide, Isolation, Joint, Key, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
+    Object, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Service, Sharing, Source,
+    Steering, Sublink, Tap, Veth, Vlan, Vxlan, Ways,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

@@ -68,6 +68,7 @@ impl State {
     /// The objects that `object` cannot exist without. A part that the state does not hold is `None`.
     pub fn parents(&self, object: &Object) -> Vec<Option<Key>> {
         let present = |key: Key| self.objects.contains_key(&key).then_some(key);
+        let bridge = |name: &str| present(Key::Bridge(name.to_owned()));
         match object {
             Object::Veth(veth) => {
                 let mut parents = vec![present(Key::Bridge(veth.bridge.clone()))];
@@ -76,6 +77,25 @@ impl State {
                 }
                 parents
             }
+            Object::Joint(joint) => joint.bridges.iter().map(|name| bridge(name)).collect(),
+            Object::Vxlan(vxlan) => vec![bridge(&vxlan.bridge)],
+            Object::Vlan(vlan) => vec![bridge(&vlan.bridge)],
+            Object::Enslaved(enslaved) => vec![bridge(&enslaved.bridge)],
+            Object::Tap(tap) => vec![bridge(&tap.bridge)],
+            Object::Sublink(sublink) => match &sublink.link.netns {
+                Netns::Host => Vec::new(),
+                Netns::Named(name) => vec![present(Key::Netns(name.clone()))],
+            },
+            Object::Isolation(isolation) => vec![self.link_owner(&LinkId::host(&isolation.port))],
+            Object::FdbEntry(entry) => vec![present(Key::Vxlan(entry.vxlan.clone()))],
+            Object::Neighbour(neighbour) => vec![self.link_owner(&LinkId::host(&neighbour.link))],
+            // The host's own links are no objects.
+            Object::ProxyNeighbour(proxy) => {
+                self.link_owner(&LinkId::host(&proxy.link)).map(Some).into_iter().collect()
+            }
+            Object::Steering(steering) => vec![bridge(&steering.bridge)],
+            Object::Responder(responder) => vec![bridge(&responder.bridge)],
+            Object::Lease(lease) => vec![present(Key::Responder(lease.bridge.clone()))],
             Object::Address(address) => vec![self.link_owner(&address.link)],
             Object::Route(route) => vec![self.link_owner(&route.link)],
             Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
@@ -98,6 +118,11 @@ fn links_of(object: &Object) -> Vec<LinkId> {
     match object {
         Object::Bridge(bridge) => vec![LinkId::host(&bridge.name)],
         Object::Veth(veth) => vec![LinkId::host(&veth.name), veth.peer.clone()],
+        Object::Joint(joint) => joint.ends.iter().map(|end| LinkId::host(end)).collect(),
+        Object::Vxlan(vxlan) => vec![LinkId::host(&vxlan.name)],
+        Object::Vlan(vlan) => vec![LinkId::host(&vlan.name)],
+        Object::Sublink(sublink) => vec![sublink.link.clone()],
+        Object::Tap(tap) => vec![LinkId::host(&tap.name)],
         _ => Vec::new(),
     }
 }

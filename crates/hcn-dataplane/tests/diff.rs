@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use hcn_dataplane::{
-    Address, Barrier, Bridge, Chaos, Claim, Dataplane, Fake, Family, Forwarding, Frontend, HeldPort, Home,
-    LinkId, Mac, Masquerade, Netns, NetnsFile, Object, Protocol, Resolver, Route, Service, Source, State,
-    Veth, diff,
+    Address, Barrier, Bridge, Chaos, Claim, Dataplane, Fake, Family, FdbEntry, Forwarding, Frontend,
+    HeldPort, Home, Hop, HostSide, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
+    Object, Protocol, Resolver, Responder, Route, Service, Source, State, Steering, Veth, Vxlan, Ways, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -24,7 +24,11 @@ fn object() -> impl Strategy<Value = Object> {
     prop_oneof![
         (prop_oneof![Just(Family::V4), Just(Family::V6)], 0u8..3)
             .prop_map(|(family, n)| Object::Forwarding(Forwarding { family, bridge: format!("hcn{n}") })),
-        (1u8..4).prop_map(|n| Object::Netns(NetnsFile { name: netns_name(n), alias: String::new() })),
+        (1u8..4).prop_map(|n| Object::Netns(NetnsFile {
+            name: netns_name(n),
+            alias: String::new(),
+            from: None
+        })),
         (0u8..3, 0u8..2, any::<bool>()).prop_map(|(n, mtu, ipv6)| {
             Object::Bridge(Bridge {
                 name: format!("hcn{n}"),
@@ -33,10 +37,15 @@ fn object() -> impl Strategy<Value = Object> {
                 mtu: 1400 + u32::from(mtu),
                 ipv6,
                 arp: true,
+                proxy_arp: false,
+                vlan_filtering: false,
             })
         }),
-        (0u8..3, any::<bool>())
-            .prop_map(|(n, host)| Object::Barrier(Barrier { bridge: format!("hcn{n}"), host })),
+        (0u8..3, any::<bool>()).prop_map(|(n, host)| Object::Barrier(Barrier {
+            bridge: format!("hcn{n}"),
+            host: if host { HostSide::Closed } else { HostSide::Open },
+            ways: Ways::Closed
+        })),
         (0u8..3, 0u8..3).prop_map(move |(n, bridge)| Object::Home(Home {
             prefix: prefix(n),
             bridge: format!("hcn{bridge}")
@@ -79,6 +88,76 @@ fn object() -> impl Strategy<Value = Object> {
                 mac: Mac([2, 0, 0, 0, 1, n]),
                 mtu: 1400 + u32::from(mtu),
                 ipv6: false,
+                isolated: false,
+                vlan: None,
+            })
+        }),
+        (0u8..3, 0u8..3, 0u8..2).prop_map(|(first, second, mtu)| {
+            Object::Joint(Joint {
+                ends: [format!("hcj{first}a"), format!("hcj{first}b")],
+                alias: String::new(),
+                bridges: [format!("hcn{first}"), format!("hcn{second}")],
+                mtu: 1400 + u32::from(mtu),
+            })
+        }),
+        (0u8..3, 0u8..3, 0u32..2).prop_map(|(n, bridge, vni)| {
+            Object::Vxlan(Vxlan {
+                name: format!("hvx{n}"),
+                alias: String::new(),
+                bridge: format!("hcn{bridge}"),
+                vni: 4096 + vni,
+                local: None,
+                port: 4789,
+                mtu: 1450,
+            })
+        }),
+        (0u8..3, 0u8..3, 0u8..2, 0u8..2).prop_map(|(n, mac, host, claimant)| {
+            Object::FdbEntry(FdbEntry {
+                vxlan: format!("hvx{n}"),
+                mac: Mac([2, 0, 0, 0, 3, mac]),
+                destination: format!("203.0.113.{host}").parse().unwrap(),
+                vni: None,
+                claimant: format!("claimant {claimant}"),
+            })
+        }),
+        (0u8..3, 0u8..2, 0u8..2).prop_map(|(n, mac, claimant)| {
+            Object::Neighbour(Neighbour {
+                link: format!("hcn{n}"),
+                address: "192.0.2.9".parse().unwrap(),
+                mac: Mac([2, 0, 0, 0, 3, mac]),
+                claimant: format!("claimant {claimant}"),
+            })
+        }),
+        (0u8..3, 0u8..2).prop_map(|(n, hops)| {
+            let hop =
+                Hop { destination: "0.0.0.0/0".parse().unwrap(), link: "eth0".to_owned(), gateway: None };
+            Object::Steering(Steering {
+                bridge: format!("hcn{n}"),
+                family: Family::V4,
+                table: 1000 + u32::from(n),
+                hops: vec![hop; hops.into()],
+            })
+        }),
+        (0u8..3, any::<bool>()).prop_map(|(n, dhcp)| {
+            Object::Responder(Responder {
+                bridge: format!("hcn{n}"),
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                dhcp,
+                dns: !dhcp,
+                domain: None,
+            })
+        }),
+        (0u8..3, 0u8..2, 0u8..3).prop_map(|(n, claimant, host)| {
+            Object::Lease(Lease {
+                bridge: format!("hcn{n}"),
+                claimant: format!("claimant {claimant}"),
+                mac: Mac([2, 0, 0, 0, 4, host]),
+                addresses: vec![format!("192.0.2.{host}/24").parse().unwrap()],
+                gateway: None,
+                servers: Vec::new(),
+                search: Vec::new(),
+                name: None,
+                mtu: 1500,
             })
         }),
         (0u8..4, 0u8..7, 1u8..4, any::<bool>()).prop_map(move |(ns, name, host, prefix_route)| {

@@ -3,6 +3,11 @@
 //! its group whose alias says `hcn …`, and namespaces whose loopback has the alias `hcn namespace NAME …`.
 
 mod inside;
+mod outside;
+mod overlay;
+mod ports;
+mod responders;
+mod steering;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -51,13 +56,21 @@ impl Adoption<'_> {
         self.links.insert(Netns::Host, links);
         let unwanted = self.namespaces().map_err(at("take over the namespaces of an earlier hcnd"))?;
         self.bridges();
+        self.joints();
+        self.vxlans();
+        self.outside();
         self.pairs();
+        self.taps();
         self.remove_links().map_err(at("remove links that an earlier hcnd left"))?;
         self.remove_namespaces(unwanted).map_err(at("remove namespaces that an earlier hcnd left"))?;
         self.forwarding();
         self.reserved();
         self.resolvers().map_err(at("take over resolver configurations"))?;
         self.inside().map_err(at("read addresses and routes"))?;
+        self.overlay().map_err(at("read where frames go"))?;
+        self.answers().map_err(at("read what the host answers for"))?;
+        self.steering().map_err(at("read routing tables"))?;
+        self.responders();
         self.remember();
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-use hcn_dataplane::{HostAddress, HostFacts};
+use hcn_dataplane::{HostAddress, HostFacts, HostLink, HostRoute, Kernel};
 use ipnet::IpNet;
 use netlink_packet_core::Parseable as _;
 use netlink_packet_route::AddressFamily;
@@ -27,19 +27,31 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Re
             addresses.push((message.header.index, prefix));
         }
     }
-    let routes = Routes::read(wire, socket, AddressFamily::Inet)?;
-    let mut uplink = routes.default_link;
-    if uplink.is_none() {
-        uplink = Routes::read(wire, socket, AddressFamily::Inet6)?.default_link;
+    let mut routes = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        read_routes(wire, socket, family, &mut routes)?;
     }
+    // The first family that has one, and of that the one that wins.
+    let defaults = || routes.iter().filter(|route| route.destination.prefix_len() == 0);
+    let uplink = [true, false].into_iter().find_map(|ipv4| {
+        let of_family = defaults().filter(|route| route.destination.addr().is_ipv4() == ipv4);
+        of_family.min_by_key(|route| route.metric).map(|route| route.link)
+    });
 
-    let wanted: BTreeSet<u32> = addresses.iter().map(|(index, _)| *index).chain(uplink).collect();
+    let wanted: BTreeSet<u32> =
+        addresses.iter().map(|(index, _)| *index).chain(defaults().map(|route| route.link)).collect();
     let mut batch = Batch::new();
     for index in &wanted {
         batch.push((), 0, link::get_index(*index));
     }
-    for name in named.iter().filter(|name| link::is_name(name)) {
-        batch.push((), 0, link::get(name));
+    for name in named {
+        match name.parse() {
+            // An index, as InterfaceConstraint has it.
+            Ok(index) => batch.push((), 0, link::get_index(index)),
+            Err(_) if link::is_name(name) => batch.push((), 0, link::get(name)),
+            Err(_) if link::is_other_name(name) => batch.push((), 0, link::get_other(name)),
+            Err(_) => {}
+        }
     }
     let links: BTreeMap<u32, LinkFacts> = wire
         .exchange(socket, &mut batch)?
@@ -49,20 +61,33 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Re
         .filter(|link| link.group != GROUP)
         .map(|link| (link.index, link))
         .collect();
-    let uplink = uplink.and_then(|index| links.get(&index));
-    let there = |name: &&String| links.values().any(|link| link.name == **name);
+    let name = |index: u32| links.get(&index).map(|link| link.name.clone());
+    let routes = routes.iter().filter_map(|route| {
+        let Way { destination, gateway, metric, .. } = *route;
+        Some(HostRoute { link: name(route.link)?, destination, gateway, metric })
+    });
+    let addresses = addresses.into_iter();
     Ok(HostFacts {
         addresses: addresses
-            .into_iter()
-            .filter_map(|(index, address)| {
-                Some(HostAddress { link: links.get(&index)?.name.clone(), address })
-            })
+            .filter_map(|(index, address)| Some(HostAddress { link: name(index)?, address }))
             .collect(),
-        routes: routes.destinations,
-        uplink: uplink.map(|link| link.name.clone()),
-        uplink_mtu: uplink.map(|link| link.mtu),
-        links: named.iter().filter(there).cloned().collect(),
+        routes: routes.collect(),
+        uplink: uplink.and_then(name),
+        links: links.into_values().map(host_link).collect(),
+        kernel: Kernel::default(),
     })
+}
+
+fn host_link(facts: LinkFacts) -> HostLink {
+    let other_names =
+        facts.other_names.into_iter().chain(Some(facts.alias).filter(|alias| !alias.is_empty()));
+    HostLink {
+        other_names: other_names.collect(),
+        name: facts.name,
+        index: facts.index,
+        mtu: facts.mtu,
+        mac: facts.mac,
+    }
 }
 
 /// The address with its prefix length; `None` for those that concern nobody else.
@@ -80,49 +105,51 @@ fn prefix(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(address, message.header.prefix_len).ok()
 }
 
-/// What the host's main routing table says.
-#[derive(Default)]
-struct Routes {
-    /// Where unicast routes lead, the default route aside.
-    destinations: Vec<IpNet>,
-    /// The link of the default route with the lowest metric.
-    default_link: Option<u32>,
+/// A unicast route of the main table.
+struct Way {
+    link: u32,
+    destination: IpNet,
+    gateway: Option<IpAddr>,
+    metric: u32,
 }
 
-impl Routes {
-    fn read(wire: &mut Wire, socket: &Socket, family: AddressFamily) -> io::Result<Self> {
-        let mut routes = Self::default();
-        let mut lowest = u32::MAX;
-        for payload in wire.dump(socket, &route::get_all(family))? {
-            // The fixed part tells most routes apart without decoding the rest.
-            let Ok(header) = RouteHeader::parse(&payload) else { continue };
-            if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
-                continue;
-            }
-            let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
-            let mut metric = 0;
-            let mut link = None;
-            let mut destination = None;
-            for attribute in &message.attributes {
-                match attribute {
-                    RouteAttribute::Priority(value) => metric = *value,
-                    RouteAttribute::Oif(index) => link = Some(*index),
-                    RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                        destination = Some(IpAddr::V4(*address));
-                    }
-                    RouteAttribute::MultiPath(hops) => {
-                        link = link.or(hops.first().map(|hop| hop.interface_index));
-                    }
-                    _ => {}
+/// Adds the routes of a family.
+fn read_routes(
+    wire: &mut Wire,
+    socket: &Socket,
+    family: AddressFamily,
+    routes: &mut Vec<Way>,
+) -> io::Result<()> {
+    let plain = |address: &RouteAddress| match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    };
+    let anywhere = if family == AddressFamily::Inet { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    for payload in wire.dump(socket, &route::get_all(family))? {
+        // The fixed part tells most routes apart without decoding the rest.
+        let Ok(header) = RouteHeader::parse(&payload) else { continue };
+        if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+            continue;
+        }
+        let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
+        let (mut link, mut destination, mut gateway, mut metric) = (None, anywhere, None, 0);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Priority(value) => metric = *value,
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::Destination(address) => destination = plain(address).unwrap_or(anywhere),
+                RouteAttribute::Gateway(address) => gateway = plain(address),
+                RouteAttribute::MultiPath(hops) => {
+                    link = link.or(hops.first().map(|hop| hop.interface_index));
                 }
-            }
-            let length = message.header.destination_prefix_length;
-            if length > 0 {
-                routes.destinations.extend(destination.and_then(|address| IpNet::new(address, length).ok()));
-            } else if link.is_some() && (routes.default_link.is_none() || metric < lowest) {
-                (routes.default_link, lowest) = (link, metric);
+                _ => {}
             }
         }
-        Ok(routes)
+        let destination = IpNet::new(destination, message.header.destination_prefix_length);
+        if let (Some(link), Ok(destination)) = (link, destination) {
+            routes.push(Way { link, destination, gateway, metric });
+        }
     }
+    Ok(())
 }

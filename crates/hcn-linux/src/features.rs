@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
+use hcn_dataplane::Kernel;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::sched::{CloneFlags, unshare};
@@ -34,13 +35,35 @@ pub struct Features {
     pub list: Vec<Feature>,
 }
 
+impl Features {
+    /// Whether the kernel has the feature of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.list.iter().any(|feature| feature.name == name && feature.present)
+    }
+
+    /// What decisions depend on.
+    pub fn kernel_facts(&self) -> Kernel {
+        Kernel {
+            vxlan: self.has("vxlan"),
+            macvlan: self.has("macvlan"),
+            ipvlan: self.has("ipvlan"),
+            vlan: self.has("vlan"),
+            bridge_vlan: self.has("bridge vlan filtering"),
+            bridge_conntrack: self.has("bridge conntrack"),
+            bridge_rules: self.has("nftables bridge"),
+            tun: self.has("tun"),
+        }
+    }
+}
+
 /// Kinds of links.
-const LINKS: [(&str, &str, &str); 5] = [
+const LINKS: [(&str, &str, &str); 6] = [
     ("bridge", "bridge", "every network"),
     ("veth", "veth", "endpoints of namespaces"),
     ("vxlan", "vxlan", "networks of type Overlay"),
     ("macvlan", "macvlan", "networks of type Transparent"),
     ("vlan", "vlan", "VLAN policies"),
+    ("ipvlan", "ipvlan", "networks of type L2Bridge without routing"),
 ];
 
 /// Disciplines of traffic control, with handle and parent.

@@ -29,6 +29,10 @@ const IF_OPER_UP: u8 = 6;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+/// Octets of an alternative name, the NUL that ends it included (`ALTIFNAMSIZ`).
+const ALTIFNAMSIZ: usize = 128;
 /// Length of `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
 
@@ -40,6 +44,8 @@ pub(crate) struct LinkFacts {
     pub(crate) mtu: u32,
     pub(crate) group: u32,
     pub(crate) alias: String,
+    /// Alternative names.
+    pub(crate) other_names: Vec<String>,
     /// Of an Ethernet link.
     pub(crate) mac: Option<Mac>,
     /// Administratively up.
@@ -77,6 +83,10 @@ impl LinkFacts {
                 IFLA_OPERSTATE => facts.operational = value == [IF_OPER_UP],
                 IFLA_IFALIAS => facts.alias = attributes::text(value),
                 IFLA_GROUP => facts.group = number()?,
+                IFLA_PROP_LIST => {
+                    let names = attributes::all(value).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+                    facts.other_names = names.map(|(_, name)| attributes::text(name)).collect();
+                }
                 IFLA_LINK_NETNSID => facts.peer_elsewhere = true,
                 _ => {}
             }
@@ -165,6 +175,17 @@ pub(crate) fn new_veth(veth: &Veth, bridge: u32, peer_netns: Option<RawFd>) -> R
 /// RTM_GETLINK by name.
 pub(crate) fn get(name: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(0, vec![LinkAttribute::IfName(name.to_owned()), skip_stats()]))
+}
+
+/// RTM_GETLINK by an alternative name.
+pub(crate) fn get_other(name: &str) -> RouteNetlinkMessage {
+    let name = DefaultNla::new(IFLA_ALT_IFNAME, [name.as_bytes(), &[0]].concat());
+    RouteNetlinkMessage::GetLink(message(0, vec![LinkAttribute::Other(name), skip_stats()]))
+}
+
+/// Whether a link can have this alternative name.
+pub(crate) fn is_other_name(text: &str) -> bool {
+    (1..ALTIFNAMSIZ).contains(&text.len()) && !text.contains(['/', '\0'])
 }
 
 /// Whether the kernel takes this as the name of a link.

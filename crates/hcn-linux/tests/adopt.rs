@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use hcn_dataplane::{
-    Address, Barrier, Claim, Dataplane, Family, Frontend, Key, LinkId, Mac, Masquerade, Netns, Object, Op,
-    Protocol, Resolver, Route, Service, Source, State, Veth, diff,
+    Address, Barrier, Claim, Dataplane, Family, Frontend, HostSide, Key, LinkId, Mac, Masquerade, Netns,
+    Object, Op, Protocol, Resolver, Route, Service, Source, State, Veth, Ways, diff,
 };
 use hcn_linux::Linux;
 
@@ -36,6 +36,8 @@ fn host_endpoint() -> Vec<Object> {
             mac: Mac([2, 0, 0, 0, 2, 9]),
             mtu: 1500,
             ipv6: false,
+            isolated: false,
+            vlan: None,
         }),
         Object::Address(Address { link, address: "10.7.0.9/32".parse().unwrap(), prefix_route: false }),
         Object::Route(route),
@@ -88,7 +90,7 @@ fn services() -> Vec<Object> {
         service(Some("10.99.0.1"), 81, &[], Source::Client),
         service(Some("10.99.0.2"), 82, &two, Source::Address("10.7.0.1".parse().unwrap())),
         service(None, 83, &two[..1], Source::Client),
-        Object::Barrier(Barrier { bridge: "hcn00000005".into(), host: true }),
+        Object::Barrier(Barrier { bridge: "hcn00000005".into(), host: HostSide::Closed, ways: Ways::Closed }),
     ]
 }
 
@@ -451,6 +453,8 @@ fn numbered(n: u16) -> Vec<Object> {
             mac: Mac([2, 0, 0, 1, high as u8, low as u8]),
             mtu: 1500,
             ipv6: false,
+            isolated: false,
+            vlan: None,
         }),
         Object::Address(Address { link: link.clone(), address, prefix_route: true }),
         Object::Route(Route { link, destination, gateway, metric: 0 }),

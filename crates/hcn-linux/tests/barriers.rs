@@ -5,11 +5,15 @@ mod common;
 mod traffic;
 
 use common::*;
-use hcn_dataplane::{Barrier, Dataplane, Object};
+use hcn_dataplane::{Barrier, Dataplane, HostSide, Object, Ways};
 use traffic::place;
 
 fn barrier(host: bool) -> Object {
-    Object::Barrier(Barrier { bridge: BRIDGE.into(), host })
+    Object::Barrier(Barrier {
+        bridge: BRIDGE.into(),
+        host: if host { HostSide::Closed } else { HostSide::Open },
+        ways: Ways::Closed,
+    })
 }
 
 /// Whether `from` (empty: the host) reaches an address.
@@ -61,7 +65,14 @@ fn a_barrier_holds_for_neighbouring_bridges_and_bridged_frames() {
         done(&mut linux, &create([barrier(false)]));
         assert!(!reaches("C", "10.7.0.2") && !reaches("A", "10.8.0.2"));
         // Both closed: neither is inside for the other.
-        done(&mut linux, &create([Object::Barrier(Barrier { bridge: "br1".into(), host: false })]));
+        done(
+            &mut linux,
+            &create([Object::Barrier(Barrier {
+                bridge: "br1".into(),
+                host: HostSide::Open,
+                ways: Ways::Closed,
+            })]),
+        );
         assert!(!reaches("C", "10.7.0.2") && !reaches("A", "10.8.0.2"));
         for seen in [0, 1] {
             let _ = succeeds(&format!("echo {seen} > /proc/sys/net/bridge/bridge-nf-call-iptables"));

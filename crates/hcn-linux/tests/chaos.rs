@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use common::*;
 use hcn_dataplane::{
-    Barrier, Chaos, Claim, Dataplane, Family, HeldPort, LinkId, Mac, Masquerade, Object, Op, Plan, Protocol,
-    Service, Source, State, diff,
+    Barrier, Chaos, Claim, Dataplane, Family, HeldPort, HostSide, LinkId, Mac, Masquerade, Object, Op, Plan,
+    Protocol, Service, Source, State, Ways, diff,
 };
 use hcn_linux::Linux;
 
@@ -73,7 +73,13 @@ fn cases() -> Vec<Case> {
         .map(|(from, to)| Op::Change { from, to })
         .collect::<Vec<_>>();
     let held = |port, protocol| Object::HeldPort(HeldPort { family: Family::V4, protocol, port });
-    let barrier = |host| Object::Barrier(Barrier { bridge: BRIDGE.into(), host });
+    let barrier = |host| {
+        Object::Barrier(Barrier {
+            bridge: BRIDGE.into(),
+            host: if host { HostSide::Closed } else { HostSide::Open },
+            ways: Ways::Closed,
+        })
+    };
     let guarded = vec![held(HELD, Protocol::Tcp), held(HELD, Protocol::Udp), barrier(true)];
     let mut reguard = remove(&guarded[1..]).ops;
     reguard.extend(create([barrier(false), held(HELD, Protocol::Udp)]).ops);

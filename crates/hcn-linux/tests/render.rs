@@ -7,7 +7,7 @@ mod traffic;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::*;
-use hcn_dataplane::{Barrier, Object, Op, Plan, Protocol, Source};
+use hcn_dataplane::{Barrier, HostSide, Object, Op, Plan, Protocol, Source, Ways};
 use hcn_linux::render;
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ fn the_rendered_table_is_what_nft_lists() {
         };
         let mut objects_of_all_kinds = network();
         objects_of_all_kinds.extend([
-            Object::Barrier(Barrier { bridge: BRIDGE.into(), host: true }),
+            Object::Barrier(Barrier { bridge: BRIDGE.into(), host: HostSide::Closed, ways: Ways::Closed }),
             service("10.9.0.1", Source::Client),
             service("10.9.0.2", Source::Masquerade),
             service("10.9.0.3", Source::Address("10.7.0.1".parse().unwrap())),

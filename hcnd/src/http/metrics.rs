@@ -63,6 +63,7 @@ async fn answer<B>(request: Request<B>, service: &Service, meter: &Meter) -> Res
 
 #[cfg(test)]
 mod tests {
+    use hcn_core::Settings;
     use hcn_dataplane::Fake;
     use hcn_ipc::{Hub, Limits, Server};
     use hcn_schema::hns::HnsVersion;
@@ -73,12 +74,15 @@ mod tests {
 
     use super::*;
     use crate::access::access;
+    use crate::status::Probe;
     use crate::worker::Worker;
 
     async fn start() -> (std::net::SocketAddr, JoinHandle<()>) {
         let (worker, _) = Worker::start(Box::new(Fake::new())).unwrap();
         let store = Store::in_memory().unwrap();
-        let service = Service::start(worker, store, &Loaded::default(), Hub::new()).await;
+        let service =
+            Service::start(worker, store, &Loaded::default(), Hub::new(), Settings::default(), Probe::none())
+                .await;
         let access = access(&crate::config::Access::default(), HnsVersion::NEWEST);
         let server = Server::new(Arc::new(service.clone()), Hub::new(), Limits::default(), access);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

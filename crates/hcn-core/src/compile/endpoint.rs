@@ -6,6 +6,7 @@ use hcn_schema::call::Kind;
 use hcn_schema::enums::NamespaceType;
 use ipnet::IpNet;
 
+use super::{outside, overlay, responders};
 use crate::entity::Endpoint;
 use crate::names;
 use crate::registry::Registry;
@@ -15,6 +16,11 @@ const IPV6_METRIC: u32 = 1024;
 
 pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     let mut objects = attachment(registry, endpoint);
+    if let Some(network) = registry.networks.get(endpoint.network) {
+        objects.extend(overlay::of_endpoint(network, endpoint));
+        objects.extend(outside::of_endpoint(network, endpoint));
+        objects.extend(responders::of_endpoint(network, endpoint));
+    }
     for port in &endpoint.ports {
         if port.held {
             let Frontend { family, protocol, port, .. } = port.frontend;
@@ -55,6 +61,8 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
         mac: endpoint.mac,
         mtu: network.mtu,
         ipv6: network.has_ipv6(),
+        isolated: false,
+        vlan: None,
     })];
     for address in &endpoint.addresses {
         // In the host's own namespace the bridge has the prefix's route already.

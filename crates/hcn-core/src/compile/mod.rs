@@ -5,7 +5,11 @@ mod endpoint;
 mod load_balancer;
 mod namespace;
 mod network;
+mod outside;
+mod overlay;
 mod port_reservation;
+mod responders;
+mod shards;
 
 use hcn_dataplane::{Object, State};
 
@@ -15,7 +19,14 @@ use crate::registry::Registry;
 /// The objects of one entity.
 pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
     match entity {
-        Entity::Network(network) => network::objects(network),
+        Entity::Network(network) => {
+            let mut objects = network::objects(network);
+            objects.extend(shards::of_network(network));
+            objects.extend(overlay::of_network(network));
+            objects.extend(outside::of_network(network));
+            objects.extend(responders::of_network(network));
+            objects
+        }
         Entity::Endpoint(endpoint) => endpoint::objects(registry, endpoint),
         Entity::Namespace(namespace) => namespace::objects(registry, namespace),
         Entity::LoadBalancer(balancer) => load_balancer::objects(registry, balancer),

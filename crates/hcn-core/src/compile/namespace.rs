@@ -15,7 +15,8 @@ pub(super) fn objects(registry: &Registry, namespace: &Namespace) -> Vec<Object>
     }
     let name = namespace.document.name.as_deref().unwrap_or_default();
     let alias = names::alias(Kind::Namespace, namespace.meta.id, name);
-    let mut objects = vec![Object::Netns(NetnsFile { name: namespace.file(), alias })];
+    let mut objects =
+        vec![Object::Netns(NetnsFile { name: namespace.file(), alias, from: namespace.from.clone() })];
     let settings = namespace.endpoints().filter_map(|id| registry.endpoints.get(id)?.document.dns.as_ref());
     let contents = resolv_conf(settings);
     if !contents.is_empty() {

@@ -1,6 +1,8 @@
 //! The kernel objects of a network: a bridge with the host's addresses; what lets its packets out, or keeps them in.
 
-use hcn_dataplane::{Address, Barrier, Bridge, Family, Forwarding, Home, LinkId, Masquerade, Object};
+use hcn_dataplane::{
+    Address, Barrier, Bridge, Family, Forwarding, Home, HostSide, LinkId, Masquerade, Object, Ways,
+};
 use hcn_schema::call::Kind;
 use hcn_schema::enums::NetworkMode;
 use ipnet::IpNet;
@@ -18,11 +20,14 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         mtu: network.mtu,
         ipv6: host && network.has_ipv6(),
         arp: host,
+        proxy_arp: false,
+        vlan_filtering: false,
     })];
     let translated =
         matches!(network.mode, NetworkMode::Nat | NetworkMode::Ics | NetworkMode::ConstrainedIcs);
     if !host || network.mode == NetworkMode::Internal {
-        objects.push(Object::Barrier(Barrier { bridge: name(), host: !host }));
+        let side = if host { HostSide::Open } else { HostSide::Closed };
+        objects.push(Object::Barrier(Barrier { bridge: name(), host: side, ways: Ways::Closed }));
     }
     if !host {
         return objects;

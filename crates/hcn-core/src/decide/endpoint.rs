@@ -73,7 +73,8 @@ pub(super) fn create(
         document.routes = default_routes(network, &addresses);
     }
     let routes = routes(&document.routes)?;
-    if document.dns.is_none() {
+    let network_dns = document.dns.is_none();
+    if network_dns {
         document.dns.clone_from(&network.document.dns);
     }
     clear_generated(&mut document);
@@ -90,6 +91,8 @@ pub(super) fn create(
         routes,
         veth: names::link(view.registry, "hve", id),
         interface: None,
+        shard: 0,
+        network_dns,
         on_host: false,
         containers: Vec::new(),
         vm_port: None,
@@ -308,7 +311,10 @@ pub(super) fn vm_port(
         return Err(Refusal::Error(attached_already(endpoint)));
     }
     let id = id.unwrap_or(view.context.fresh_id);
-    let new = Endpoint { vm_port: Some(VmPort { id, nic, machine }), ..Endpoint::clone(endpoint) };
+    let new = Endpoint {
+        vm_port: Some(VmPort { id, nic, machine, tap: String::new(), owner: None }),
+        ..Endpoint::clone(endpoint)
+    };
     Ok(plugged(view, endpoint, new))
 }
 

@@ -6,6 +6,7 @@ mod addresses;
 mod endpoint;
 mod gates;
 mod guest_network_service;
+mod junction;
 mod load_balancer;
 mod namespace;
 mod network;
@@ -13,11 +14,13 @@ mod policies;
 mod port_reservation;
 mod ports;
 mod sdn_route;
+mod steering;
 mod subnets;
+mod tunnel;
 mod uplink;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -30,7 +33,7 @@ use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::hns::{Feature, HnsVersion};
 use hcn_schema::notification::{Event, NotificationType};
 use hcn_schema::{Error, Guid, HResult, Raw};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, GuestNetworkService, LoadBalancer, Meta, Namespace, Network,
@@ -39,6 +42,41 @@ use crate::entity::{
 use crate::registry::Registry;
 use crate::turns::{CallId, Turns};
 use crate::v1::{self, Versioned};
+
+/// How networks use links of the host, as the administrator decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How networks of type Transparent are joined to their uplink.
+    pub transparent: TransparentBy,
+    /// How networks of type L2Bridge with the prefix of their uplink are joined to it.
+    #[serde(rename = "l2bridge")]
+    pub l2_bridge: L2BridgeBy,
+    /// Links of the host by the names that documents have for them.
+    pub adapters: BTreeMap<String, String>,
+}
+
+/// How networks of type Transparent are joined to their uplink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransparentBy {
+    /// Their endpoints stand on it, by macvlan; the host and they do not see each other.
+    #[default]
+    Macvlan,
+    /// It becomes a port of the network's bridge, which takes over its addresses and routes.
+    Bridge,
+}
+
+/// How networks of type L2Bridge with the prefix of their uplink are joined to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum L2BridgeBy {
+    /// The host routes, and answers for the endpoints on the uplink.
+    #[default]
+    Routing,
+    /// Their endpoints stand on it, by ipvlan; the host and they do not see each other.
+    Ipvlan,
+}
 
 /// What a decision needs besides the call and the records: everything that is not pure.
 #[derive(Clone, Debug)]
@@ -53,6 +91,10 @@ pub struct Context {
     pub host: Arc<HostFacts>,
     /// The user who asks.
     pub caller_uid: u32,
+    /// The process that asks, if it is in sight.
+    pub caller_pid: Option<i32>,
+    /// How networks use links of the host.
+    pub settings: Arc<Settings>,
     /// As which version of HNS the client wants to be served.
     pub hns: HnsVersion,
 }

@@ -40,7 +40,8 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     let number = number(view, kind, document.namespace_id);
     document.kind = Some(OneOf::Known(kind));
     clear_generated(&mut document);
-    let namespace = Namespace { meta: view.new_meta(id), document, kind, number, resources: Vec::new() };
+    let namespace =
+        Namespace { meta: view.new_meta(id), document, kind, number, from: None, resources: Vec::new() };
     let answer = Answer::Entity { id, incarnation: namespace.meta.incarnation };
     let entity = Entity::Namespace(Arc::new(namespace));
     let mut change = Change::default();

@@ -14,8 +14,11 @@ use hcn_schema::network::{HostComputeNetwork, Ipam, MacPool, MacRange, Subnet as
 use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Result};
 
-use super::{Decision, Outcome, Refusal, View, document, event, gates, policies, request, subnets, uplink};
-use crate::entity::{Change, Entity, Meta, Network, Subnet};
+use super::{
+    Decision, Outcome, Refusal, View, document, event, gates, junction, policies, request, steering, subnets,
+    tunnel, uplink,
+};
+use crate::entity::{Change, Entity, Meta, Network, Subnet, Uplink};
 use crate::{names, pools, text};
 
 /// MTU in octets when the host has no uplink to take it from.
@@ -57,6 +60,10 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         !document.flags.has(NetworkFlags::DISABLE_HOST_PORT) && subnets::host_is_on(view, &place, &subnets);
     let bridge_mac = uplink::bridge_mac(&document, mode, id, &mac_ranges)?;
     uplink::fill_policies(&mut document, mode, &text::hcn_mac(bridge_mac), uplink.as_ref());
+    let ground = junction::Ground { document: &document, mode, uplink: uplink.as_ref(), subnets: &subnets };
+    let junction = junction::choose(view, &ground)?;
+    let tunnel = tunnel::choose(view, &ground)?;
+    let table = steering::choose(view, &ground)?;
     document.kind = Some(OneOf::Known(mode));
     clear_generated(&mut document);
     let network = Network {
@@ -67,9 +74,13 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         mac_ranges,
         bridge: names::link(view.registry, "hcn", id),
         bridge_mac,
-        mtu: view.context.host.uplink_mtu.unwrap_or(DEFAULT_MTU),
+        mtu: mtu(view, uplink.as_ref()),
         uplink,
         host,
+        junction,
+        tunnel,
+        table,
+        shards: 0,
         extensions: Vec::new(),
         flat,
     };
@@ -81,6 +92,13 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     decision.before.push(event("pre-create", Some(NotificationType::NetworkPreCreate), &entity));
     decision.after.push(event("create", Some(NotificationType::NetworkCreate), &entity));
     Ok(decision)
+}
+
+/// Octets: that of its uplink, else that of the host's.
+fn mtu(view: &View<'_>, uplink: Option<&Uplink>) -> u32 {
+    let host = &view.context.host;
+    let link = uplink.map(|uplink| uplink.link.as_str()).or(host.uplink.as_deref());
+    link.and_then(|link| host.link(link)).map_or(DEFAULT_MTU, |link| link.mtu)
 }
 
 /// The fields that the service fills on query are not kept from the client's document.

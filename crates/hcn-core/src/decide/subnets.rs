@@ -89,7 +89,12 @@ fn choose(view: &View<'_>, place: &Place<'_>, siblings: &[Subnet]) -> Result<Ipv
         let host = &view.context.host;
         !own.chain(view.turns.leaving().iter().map(|(_, prefix)| prefix)).any(overlaps)
             && !host.addresses.iter().any(|address| overlaps(&address.address.trunc()))
-            && !host.routes.iter().any(overlaps)
+            && !host
+                .routes
+                .iter()
+                .map(|route| &route.destination)
+                .filter(|to| to.prefix_len() > 0)
+                .any(overlaps)
     };
     for (first, whole) in private {
         let count = 1u32 << (length - whole);

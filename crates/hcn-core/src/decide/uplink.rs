@@ -32,10 +32,9 @@ pub(super) fn choose(
     }
     let host = &view.context.host;
     let named = |link: &str, path: &str| -> Result<Option<Uplink>> {
-        let there = host.links.iter().any(|other| other == link)
-            || host.addresses.iter().any(|address| address.link == link);
-        if there {
-            return Ok(Some(of_link(view, link)));
+        let link = view.context.settings.adapters.get(link).map_or(link, String::as_str);
+        if let Some(found) = host.link(link) {
+            return Ok(Some(of_link(view, &found.name)));
         }
         Err(Error::new(HResult::ADAPTER_NOT_FOUND, format!("the host has no link {}", text::shown(link)))
             .at(path)

@@ -46,6 +46,12 @@ pub struct Endpoint {
     pub veth: String,
     /// Interface name in the namespace while attached.
     pub interface: Option<String>,
+    /// Which of the network's bridges its port is on, while it is attached.
+    #[serde(default)]
+    pub shard: u16,
+    /// Whether its DNS settings are those of the network, and change with them.
+    #[serde(default)]
+    pub network_dns: bool,
     /// Whether it is attached to the host itself, as HNS version 1 does it.
     #[serde(default)]
     pub on_host: bool,
@@ -93,6 +99,12 @@ pub struct VmPort {
     pub nic: String,
     /// The virtual machine.
     pub machine: Option<Guid>,
+    /// Interface name of its TAP interface.
+    #[serde(default)]
+    pub tap: String,
+    /// The user who may open it besides root.
+    #[serde(default)]
+    pub owner: Option<u32>,
 }
 
 /// A port mapping of an endpoint, parsed.

@@ -22,7 +22,7 @@ pub use guest_network_service::GuestNetworkService;
 pub use load_balancer::{BalancedPort, LoadBalancer};
 pub use namespace::{Namespace, Resource};
 pub(crate) use network::leads_outside;
-pub use network::{Network, Subnet, Uplink};
+pub use network::{Junction, Network, PORTS_OF_A_BRIDGE, RoutingTable, Subnet, Tunnel, Uplink};
 pub use port_reservation::PortReservation;
 pub use sdn_route::SdnRoute;
 

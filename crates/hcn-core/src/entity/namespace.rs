@@ -18,6 +18,9 @@ pub struct Namespace {
     pub kind: NamespaceType,
     /// Compartment number.
     pub number: u32,
+    /// Path of the network namespace that it is, which somebody else made; none = one of hcnd's own.
+    #[serde(default)]
+    pub from: Option<String>,
     /// What is in it, in the order of adding.
     pub resources: Vec<Resource>,
 }

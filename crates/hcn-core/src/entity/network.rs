@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hcn_dataplane::Mac;
+use hcn_dataplane::{HostRoute, Mac, Sharing};
 use hcn_schema::enums::NetworkMode;
 use hcn_schema::network::HostComputeNetwork;
 use hcn_schema::{Guid, Raw};
@@ -53,6 +53,18 @@ pub struct Network {
     /// Whether the host has an address on the network, by which endpoints reach it.
     #[serde(default = "yes")]
     pub host: bool,
+    /// How it is joined to its uplink, for the types that are part of a network outside.
+    #[serde(default)]
+    pub junction: Option<Junction>,
+    /// What carries an overlay to other hosts.
+    #[serde(default)]
+    pub tunnel: Option<Tunnel>,
+    /// The routing table of its own, where packets from it do not go where the host's go.
+    #[serde(default)]
+    pub table: Option<RoutingTable>,
+    /// How many bridges it has besides the first: each takes up to [`PORTS_OF_A_BRIDGE`] endpoints.
+    #[serde(default)]
+    pub shards: u16,
     /// Switch extensions that were switched on or off.
     #[serde(default)]
     pub extensions: Vec<(Guid, bool)>,
@@ -64,6 +76,51 @@ pub struct Network {
 /// Networks of before did not say it: they were of types that have the host on them.
 fn yes() -> bool {
     true
+}
+
+/// How many endpoints a bridge takes. Attaching one takes the kernel longer with each that is there, and 1023 ports are
+/// the most that a bridge can have.
+pub const PORTS_OF_A_BRIDGE: usize = 250;
+
+/// How a network that is part of a network outside is joined to its uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Junction {
+    /// The host routes between the two and answers on each for what is on the other.
+    Routed,
+    /// The uplink is a port of the bridge, which has its addresses and routes; they are those of before.
+    Enslaved {
+        /// Addresses of the uplink.
+        addresses: Vec<IpNet>,
+        /// Routes by the uplink that came from no address.
+        routes: Vec<HostRoute>,
+    },
+    /// A VLAN of the uplink is a port of the bridge.
+    Vlan {
+        /// 1 to 4094.
+        id: u16,
+        /// Interface name of the port.
+        link: String,
+    },
+    /// There is no bridge: endpoints stand on the uplink itself.
+    Shared(Sharing),
+}
+
+/// What carries an overlay to other hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// UDP port.
+    pub port: u16,
+    /// Each VSID of its subnets with the interface name of its VXLAN link.
+    pub links: Vec<(u32, String)>,
+}
+
+/// A routing table of a network's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingTable {
+    /// Its number.
+    pub number: u32,
+    /// Routes by the uplink.
+    pub routes: Vec<HostRoute>,
 }
 
 /// A link of the host that a network leads out by.
@@ -84,6 +141,16 @@ pub(crate) fn leads_outside(mode: NetworkMode) -> bool {
 }
 
 impl Network {
+    /// The interface name of one of its bridges: 0 is the first.
+    pub fn shard(&self, number: u16) -> String {
+        if number == 0 { self.bridge.clone() } else { format!("{}-{number}", self.bridge) }
+    }
+
+    /// The interface names of all its bridges, the first first.
+    pub fn bridges(&self) -> impl Iterator<Item = String> + '_ {
+        (0..=self.shards).map(|number| self.shard(number))
+    }
+
     /// The name, empty when none was given.
     pub fn name(&self) -> &str {
         self.document.name.as_deref().unwrap_or_default()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcn_core::{Action, Context, Engine, Failure, Job, Registry, read};
-use hcn_dataplane::{HostAddress, HostFacts};
+use hcn_dataplane::{HostAddress, HostFacts, HostLink};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::endpoint::HostComputeEndpoint;
 use hcn_schema::hns::HnsVersion;
@@ -38,8 +38,7 @@ impl Service {
         let host = HostFacts {
             addresses: vec![address],
             uplink: Some("eth0".to_owned()),
-            uplink_mtu: Some(1500),
-            links: vec!["eth0".to_owned()],
+            links: vec![HostLink { name: "eth0".to_owned(), mtu: 1500, ..HostLink::default() }],
             ..HostFacts::default()
         };
         let context = Context {
@@ -48,6 +47,8 @@ impl Service {
             fresh_id: Guid::random_from(self.calls, 7),
             host: Arc::new(host),
             caller_uid: 0,
+            caller_pid: None,
+            settings: Arc::default(),
             hns: self.hns,
         };
         let actions = self.engine.submit(self.calls, Call { kind, verb }, context);

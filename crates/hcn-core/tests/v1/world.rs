@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcn_core::{Action, Context, Engine, Registry, read};
-use hcn_dataplane::{Dataplane, Fake, HostAddress, HostFacts, Object};
+use hcn_dataplane::{Dataplane, Fake, HostAddress, HostFacts, HostLink, Object};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::notification::Event;
@@ -32,7 +32,9 @@ impl World {
         let host = HostFacts {
             addresses: vec![address("203.0.113.10/24", "eth0"), address("198.51.100.10/24", "eth1")],
             uplink: Some("eth0".to_owned()),
-            links: vec!["eth0".to_owned(), "eth1".to_owned()],
+            links: ["eth0", "eth1"]
+                .map(|name| HostLink { name: name.to_owned(), mtu: 1500, ..HostLink::default() })
+                .to_vec(),
             ..HostFacts::default()
         };
         let context = Context {
@@ -41,6 +43,8 @@ impl World {
             fresh_id: Guid::random_from(1000 + self.calls, 7),
             host: Arc::new(host),
             caller_uid: 1000,
+            caller_pid: None,
+            settings: Arc::default(),
             hns: self.hns,
         };
         let mut actions = self.engine.submit(self.calls, Call { kind, verb }, context);

@@ -11,7 +11,7 @@ use hcn_dataplane::{
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Place, Run, Stop, Tag};
+use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::reaper::Released;
 use crate::{Retired, address, conntrack, nft, ports, resolver, route};
@@ -66,6 +66,19 @@ impl Run<'_> {
             // `step` gathers these.
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
+            Object::Joint(_)
+            | Object::Vxlan(_)
+            | Object::Vlan(_)
+            | Object::Enslaved(_)
+            | Object::Sublink(_)
+            | Object::Tap(_)
+            | Object::Isolation(_)
+            | Object::FdbEntry(_)
+            | Object::Neighbour(_)
+            | Object::ProxyNeighbour(_)
+            | Object::Steering(_)
+            | Object::Responder(_)
+            | Object::Lease(_) => self.make(op, object, false),
         }
     }
 
@@ -122,6 +135,19 @@ impl Run<'_> {
             Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
                 .map_err(|error| self.stop(op, &error)),
             Object::Claim(claim) => self.release_claim(op, claim, false),
+            Object::Joint(_)
+            | Object::Vxlan(_)
+            | Object::Vlan(_)
+            | Object::Enslaved(_)
+            | Object::Sublink(_)
+            | Object::Tap(_)
+            | Object::Isolation(_)
+            | Object::FdbEntry(_)
+            | Object::Neighbour(_)
+            | Object::ProxyNeighbour(_)
+            | Object::Steering(_)
+            | Object::Responder(_)
+            | Object::Lease(_) => self.unmake(op, object, Away::TakenBack),
         }
     }
 

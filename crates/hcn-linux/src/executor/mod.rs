@@ -7,7 +7,13 @@
 
 mod claim;
 mod create;
+mod outside;
+mod overlay;
+mod ports;
 mod remove;
+mod responders;
+mod rooms;
+mod steering;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -62,6 +68,18 @@ struct Queue {
     batch: Batch<Tag>,
     /// It frees names that the messages of another socket want.
     frees_names: bool,
+}
+
+/// Why an object goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Away {
+    /// Making it is taken back.
+    TakenBack,
+    /// It is removed, and may be brought back.
+    Removed {
+        /// It goes with a parent that a later operation removes.
+        implied: bool,
+    },
 }
 
 /// The operation cannot go on; why is noted.

@@ -7,7 +7,7 @@
 use hcn_dataplane::{Key, LinkId, Netns, Object, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Pair, Place, Run, Stop, Tag};
+use super::{Away, Pair, Place, Run, Stop, Tag};
 use crate::{Limbo, Retired, address, link, resolver, route};
 
 /// Gone already, as wanted: the container's root may delete what is in the container.
@@ -97,6 +97,19 @@ impl Run<'_> {
                     .map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.release_claim(op, claim, implied),
+            Object::Joint(_)
+            | Object::Vxlan(_)
+            | Object::Vlan(_)
+            | Object::Enslaved(_)
+            | Object::Sublink(_)
+            | Object::Tap(_)
+            | Object::Isolation(_)
+            | Object::FdbEntry(_)
+            | Object::Neighbour(_)
+            | Object::ProxyNeighbour(_)
+            | Object::Steering(_)
+            | Object::Responder(_)
+            | Object::Lease(_) => self.unmake(op, object, Away::Removed { implied }),
         }
     }
 
@@ -155,6 +168,19 @@ impl Run<'_> {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.claim(op, claim),
+            Object::Joint(_)
+            | Object::Vxlan(_)
+            | Object::Vlan(_)
+            | Object::Enslaved(_)
+            | Object::Sublink(_)
+            | Object::Tap(_)
+            | Object::Isolation(_)
+            | Object::FdbEntry(_)
+            | Object::Neighbour(_)
+            | Object::ProxyNeighbour(_)
+            | Object::Steering(_)
+            | Object::Responder(_)
+            | Object::Lease(_) => self.make(op, object, true),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Barrier, Family, Home, Masquerade, Object, Service, Source};
+use hcn_dataplane::{Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways};
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
@@ -142,11 +142,12 @@ fn interval(masquerade: &Masquerade) -> Vec<Element> {
 
 fn around(barrier: &Barrier) -> Vec<Element> {
     let bridge = ifname(&barrier.bridge);
-    let mut elements = vec![
-        Element::new(INSIDE.to_owned(), [bridge.clone(), bridge.clone()].concat()),
-        Element::new(CLOSED.to_owned(), bridge.clone()),
-    ];
-    if barrier.host {
+    let mut elements = Vec::new();
+    if barrier.ways != Ways::Open {
+        elements.push(Element::new(INSIDE.to_owned(), [bridge.clone(), bridge.clone()].concat()));
+        elements.push(Element::new(CLOSED.to_owned(), bridge.clone()));
+    }
+    if barrier.host == HostSide::Closed {
         elements.push(Element::new(SEALED.to_owned(), bridge));
     }
     elements

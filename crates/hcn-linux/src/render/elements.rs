@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hcn_dataplane::{Barrier, Family, Home, Masquerade, Object, Protocol, Service, Source};
+use hcn_dataplane::{Barrier, Family, Home, HostSide, Masquerade, Object, Protocol, Service, Source, Ways};
 use ipnet::IpNet;
 use nftables::expr::{Expression, NamedExpression, Prefix};
 use nftables::schema::{Element, NfListObject};
@@ -24,11 +24,14 @@ pub(super) fn of(object: &Object) -> Vec<NfListObject<'static>> {
             let set = if prefix.addr().is_ipv4() { MASQUERADED_V4 } else { MASQUERADED_V6 };
             vec![element(set, of_prefix(*prefix))]
         }
-        Object::Barrier(Barrier { bridge, host }) => {
+        Object::Barrier(Barrier { bridge, host, ways }) => {
             let bridge = || string(bridge);
-            let mut elements =
-                vec![element("inside", concat(vec![bridge(), bridge()])), element("closed", bridge())];
-            elements.extend(host.then(|| element("sealed", bridge())));
+            let mut elements = Vec::new();
+            if *ways != Ways::Open {
+                elements.push(element("inside", concat(vec![bridge(), bridge()])));
+                elements.push(element("closed", bridge()));
+            }
+            elements.extend((*host == HostSide::Closed).then(|| element("sealed", bridge())));
             elements
         }
         Object::Service(service) => of_service(service),

@@ -97,6 +97,8 @@ pub fn bridge() -> Object {
         mtu: 1500,
         ipv6: true,
         arp: true,
+        proxy_arp: false,
+        vlan_filtering: false,
     })
 }
 
@@ -123,7 +125,7 @@ pub fn network() -> Vec<Object> {
 }
 
 pub fn netns(name: &str) -> Object {
-    Object::Netns(NetnsFile { name: name.into(), alias: format!("hcn namespace {name}") })
+    Object::Netns(NetnsFile { name: name.into(), alias: format!("hcn namespace {name}"), from: None })
 }
 
 pub fn eth0(netns: &str) -> LinkId {
@@ -139,6 +141,8 @@ pub fn veth(n: u8, netns: &str) -> Object {
         mac: Mac([2, 0, 0, 0, 2, n]),
         mtu: 1450,
         ipv6: true,
+        isolated: false,
+        vlan: None,
     })
 }
 

@@ -80,6 +80,8 @@ impl World {
             now: Duration::ZERO,
             filetime: 1,
             caller_uid: 0,
+            caller_pid: None,
+            settings: Arc::default(),
             fresh_id: Self::guid(1000 + self.calls),
             host: Arc::default(),
             hns: HnsVersion::default(),

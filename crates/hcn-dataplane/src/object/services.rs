@@ -1,0 +1,65 @@
+//! What namespaces and those in them are told: resolver configurations, DHCP, DNS.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use super::basics::Mac;
+
+/// A named network namespace whose loopback is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetnsFile {
+    /// The file's name in the netns folder.
+    pub name: String,
+    /// Link alias of its loopback, at most 255 bytes, by which it is recognised.
+    pub alias: String,
+    /// Path of a namespace that is there already, which gets this name; none = a new one is made.
+    pub from: Option<String>,
+}
+
+/// The resolver configuration of a named namespace (`/etc/netns/NAME/resolv.conf`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolver {
+    /// The namespace's file name.
+    pub netns: String,
+    /// The whole file.
+    pub contents: String,
+}
+
+/// What answers on a bridge at the host's own addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Responder {
+    /// The bridge.
+    pub bridge: String,
+    /// The host's addresses on it.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it gives addresses to those that it knows a [`Lease`] of (DHCP, RFC 2131).
+    pub dhcp: bool,
+    /// Whether it resolves names: those of leases itself, others by asking the host's own servers (RFC 1035).
+    pub dns: bool,
+    /// The domain of the names of leases.
+    pub domain: Option<String>,
+}
+
+/// What a [`Responder`] knows of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The bridge of the responder.
+    pub bridge: String,
+    /// Tells leases apart.
+    pub claimant: String,
+    /// Who it is for.
+    pub mac: Mac,
+    /// The addresses, with the prefix lengths of their subnets.
+    pub addresses: Vec<IpNet>,
+    /// The default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers, the first first; none = the responder's own address, if it is one.
+    pub servers: Vec<IpAddr>,
+    /// Domains to search.
+    pub search: Vec<String>,
+    /// Its host name.
+    pub name: Option<String>,
+    /// Octets.
+    pub mtu: u32,
+}

@@ -1,0 +1,53 @@
+//! Which file knows how to make and unmake an object.
+
+use hcn_dataplane::{Object, OpError};
+
+use super::{Away, Run, Stop};
+
+impl Run<'_> {
+    /// Makes an object, or brings back one that `unmake` took away (`again`: what is there already is right then).
+    pub(super) fn make(&mut self, op: usize, object: &Object, again: bool) -> Result<(), Stop> {
+        match object {
+            Object::Vxlan(object) => self.make_vxlan(op, object, again),
+            Object::FdbEntry(object) => self.make_fdb_entry(op, object, again),
+            Object::Neighbour(object) => self.make_neighbour(op, object, again),
+            Object::Vlan(object) => self.make_vlan(op, object, again),
+            Object::Enslaved(object) => self.make_enslaved(op, object, again),
+            Object::Sublink(object) => self.make_sublink(op, object, again),
+            Object::ProxyNeighbour(object) => self.make_proxy_neighbour(op, object, again),
+            Object::Joint(object) => self.make_joint(op, object, again),
+            Object::Tap(object) => self.make_tap(op, object, again),
+            Object::Isolation(object) => self.make_isolation(op, object, again),
+            Object::Steering(object) => self.make_steering(op, object, again),
+            Object::Responder(object) => self.make_responder(op, object, again),
+            Object::Lease(object) => self.make_lease(op, object, again),
+            _ => self.cannot(op),
+        }
+    }
+
+    /// Takes an object away.
+    pub(super) fn unmake(&mut self, op: usize, object: &Object, away: Away) -> Result<(), Stop> {
+        match object {
+            Object::Vxlan(object) => self.unmake_vxlan(op, object, away),
+            Object::FdbEntry(object) => self.unmake_fdb_entry(op, object, away),
+            Object::Neighbour(object) => self.unmake_neighbour(op, object, away),
+            Object::Vlan(object) => self.unmake_vlan(op, object, away),
+            Object::Enslaved(object) => self.unmake_enslaved(op, object, away),
+            Object::Sublink(object) => self.unmake_sublink(op, object, away),
+            Object::ProxyNeighbour(object) => self.unmake_proxy_neighbour(op, object, away),
+            Object::Joint(object) => self.unmake_joint(op, object, away),
+            Object::Tap(object) => self.unmake_tap(op, object, away),
+            Object::Isolation(object) => self.unmake_isolation(op, object, away),
+            Object::Steering(object) => self.unmake_steering(op, object, away),
+            Object::Responder(object) => self.unmake_responder(op, object, away),
+            Object::Lease(object) => self.unmake_lease(op, object, away),
+            _ => self.cannot(op),
+        }
+    }
+
+    pub(super) fn cannot(&mut self, op: usize) -> Result<(), Stop> {
+        let message = "this kind of object cannot be made".to_owned();
+        self.note(op, OpError { errno: Some(libc::EOPNOTSUPP), message });
+        Err(Stop)
+    }
+}

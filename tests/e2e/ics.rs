@@ -1,0 +1,1 @@
+//! Networks of type ICS and ConstrainedICS: DHCP, DNS, and the one way out.

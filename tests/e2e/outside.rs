@@ -1,0 +1,1 @@
+//! Networks of type Transparent, L2Bridge and L2Tunnel are parts of what is outside.

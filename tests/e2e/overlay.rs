@@ -1,0 +1,1 @@
+//! Networks of type Overlay carry packets between hosts.
