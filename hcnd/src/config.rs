@@ -177,6 +177,10 @@ pub struct Given {
     pub hns_socket: Option<PathBuf>,
     /// The version of HNS.
     pub hns_version: Option<HnsVersion>,
+    /// Folder of named network namespaces.
+    pub netns_dir: Option<PathBuf>,
+    /// Folder of their configuration.
+    pub netns_etc: Option<PathBuf>,
 }
 
 impl Config {
@@ -194,9 +198,11 @@ impl Config {
             }
             None => Self::default(),
         };
-        let Given { socket, store, hns_socket, hns_version } = given;
+        let Given { socket, store, hns_socket, hns_version, netns_dir, netns_etc } = given;
         config.socket = socket.unwrap_or(config.socket);
         config.paths.store = store.unwrap_or(config.paths.store);
+        config.paths.netns = netns_dir.unwrap_or(config.paths.netns);
+        config.paths.netns_etc = netns_etc.unwrap_or(config.paths.netns_etc);
         config.hns.socket = hns_socket.or(config.hns.socket);
         config.hns.version = hns_version.unwrap_or(config.hns.version);
         Ok(config)
@@ -271,6 +277,7 @@ mod tests {
             store: Some(PathBuf::from("/y")),
             hns_socket: Some(PathBuf::from("/z")),
             hns_version: Some(HnsVersion::new(9, 2)),
+            ..Given::default()
         };
         let config = Config::load(None, given).unwrap();
         assert_eq!(

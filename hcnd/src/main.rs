@@ -41,6 +41,12 @@ struct DaemonArgs {
     /// else the newest].
     #[arg(long, value_name = "VERSION", value_parser = hcn_ipc::hns_version)]
     hns_version: Option<HnsVersion>,
+    /// Keep named network namespaces in this folder [default: the configuration's, else /run/netns].
+    #[arg(long, value_name = "FOLDER")]
+    netns_dir: Option<PathBuf>,
+    /// Keep their configuration in this folder [default: the configuration's, else /etc/netns].
+    #[arg(long, value_name = "FOLDER")]
+    netns_etc: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,8 +70,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: DaemonArgs) -> ExitCode {
-    let DaemonArgs { config, socket, store, hns_socket, hns_version } = args;
-    let config = Config::load(config.as_deref(), Given { socket, store, hns_socket, hns_version });
+    let DaemonArgs { config, socket, store, hns_socket, hns_version, netns_dir, netns_etc } = args;
+    let given = Given { socket, store, hns_socket, hns_version, netns_dir, netns_etc };
+    let config = Config::load(config.as_deref(), given);
     let served = config.and_then(|config| daemon::run(&config));
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use hcn_tests::traffic::{PORT, ask_tcp_at, seen_as, serve, serve_as, wait_for_outside};
 use hcn_tests::{
-    Background, Caller, Sandbox, built_hcnd, descendants, eventually, in_sandbox, is_running, netns_exec,
-    run, run_ok,
+    Background, Caller, Node, Sandbox, built_hcnd, descendants, eventually, in_sandbox, is_running,
+    netns_exec, run, run_ok,
 };
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde_json::json;
 
 const BOTH: [Caller; 2] = [Caller::Tester, Caller::OrdinaryUser];
 const SECONDS_10: Duration = Duration::from_secs(10);
@@ -399,4 +401,29 @@ fn where_user_namespaces_are_forbidden_it_says_what_to_do() {
     assert!(ended.stderr.contains("cannot make a user namespace"), "{ended}");
     assert!(ended.stderr.contains("sysctl -w user.max_user_namespaces="), "{ended}");
     assert!(ended.stderr.contains("run it as root"), "{ended}");
+}
+
+#[test]
+fn several_hosts_share_a_segment_and_have_an_hcnd_each() {
+    in_sandbox!(Sandbox::as_ordinary_user().nodes(3), {
+        wait_for_outside();
+        let nodes = [1, 2, 3].map(Node::new);
+        let networks = nodes.map(|node| node.client().network(&["192.0.2.0/24"]));
+        for (index, node) in nodes.into_iter().enumerate() {
+            let listed = node.client().ok("Network.Enumerate", &json!({}));
+            assert_eq!(listed["ids"], json!([networks[index]]));
+            for address in nodes.iter().flat_map(|node| node.addresses()) {
+                let ping = node.run(&["ping", "-c1", "-W2", &address]);
+                assert_eq!(ping.code, Some(0), "{node:?}: {ping}");
+            }
+            let container = node.client().container(&networks[index], &json!({}));
+            let place = node.place(&container.namespace);
+            serve(&place);
+            assert_eq!(seen_as(&node.netns(), "192.0.2.2"), "192.0.2.1");
+            // Translated, as by a host of its own.
+            serve_as("outside", PORT + 1 + u16::try_from(index).unwrap(), "");
+            let asked = ask_tcp_at(&place, "203.0.113.1", PORT + 1 + u16::try_from(index).unwrap());
+            assert_eq!(asked.unwrap(), node.addresses()[0]);
+        }
+    });
 }

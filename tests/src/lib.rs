@@ -11,11 +11,13 @@
 pub mod client;
 pub mod conformance;
 pub mod kernel;
+mod nodes;
 mod process;
 mod sandbox;
 pub mod service;
 pub mod traffic;
 pub mod wire;
 
+pub use nodes::Node;
 pub use process::{Background, Finished, descendants, eventually, is_running, netns_exec, run, run_ok};
 pub use sandbox::{Caller, Sandbox, built_hcnd, test_name_of};

@@ -56,9 +56,12 @@ pub fn run_ok<S: AsRef<OsStr>>(argv: &[S]) -> String {
     finished.stdout
 }
 
-/// Runs a program in a named network namespace.
+/// Runs a program in a network namespace, given by its name or by the path of its file.
 pub fn netns_exec<S: AsRef<OsStr>>(netns: &str, argv: &[S]) -> Finished {
-    let program = ["ip", "netns", "exec", netns].into_iter().map(OsStr::new);
+    let by_path = format!("--net={netns}");
+    let enter =
+        if netns.starts_with('/') { vec!["nsenter", &by_path] } else { vec!["ip", "netns", "exec", netns] };
+    let program = enter.into_iter().map(OsStr::new);
     run(&program.chain(argv.iter().map(AsRef::as_ref)).collect::<Vec<_>>())
 }
 

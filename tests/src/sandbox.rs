@@ -80,6 +80,12 @@ impl Sandbox {
         self
     }
 
+    /// With several hosts on one segment, each with an hcnd of its own: see [`Node`](crate::Node).
+    #[must_use]
+    pub fn nodes(self, number: u8) -> Self {
+        self.option("--nodes").option(&number.to_string())
+    }
+
     /// With another deadline than two minutes.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {

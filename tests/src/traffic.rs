@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(1000);
 /// The namespace of the sandbox's host.
 pub const HOST: &str = "";
 
-/// Runs `work` in a thread in a named network namespace.
+/// Runs `work` in a thread in a network namespace, given by its name or by the path of its file.
 ///
 /// # Panics
 /// There is no such namespace, or `work` panics.
@@ -33,7 +34,7 @@ pub fn in_netns<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let entered = scope.spawn(|| {
             if netns != HOST {
-                let file = File::open(format!("/run/netns/{netns}")).unwrap();
+                let file = File::open(Path::new("/run/netns").join(netns)).unwrap();
                 setns(file, CloneFlags::CLONE_NEWNET).unwrap();
             }
             work()

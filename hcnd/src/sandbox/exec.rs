@@ -2,12 +2,14 @@
 //! child itself can unblock them without losing one that has been sent to it already.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 
@@ -20,16 +22,26 @@ pub(crate) struct ExecArgs {
     /// Away from the terminal, whose signals are for the command.
     #[arg(long)]
     new_session: bool,
+    /// In the network namespace whose file this is.
+    #[arg(long, value_name = "FILE")]
+    netns: Option<PathBuf>,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 impl ExecArgs {
     /// The command line that leads here.
-    pub(super) fn to_argv(new_session: bool, command: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-        let session = new_session.then_some("--new-session");
-        let options = ["sandbox-exec"].into_iter().chain(session).chain(["--"]).map(OsString::from);
-        options.chain(command).collect()
+    pub(super) fn to_argv(
+        new_session: bool,
+        netns: Option<&Path>,
+        command: impl IntoIterator<Item = OsString>,
+    ) -> Vec<OsString> {
+        let mut argv = vec![OsString::from("sandbox-exec")];
+        argv.extend(new_session.then(|| "--new-session".into()));
+        argv.extend(netns.into_iter().flat_map(|netns| ["--netns".into(), netns.into()]));
+        argv.push("--".into());
+        argv.extend(command);
+        argv
     }
 }
 
@@ -39,6 +51,12 @@ pub(crate) fn run(args: &ExecArgs) -> ExitCode {
     if args.new_session {
         // Fails only for the leader of a process group, which a new child is not.
         let _ = setsid();
+    }
+    if let Some(netns) = &args.netns
+        && let Err(error) = enter(netns)
+    {
+        say(&format!("cannot enter the network namespace {}: {error}", netns.display()));
+        return ExitCode::from(126);
     }
     if let Err(errno) = SigSet::empty().thread_set_mask() {
         say(&format!("cannot unblock signals: {errno}"));
@@ -51,6 +69,10 @@ pub(crate) fn run(args: &ExecArgs) -> ExitCode {
     }
     say(&format!("cannot run {}: {error}", name.display()));
     ExitCode::from(126)
+}
+
+fn enter(netns: &Path) -> std::io::Result<()> {
+    Ok(setns(File::open(netns)?, CloneFlags::CLONE_NEWNET)?)
 }
 
 /// Whether there is such a file at all. The kernel answers EACCES also for a folder of the path that the caller may

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,14 +51,16 @@ fn live(args: &InitArgs) -> anyhow::Result<u8> {
     let signals = Signals::block()?;
 
     let missing = mounts::set_up()?;
-    uplink::set_up(!args.inside.no_uplink)?;
+    uplink::set_up(!args.inside.no_uplink, args.inside.nodes)?;
     let mut log = Log::open(args.inside.log)?;
     for text in missing {
         log.warn(&text);
     }
 
-    let mut children = Children { signals, hcnd: None, command: None, command_status: None, log };
-    children.start_hcnd(args)?;
+    let mut children = Children { signals, hcnds: Vec::new(), command: None, command_status: None, log };
+    for node in 1..=args.inside.nodes {
+        children.start_hcnd(args, node)?;
+    }
     let code = match children.wait_until_ready()? {
         Start::Ready => {
             children.start_command(args)?;
@@ -131,29 +133,67 @@ enum Start {
     Interrupted(Signal),
 }
 
+/// An hcnd that runs.
+struct Hcnd {
+    pid: Pid,
+    socket: PathBuf,
+}
+
+/// Where hcnd is on a host.
+struct Home {
+    netns: Option<PathBuf>,
+    socket: PathBuf,
+    /// What its command line says of it.
+    options: Vec<(&'static str, PathBuf)>,
+}
+
+impl Home {
+    /// That of host `node`: of the first the usual places, of others those in a folder of its own.
+    fn of(node: u8) -> Self {
+        if node == 1 {
+            let options = [("--socket", SOCKET), ("--hns-socket", HNS_SOCKET), ("--store", STORE)];
+            let options = options.map(|(option, path)| (option, path.into())).to_vec();
+            return Self { netns: None, socket: SOCKET.into(), options };
+        }
+        let name = uplink::name_of(node);
+        let folder = Path::new(SOCKET).with_file_name(&name);
+        let options = [
+            ("--socket", "hcnd.sock"),
+            ("--hns-socket", "hns.sock"),
+            ("--store", "state.redb"),
+            ("--netns-dir", "netns"),
+            ("--netns-etc", "etc-netns"),
+        ];
+        Self {
+            netns: Some(Path::new("/run/netns").join(&name)),
+            socket: folder.join("hcnd.sock"),
+            options: options.map(|(option, file)| (option, folder.join(file))).to_vec(),
+        }
+    }
+}
+
 struct Children {
     signals: Signals,
-    /// While it runs.
-    hcnd: Option<Pid>,
+    /// Those that run, one for each host.
+    hcnds: Vec<Hcnd>,
     command: Option<Pid>,
     command_status: Option<WaitStatus>,
     log: Log,
 }
 
 impl Children {
-    fn start_hcnd(&mut self, args: &InitArgs) -> anyhow::Result<()> {
+    fn start_hcnd(&mut self, args: &InitArgs, node: u8) -> anyhow::Result<()> {
         let exe = runnable(&args.exe);
+        let Home { netns, socket, options } = Home::of(node);
         let mut argv: Vec<OsString> = vec![exe.into()];
-        for (option, path) in [("--socket", SOCKET), ("--hns-socket", HNS_SOCKET), ("--store", STORE)] {
-            argv.extend([option.into(), path.into()]);
-        }
+        argv.extend(options.into_iter().flat_map(|(option, path)| [option.into(), path.into()]));
         if let Some(config) = &args.inside.config {
             argv.extend(["--config".into(), config.into()]);
         }
         let mut hcnd = Command::new(exe);
-        hcnd.args(ExecArgs::to_argv(true, argv)).stdin(Stdio::null());
+        hcnd.args(ExecArgs::to_argv(true, netns.as_deref(), argv)).stdin(Stdio::null());
         hcnd.stdout(self.log.for_child()?).stderr(self.log.for_child()?);
-        self.hcnd = Some(spawn(&mut hcnd).context("cannot start hcnd")?);
+        self.hcnds.push(Hcnd { pid: spawn(&mut hcnd).context("cannot start hcnd")?, socket });
         Ok(())
     }
 
@@ -168,12 +208,11 @@ impl Children {
             if let Some(status) = self.reap()? {
                 bail!("hcnd ended before it was ready: {}{}", describe(status), self.log.tail());
             }
-            if UnixStream::connect(SOCKET).is_ok() {
-                return Ok(Start::Ready);
-            }
+            let is_silent = |hcnd: &&Hcnd| UnixStream::connect(&hcnd.socket).is_err();
+            let Some(silent) = self.hcnds.iter().find(is_silent) else { return Ok(Start::Ready) };
             if Instant::now() >= deadline {
-                let waited = READY_DEADLINE.as_secs();
-                bail!("hcnd does not answer on {SOCKET} after {waited} s{}", self.log.tail());
+                let (socket, waited) = (silent.socket.display(), READY_DEADLINE.as_secs());
+                bail!("hcnd does not answer on {socket} after {waited} s{}", self.log.tail());
             }
             self.signals.wait(READY_POLL.into())?;
         }
@@ -181,7 +220,7 @@ impl Children {
 
     fn start_command(&mut self, args: &InitArgs) -> anyhow::Result<()> {
         let mut command = Command::new(runnable(&args.exe));
-        command.args(ExecArgs::to_argv(false, args.inside.command.iter().cloned()));
+        command.args(ExecArgs::to_argv(false, None, args.inside.command.iter().cloned()));
         command.env("PATH", path_with(args.exe.parent(), std::env::var_os("PATH").as_deref()));
         // An hcnd that is started by hand inside goes on with the sandbox's own state.
         command.env("HCND_SOCKET", SOCKET).env("HCND_HNS_SOCKET", HNS_SOCKET).env("HCND_STORE", STORE);
@@ -212,13 +251,12 @@ impl Children {
         }
     }
 
-    /// Asks hcnd to stop, waits, and kills it in the end, or at once when a signal says that nobody wants to wait.
+    /// Asks each hcnd to stop, waits, and kills it in the end, or at once when a signal says that nobody wants to wait.
     fn stop_hcnd(&mut self) -> anyhow::Result<()> {
-        let Some(hcnd) = self.hcnd else { return Ok(()) };
-        let _ = kill(hcnd, Signal::SIGTERM);
+        self.signal_hcnds(Signal::SIGTERM);
         let deadline = Instant::now() + STOP_DEADLINE;
         let mut killed = false;
-        loop {
+        while !self.hcnds.is_empty() {
             // Signals before the children: one who ends in between is told of by a signal that is still unread.
             let mut give_up = false;
             while let Some(received) = self.signals.next()? {
@@ -228,36 +266,44 @@ impl Children {
                 if !killed && !matches!(status, WaitStatus::Exited(_, 0)) {
                     say(&format!("hcnd did not stop cleanly: {}{}", describe(status), self.log.tail()));
                 }
-                return Ok(());
+                continue;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             give_up |= left.is_zero();
             if give_up && !killed {
                 killed = true;
                 say(&format!("hcnd was asked to stop and did not; killed{}", self.log.tail()));
-                let _ = kill(hcnd, Signal::SIGKILL);
+                self.signal_hcnds(Signal::SIGKILL);
             }
             let timeout =
                 if killed { PollTimeout::NONE } else { left.try_into().unwrap_or(PollTimeout::MAX) };
             self.signals.wait(timeout)?;
         }
+        Ok(())
     }
 
-    /// Reaps whatever has ended: hcnd, the command, and orphans that were left to PID 1. Remembers the command's
-    /// status and returns that of hcnd.
+    fn signal_hcnds(&self, signal: Signal) {
+        for hcnd in &self.hcnds {
+            // It may have ended in the meantime; then its status follows.
+            let _ = kill(hcnd.pid, signal);
+        }
+    }
+
+    /// Reaps what has ended: an hcnd, the command, and orphans that were left to PID 1. Remembers the command's status
+    /// and returns that of an hcnd, the others' at the next call.
     fn reap(&mut self) -> anyhow::Result<Option<WaitStatus>> {
-        let mut hcnd_status = None;
         loop {
             let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(hcnd_status),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
                 Ok(status) => status,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno).context("cannot wait for children"),
             };
-            if status.pid() == self.hcnd {
-                self.hcnd = None;
-                hcnd_status = Some(status);
-            } else if status.pid() == self.command {
+            if let Some(place) = self.hcnds.iter().position(|hcnd| Some(hcnd.pid) == status.pid()) {
+                self.hcnds.remove(place);
+                return Ok(Some(status));
+            }
+            if status.pid() == self.command {
                 self.command = None;
                 self.command_status = Some(status);
             }

@@ -37,7 +37,9 @@ const SANDBOX_FAILED: u8 = 125;
     long_about = "Run hcnd and COMMAND inside user, network, mount and PID namespaces of their own. No root is \
                   needed, and nothing is left on the host.\n\nInside, eth0 (203.0.113.10, 2001:db8:ffff::10) leads \
                   to a namespace `outside` (203.0.113.1, 2001:db8:ffff::1), which plays the rest of the world: \
-                  `ip netns exec outside ...`. HCND_SOCKET and PATH are set, so that hcnctl finds this hcnd, and \
+                  `ip netns exec outside ...`. With --nodes N there are N hosts on one segment, each with an hcnd of \
+                  its own: this one and the namespaces node2 (203.0.113.20, 2001:db8:ffff::20), node3 (.30, ::30) \
+                  and so on; /run/hcnd/node2 has the socket of node2's hcnd, and its namespaces in netns. HCND_SOCKET and PATH are set, so that hcnctl finds this hcnd, and \
                   HCND_HNS_SOCKET, for `curl --unix-socket $HCND_HNS_SOCKET http://hns/networks/`.",
     after_help = "Exit codes: that of COMMAND, 128 + N if signal N killed it, 127 if it was not found, 126 if it \
                   cannot be executed, 125 if the sandbox itself failed."
@@ -67,6 +69,10 @@ struct InsideArgs {
     /// Leave out eth0 and the namespace `outside`.
     #[arg(long)]
     no_uplink: bool,
+    /// How many hosts there are, each with an hcnd; 1 to 9.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(conflicts_with = "no_uplink")]
+    nodes: u8,
     /// Leave hcnd's log on stderr instead of /run/hcnd/hcnd.log inside.
     #[arg(long)]
     log: bool,
@@ -134,6 +140,10 @@ impl InsideArgs {
         let mut argv = Vec::new();
         if self.no_uplink {
             argv.push("--no-uplink".into());
+        }
+        if self.nodes > 1 {
+            argv.push("--nodes".into());
+            argv.push(self.nodes.to_string().into());
         }
         if self.log {
             argv.push("--log".into());
