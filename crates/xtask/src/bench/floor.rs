@@ -1,5 +1,5 @@
-//! The floor: what the kernel itself charges for what hcnd does, by raw netlink in the fewest batches, on a bridge of
-//! its own that has as many ports as hcnd's.
+//! The floor: what the kernel itself charges for what hcnd does, by raw netlink in the fewest batches, on bridges of
+//! its own that have as many ports as hcnd's. They are not joined: that costs an attach nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::Ipv4Addr;
@@ -18,6 +18,9 @@ const OWN: &str = "/proc/thread-self/ns/net";
 const FOLDER: &str = "/run/netns";
 /// Away from the indexes that the kernel gives.
 const BRIDGE: u32 = 1_000_000;
+const PORTS: u32 = 2_000_000;
+/// As many as hcnd puts on one.
+const PORTS_OF_A_BRIDGE: usize = 250;
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 1);
 const PREFIX: u8 = 16;
 /// Link groups.
@@ -47,6 +50,7 @@ pub(super) struct Floor {
     host: Route,
     home: File,
     last: u32,
+    bridges: u32,
     /// Those that stay.
     residents: Vec<Namespace>,
 }
@@ -58,7 +62,19 @@ impl Floor {
         batch.new_bridge("floor", BRIDGE, LIVING);
         batch.address(BRIDGE, GATEWAY, PREFIX);
         host.send(&batch).context("cannot make the floor's bridge")?;
-        Ok(Self { host, home: File::open(OWN)?, last: 0, residents: Vec::new() })
+        Ok(Self { host, home: File::open(OWN)?, last: 0, bridges: 1, residents: Vec::new() })
+    }
+
+    /// The bridge for the endpoint after those that stay.
+    fn bridge(&mut self) -> anyhow::Result<u32> {
+        let wanted = u32::try_from(self.residents.len() / PORTS_OF_A_BRIDGE)?;
+        while self.bridges <= wanted {
+            let mut batch = Batch::new();
+            batch.new_bridge(&format!("floor-{}", self.bridges), BRIDGE + self.bridges, LIVING);
+            self.host.send(&batch).context("cannot make another bridge of the floor")?;
+            self.bridges += 1;
+        }
+        Ok(BRIDGE + wanted)
     }
 
     /// Attaches until so many endpoints stay.
@@ -100,7 +116,7 @@ impl Floor {
         let index = port(namespace);
         let [_, a, b, c] = namespace.number.to_be_bytes();
         let mut batch = Batch::new();
-        let host_end = Port { name: &name, index, bridge: BRIDGE, group: LIVING };
+        let host_end = Port { name: &name, index, bridge: self.bridge()?, group: LIVING };
         batch.new_veth(&host_end, [2, 0, 0, a, b, c], namespace.file.as_raw_fd());
         if how == Attach::Marked {
             let alias = "hcn endpoint 00000000-0000-4000-8000-000000000000 floor";
@@ -149,5 +165,5 @@ impl Floor {
 
 /// Index of the host end.
 fn port(namespace: &Namespace) -> u32 {
-    BRIDGE + namespace.number
+    PORTS + namespace.number
 }

@@ -9,6 +9,7 @@ mod netlink;
 mod restart;
 mod services;
 mod table;
+mod types;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,11 @@ pub(crate) enum Bench {
     ServicesInside(Sizes),
     /// A start of hcnd with endpoints that are there already
     Restart(Sizes),
+    /// What packets cost on each type of network, beside the same made by hand
+    Types(Turns),
+    /// What `types` runs inside the sandbox
+    #[command(hide = true)]
+    TypesInside(Turns),
     /// What `restart` runs inside the sandbox
     #[command(hide = true)]
     RestartInside(Sizes),
@@ -47,7 +53,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     rounds: u32,
     /// How many endpoints exist on the network meanwhile: sizes, ascending
-    #[arg(long, default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=5_000))]
     existing: Vec<u32>,
     /// Configuration file for hcnd
     #[arg(long, value_name = "FILE")]
@@ -62,6 +68,16 @@ pub(crate) struct Sizes {
     /// How many there are meanwhile: sizes, ascending
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=60_000))]
     existing: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Turns {
+    /// How often each side has its turn
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    turns: u32,
+    /// Only these types
+    #[arg(value_name = "TYPE")]
+    only: Vec<String>,
 }
 
 impl Sizes {
@@ -98,6 +114,12 @@ pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
         Bench::RestartInside(sizes) => {
             restart::run(&sizes.existing, sizes.rounds).map(|()| ExitCode::SUCCESS)
         }
+        Bench::Types(turns) => {
+            let mut command = sandbox(root, &["--nodes", "2"], None)?;
+            command.args(["bench", "types-inside", "--turns", &turns.turns.to_string()]).args(&turns.only);
+            finish(command)
+        }
+        Bench::TypesInside(turns) => types::run(turns.turns, &turns.only).map(|()| ExitCode::SUCCESS),
         Bench::AttachInside(plan) => attach::run(&plan).map(|()| ExitCode::SUCCESS),
         Bench::Echo => echo::serve().map(|()| ExitCode::SUCCESS),
     }
@@ -111,13 +133,17 @@ fn in_sandbox(
     rounds: u32,
     existing: &[u32],
 ) -> anyhow::Result<ExitCode> {
-    let status = sandboxed(root, config, inside, rounds, existing)?.status();
+    finish(sandboxed(root, config, inside, rounds, existing)?)
+}
+
+fn finish(mut command: Command) -> anyhow::Result<ExitCode> {
+    let status = command.status();
     let code = status.context("cannot start hcnd sandbox")?.code();
     let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Builds what is measured as it is shipped, and gives the command that measures it in a sandbox.
+/// The command that measures something at several sizes in a sandbox.
 fn sandboxed(
     root: &Path,
     config: Option<&Path>,
@@ -128,6 +154,15 @@ fn sandboxed(
     if !existing.is_sorted() {
         bail!("--existing takes ascending sizes");
     }
+    let sizes: Vec<String> = existing.iter().map(u32::to_string).collect();
+    let mut command = sandbox(root, &["--no-uplink"], config)?;
+    command.args(["bench", inside]);
+    command.args(["--rounds", &rounds.to_string(), "--existing", &sizes.join(",")]);
+    Ok(command)
+}
+
+/// Builds what is measured as it is shipped, and gives the command that runs this program in a sandbox.
+fn sandbox(root: &Path, options: &[&str], config: Option<&Path>) -> anyhow::Result<Command> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--quiet", "--release", "-p", "hcnd", "-p", "hcnctl", "-p", "xtask"])
@@ -141,12 +176,10 @@ fn sandboxed(
     let target = metadata["target_directory"].as_str().context("cargo does not say where it builds")?;
     let release = Path::new(target).join("release");
     let mut command = Command::new(release.join("hcnd"));
-    command.args(["sandbox", "--no-uplink"]);
+    command.arg("sandbox").args(options);
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
-    let sizes: Vec<String> = existing.iter().map(u32::to_string).collect();
-    command.arg("--").arg(release.join("xtask")).args(["bench", inside]);
-    command.args(["--rounds", &rounds.to_string(), "--existing", &sizes.join(",")]);
+    command.arg("--").arg(release.join("xtask"));
     Ok(command)
 }
