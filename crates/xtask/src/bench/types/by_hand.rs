@@ -11,6 +11,9 @@ const SECOND: &str = "bare2";
 /// The far end of what leads outside.
 pub(super) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 
+const NO_BR_NETFILTER: &str =
+    "for f in /proc/sys/net/bridge/bridge-nf-call-*; do test ! -e $f || echo 0 > $f; done";
+
 /// A namespace on one of the hosts.
 pub(super) struct Container {
     /// Path of its file.
@@ -35,8 +38,11 @@ fn sh(script: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the hosts.
+/// Makes the hosts. On them and on those of hcnd bridged frames do not pass the rules of IP, as where br_netfilter is
+/// not loaded: hcnd makes no use of it, and cannot keep it from its bridges where it is on.
 pub(super) fn hosts() -> anyhow::Result<()> {
+    sh(NO_BR_NETFILTER)?;
+    sh(&format!("ip netns exec node2 sh -c '{NO_BR_NETFILTER}'"))?;
     for (host, last) in [(FIRST, 101), (SECOND, 102)] {
         sh(&format!(
             "ip netns add {host}
@@ -46,7 +52,7 @@ pub(super) fn hosts() -> anyhow::Result<()> {
              ip -n {host} addr add 203.0.113.{last}/24 dev eth0
              ip -n {host} link set eth0 up
              ip -n {host} route add default via 203.0.113.1
-             ip netns exec {host} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"
+             ip netns exec {host} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward; {NO_BR_NETFILTER}'"
         ))?;
     }
     Ok(())
@@ -88,9 +94,8 @@ fn path(name: &str) -> String {
 /// One rule for the prefix of a bridge.
 pub(super) fn masquerade(host: &str, number: u8) -> anyhow::Result<()> {
     sh(&format!(
-        "ip netns exec {host} nft 'table ip hand{number} {{ chain post {{
-             type nat hook postrouting priority srcnat
-             ip saddr 10.{number}.0.0/24 oifname != \"br{number}\" masquerade }} }}'"
+        "ip netns exec {host} nft 'table ip hand{number} {{ chain post {{ type nat hook postrouting priority srcnat;
+             ip saddr 10.{number}.0.0/24 oifname != \"br{number}\" masquerade; }}; }}'"
     ))
 }
 
