@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hcn_core::{
     Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links, read,
 };
-use hcn_dataplane::{Applied, Counters, HostFacts, Object, Op, Plan, State};
+use hcn_dataplane::{Applied, Counters, HostFacts, Kernel, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
@@ -89,6 +89,7 @@ impl Service {
             host: Arc::default(),
             settings: Arc::new(settings),
             probe: probe.clone(),
+            kernel: None,
         };
         owner.adopt().await;
         tokio::spawn(owner.run(messages));
@@ -185,6 +186,8 @@ struct Owner {
     host: Arc<HostFacts>,
     settings: Arc<Settings>,
     probe: Probe,
+    /// What it has found.
+    kernel: Option<Kernel>,
 }
 
 impl Owner {
@@ -236,13 +239,19 @@ impl Owner {
     ) -> Vec<Action> {
         if needs_host(&call) {
             match self.worker.host(named_links(&call)).await {
-                Ok(Ok(facts)) => {
-                    self.host = Arc::new(HostFacts { kernel: self.probe.kernel().await, ..facts });
-                }
+                Ok(Ok(facts)) => self.host = Arc::new(facts),
                 // The facts from before are better than none.
                 Ok(Err(error)) => tracing::warn!(%error, "cannot look at the host"),
                 Err(error) => tracing::error!(%error, "cannot look at the host"),
             }
+        }
+        let kernel = match self.kernel {
+            Some(known) => known,
+            // Some milliseconds after the start; it does not change.
+            None => *self.kernel.insert(self.probe.kernel().await),
+        };
+        if self.host.kernel != kernel {
+            Arc::make_mut(&mut self.host).kernel = kernel;
         }
         self.last_call += 1;
         self.replies.insert(self.last_call, reply);
@@ -333,12 +342,7 @@ impl Owner {
 
 /// Whether a decision depends on addresses of the host.
 fn needs_host(call: &Call) -> bool {
-    match call.kind {
-        Kind::Network => matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. }),
-        // What is attached, or tagged, may need what not every kernel has.
-        Kind::Endpoint => matches!(call.verb, Verb::Modify { .. }),
-        _ => false,
-    }
+    call.kind == Kind::Network && matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. })
 }
 
 /// Changes the kernel and, beside it, makes the change durable. Both must succeed; if one fails the other is taken
