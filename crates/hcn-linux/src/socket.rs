@@ -62,9 +62,10 @@ impl Socket {
         }
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Waits for a datagram, unless `flags` has MSG_DONTWAIT.
+    fn receive(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
         loop {
-            match self.0.recv(&mut &mut buffer[..], 0) {
+            match self.0.recv(&mut &mut buffer[..], flags) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
@@ -241,7 +242,7 @@ impl Wire {
             let mut interrupted = false;
             let mut finished = false;
             while !finished {
-                let length = socket.receive(&mut self.buffer)?;
+                let length = socket.receive(&mut self.buffer, 0)?;
                 for message in Messages(&self.buffer[..length]) {
                     if message.sequence != sequence {
                         continue;
@@ -262,11 +263,25 @@ impl Wire {
     }
 
     /// Receives until the end. Only the last message asks for an acknowledgement: refusals come without asking and
-    /// in order.
+    /// in order. A transaction can have more of them than the receive buffer holds (some 270); then the kernel has
+    /// dropped the later ones, and what is there already is all.
     fn collect(&mut self, socket: &Socket, base: u32, fates: &mut [Fate], end: End) -> io::Result<()> {
         let count = fates.len();
+        let mut overrun = false;
         loop {
-            let length = socket.receive(&mut self.buffer)?;
+            let flags = if overrun { libc::MSG_DONTWAIT } else { 0 };
+            let length = match socket.receive(&mut self.buffer, flags) {
+                Ok(length) => length,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && end == End::Transaction => {
+                    overrun = true;
+                    continue;
+                }
+                Err(error) if overrun && error.kind() == io::ErrorKind::WouldBlock => {
+                    let known = fates.iter().any(Result::is_err);
+                    return if known { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ENOBUFS)) };
+                }
+                Err(error) => return Err(error),
+            };
             let mut finished = false;
             for message in Messages(&self.buffer[..length]) {
                 let index = message.sequence.wrapping_sub(base) as usize;
