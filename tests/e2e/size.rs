@@ -1,1 +1,316 @@
-//! Networks larger than a bridge, and what endpoints of one network may do among themselves.
+//! Is a network larger than a bridge still one network? More than 1,023 endpoints, packets between all parts of it, a
+//! restart, its end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hcn_tests::client::{Client, membership, network_document, v2, with_version};
+use hcn_tests::kernel::{assert_unchanged, dump};
+use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::traffic::{
+    HOST, ask_tcp, ask_tcp_at, in_netns, ping, seen_as, serve, set_sysctl, wait_for_outside,
+};
+use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, run_ok};
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+
+/// More than the ports of a bridge.
+const COUNT: usize = 1100;
+/// What one bridge takes.
+const SHARD: usize = 250;
+const SUBNETS: [&str; 2] = ["10.20.16.0/20", "fd00:20::/64"];
+const GATEWAYS: [&str; 2] = ["10.20.16.1", "fd00:20::1"];
+const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
+const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
+const FAMILIES: [usize; 2] = [0, 1];
+/// How many calls are sent before the first reply is read.
+const IN_FLIGHT: usize = 50;
+
+fn network(client: &mut Client, kind: &str) -> String {
+    let mut settings = network_document(&[]);
+    settings["Type"] = json!(kind);
+    settings["Ipams"][0]["Subnets"] = SUBNETS
+        .iter()
+        .zip(GATEWAYS)
+        .map(|(prefix, gateway)| {
+            let everything = if gateway.contains(':') { "::/0" } else { "0.0.0.0/0" };
+            json!({"IpAddressPrefix": prefix, "Routes": [{"NextHop": gateway, "DestinationPrefix": everything}]})
+        })
+        .collect();
+    client.ok("Network.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned()
+}
+
+/// One of many: the namespace and the endpoint in it have IDs that end in its number, and so have its addresses.
+fn namespace(number: usize) -> String {
+    format!("{number:08X}-0004-4000-8000-000000000000")
+}
+
+fn endpoint(number: usize) -> String {
+    format!("{number:08X}-0002-4000-8000-000000000000")
+}
+
+fn addresses(number: usize) -> [String; 2] {
+    let low = number + 2;
+    [format!("10.20.{}.{}", 16 + low / 256, low % 256), format!("fd00:20::{:x}", low + 0x100)]
+}
+
+/// Sends calls and reads their replies, several under way at a time.
+fn pipeline(client: &mut Client, calls: &[(&str, Value)]) {
+    for calls in calls.chunks(IN_FLIGHT) {
+        for (method, parameters) in calls {
+            client.wire.send(&format!("io.hcn.{method}"), parameters, false).unwrap();
+        }
+        for (method, parameters) in calls {
+            let reply = client.wire.receive().unwrap();
+            assert_eq!(reply.error, None, "{method} {parameters}: {}", reply.raw);
+        }
+    }
+}
+
+/// Attaches the endpoints with these numbers, each to a namespace of its own.
+fn fill(client: &mut Client, network: &str, numbers: std::ops::Range<usize>) {
+    let mut calls = Vec::new();
+    for number in numbers.clone() {
+        let given = addresses(number).map(|address| json!({"IpAddress": address}));
+        let settings = with_version(&json!({"IpConfigurations": given}));
+        calls.push((
+            "Endpoint.Create",
+            json!({"id": endpoint(number), "network_id": network, "settings": settings}),
+        ));
+        calls.push(("Namespace.Create", json!({"id": namespace(number), "settings": v2()})));
+    }
+    for number in numbers {
+        calls.push(("Namespace.Modify", membership("Add", &namespace(number), &endpoint(number))));
+    }
+    pipeline(client, &calls);
+}
+
+/// The links of the host as `ip` shows them, without what changes by itself.
+fn links() -> BTreeSet<String> {
+    let all: Value = serde_json::from_str(&run_ok(&["ip", "-j", "link", "show"])).unwrap();
+    let members = ["ifindex", "ifname", "master", "address", "group", "ifalias", "mtu"];
+    let fact = |link: &Value| members.map(|member| link[member].to_string()).join(" ");
+    all.as_array().unwrap().iter().map(fact).collect()
+}
+
+/// How many ports each bridge of the network has, by the bridge's name.
+fn ports(network: &str) -> Vec<(String, usize)> {
+    let stem = format!("hcn{}", network[..8].to_lowercase());
+    let all: Value = serde_json::from_str(&run_ok(&["ip", "-j", "link", "show"])).unwrap();
+    let all = all.as_array().unwrap();
+    let bridges = all.iter().filter_map(|link| link["ifname"].as_str()).filter(|name| name.starts_with(&stem));
+    let mut ports: Vec<_> = bridges
+        .map(|name| (name.to_owned(), all.iter().filter(|link| link["master"] == name).count()))
+        .collect();
+    ports.sort();
+    ports
+}
+
+/// Whether everybody of these reaches everybody else, as they are.
+fn reach_each_other(numbers: &[usize]) {
+    for from in numbers {
+        for to in numbers.iter().filter(|to| *to != from) {
+            for family in FAMILIES {
+                let seen = seen_as(&namespace(*from), &addresses(*to)[family]);
+                assert_eq!(seen, addresses(*from)[family], "{from} to {to}");
+            }
+        }
+    }
+}
+
+fn broadcast_reaches(from: usize, to: &[usize]) {
+    let listeners: Vec<UdpSocket> = to
+        .iter()
+        .map(|number| in_netns(&namespace(*number), || UdpSocket::bind("0.0.0.0:4000").unwrap()))
+        .collect();
+    in_netns(&namespace(from), || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_broadcast(true).unwrap();
+        socket.send_to(b"all", "10.20.31.255:4000").unwrap();
+    });
+    for listener in listeners {
+        listener.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut heard = [0; 8];
+        let (length, sender) = listener.recv_from(&mut heard).unwrap();
+        assert_eq!((&heard[..length], sender.ip().to_string()), (&b"all"[..], addresses(from)[0].clone()));
+        // Once, and not by another way, too.
+        listener.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        listener.recv_from(&mut heard).unwrap_err();
+    }
+}
+
+fn restart() -> Background {
+    let hcnd = sandbox_hcnd();
+    kill(hcnd, Signal::SIGTERM).unwrap();
+    eventually("hcnd has ended", || !is_running(hcnd));
+    let socket = sandbox_socket();
+    let again = Background::start(
+        Command::new("hcnd").args(["--socket", socket.to_str().unwrap()]).env_remove("HCND_SOCKET"),
+    );
+    eventually("the next one listens", || UnixStream::connect(&socket).is_ok());
+    again
+}
+
+fn with_netfilter_on_bridges(value: &str) {
+    for name in ["iptables", "ip6tables"] {
+        let there = set_sysctl(&format!("net.bridge.bridge-nf-call-{name}"), value);
+        assert!(there, "this kernel has no br_netfilter, so this test shows nothing");
+    }
+}
+
+#[test]
+fn more_endpoints_than_a_bridge_has_ports_are_one_network() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let before = dump();
+        let network = network(&mut client, "NAT");
+        let started = Instant::now();
+        fill(&mut client, &network, 0..COUNT);
+        println!("measured: {COUNT} endpoints attached in {:?}", started.elapsed());
+        let (middle, last) = (SHARD + 7, COUNT - 1);
+        // Joints count as ports of both bridges.
+        let counts: Vec<usize> = ports(&network).into_iter().map(|(_, count)| count).collect();
+        assert_eq!(counts, [SHARD + 4, SHARD + 1, SHARD + 1, SHARD + 1, COUNT - 4 * SHARD + 1]);
+
+        wait_for_outside();
+        for place in [&namespace(0), &namespace(middle), &namespace(last), HOST, "outside"] {
+            serve(place);
+        }
+        let given = json!({"Policies": [{"Type": "PortMapping",
+            "Settings": {"Protocol": 6, "InternalPort": 7, "ExternalPort": 8080}}]});
+        let mapping = json!({"id": endpoint(last), "settings": {
+            "ResourceType": "Policy", "RequestType": "Add", "Settings": mapped(&given)}});
+        client.ok("Endpoint.Modify", &mapping);
+        for value in ["1", "0"] {
+            with_netfilter_on_bridges(value);
+            reach_each_other(&[0, middle, last]);
+            for family in FAMILIES {
+                for number in [0, middle, last] {
+                    let own = &addresses(number)[family];
+                    assert_eq!(seen_as(&namespace(number), GATEWAYS[family]), *own);
+                    assert_eq!(seen_as(HOST, own), GATEWAYS[family]);
+                    assert_eq!(seen_as(&namespace(number), OUTSIDE[family]), UPLINK[family]);
+                }
+                let seen = ask_tcp_at("outside", UPLINK[family], 8080).unwrap();
+                assert_eq!(seen, OUTSIDE[family], "by the port mapping");
+            }
+            broadcast_reaches(last, &[0, middle, last - 1]);
+        }
+
+        let (made, counted) = (links(), client.ids("Endpoint").len());
+        let _again = restart();
+        let mut client = Client::new();
+        assert_eq!((links(), client.ids("Endpoint").len()), (made, counted));
+        reach_each_other(&[0, middle, last]);
+        // There is room for more, and for those who were there before.
+        client.detach(&namespace(middle), &endpoint(middle));
+        client.attach(&namespace(middle), &endpoint(middle));
+        reach_each_other(&[0, middle, last]);
+
+        let started = Instant::now();
+        client.delete("Network", &network);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        let calls: Vec<_> =
+            (0..COUNT).map(|number| ("Namespace.Delete", json!({"id": namespace(number)}))).collect();
+        pipeline(&mut client, &calls);
+        assert_unchanged(&before, "something is left");
+    });
+}
+
+/// The policies of settings alone, for a request.
+fn mapped(settings: &Value) -> Value {
+    json!({"Policies": settings["Policies"]})
+}
+
+#[test]
+fn who_moves_from_one_bridge_to_another_is_found_there() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = network(&mut client, "NAT");
+        fill(&mut client, &network, 0..SHARD + 2);
+        let (moving, staying) = (SHARD, SHARD + 1);
+        for number in [0, 1, moving, staying] {
+            serve(&namespace(number));
+        }
+        reach_each_other(&[0, moving, staying]);
+        client.detach(&namespace(moving), &endpoint(moving));
+        client.detach(&namespace(5), &endpoint(5));
+        // Its old bridge had room, the first one has some now.
+        client.attach(&namespace(moving), &endpoint(moving));
+        let counts: Vec<usize> = ports(&network).into_iter().map(|(_, count)| count).collect();
+        assert_eq!(counts.last(), Some(&2), "{counts:?}");
+        // Those who knew it talk to it before it has said a word.
+        for number in [staying, 0, 1] {
+            for family in FAMILIES {
+                let seen = ask_tcp(&namespace(number), &addresses(moving)[family]).unwrap();
+                assert_eq!(seen, addresses(number)[family]);
+            }
+        }
+    });
+}
+
+#[test]
+fn services_serve_all_bridges_of_a_network() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = network(&mut client, "NAT");
+        let vips = ["10.20.16.250", "fd00:20::50"];
+        fill(&mut client, &network, 0..2);
+        let balancer = |client: &mut Client, back_end: usize, port: u16, flags: u32| {
+            client.load_balancer(&json!({
+                "HostComputeEndpoints": [endpoint(back_end)], "FrontendVIPs": vips,
+                "PortMappings": [{"Protocol": 6, "InternalPort": 7, "ExternalPort": port, "Flags": flags}],
+            }))
+        };
+        // An internal one is there before the network grows.
+        balancer(&mut client, 0, 81, 1);
+        fill(&mut client, &network, 2..SHARD + 3);
+        let (one, two) = (SHARD, SHARD + 2);
+        for (port, back_end) in [(80, one), (82, 0)] {
+            balancer(&mut client, back_end, port, 0);
+        }
+        balancer(&mut client, one, 83, 1);
+        for number in [0, one] {
+            serve(&namespace(number));
+        }
+        for value in ["1", "0"] {
+            with_netfilter_on_bridges(value);
+            for port in 80..84 {
+                for from in [0, 1, one, two] {
+                    for (family, vip) in vips.iter().enumerate() {
+                        let seen = ask_tcp_at(&namespace(from), vip, port);
+                        let seen = seen.unwrap_or_else(|error| panic!("{from} to {vip}:{port}: {error}"));
+                        assert_eq!(seen, GATEWAYS[family], "{from} to {vip}:{port}, bridge-nf {value}");
+                    }
+                }
+            }
+        }
+        assert!(ask_tcp_at(HOST, vips[0], 81).is_err());
+    });
+}
+
+#[test]
+fn what_closes_a_network_closes_all_of_its_bridges() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let mut client = Client::new();
+        let network = network(&mut client, "Internal");
+        fill(&mut client, &network, 0..SHARD + 2);
+        let (near, far) = (0, SHARD + 1);
+        serve(HOST);
+        serve(&namespace(near));
+        serve(&namespace(far));
+        for value in ["1", "0"] {
+            with_netfilter_on_bridges(value);
+            reach_each_other(&[near, far]);
+            for family in FAMILIES {
+                assert_eq!(seen_as(&namespace(far), GATEWAYS[family]), addresses(far)[family]);
+                assert_ne!(ping(&namespace(far), OUTSIDE[family]).code, Some(0));
+            }
+        }
+    });
+}

@@ -33,6 +33,12 @@ pub(crate) fn bridge_mac(id: Guid) -> Mac {
     Mac([0x02, a, b, c, d, e])
 }
 
+/// The address of another one of its bridges.
+pub(crate) fn shard_mac(id: Guid, number: u16) -> Mac {
+    let [a, b, c, d, e, ..] = hash(id, u64::MAX - u64::from(number)).to_be_bytes();
+    Mac([0x02, a, b, c, d, e])
+}
+
 /// An address for the router of an overlay network, of Hyper-V's range.
 pub(crate) fn router_mac(id: Guid, salt: u64) -> Mac {
     let [a, b, c, ..] = hash(id, salt).to_be_bytes();

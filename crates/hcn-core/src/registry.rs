@@ -93,6 +93,7 @@ pub struct Registry {
     addresses: HashMap<(Guid, IpAddr), Uses>,
     macs: Counts<(Guid, Mac)>,
     links: Counts<String>,
+    shards: Counts<(Guid, u16)>,
     numbers: Counts<u32>,
     frontends: HashMap<Frontend, EntityKey>,
     balancers_of: Referrers,
@@ -253,7 +254,12 @@ impl Registry {
         self.macs.contains(&(network, mac))
     }
 
-    /// Whether a bridge or a host end has this interface name.
+    /// How many ports one of a network's bridges has; those that join bridges do not count.
+    pub fn ports_of(&self, network: Guid, shard: u16) -> usize {
+        self.shards.get(&(network, shard))
+    }
+
+    /// Whether a bridge, what joins two, or the port of an endpoint has this interface name.
     pub fn link_is_used(&self, name: &str) -> bool {
         self.links.0.contains_key(name)
     }
@@ -311,7 +317,7 @@ impl Registry {
                 if !network.name().is_empty() {
                     self.network_names.insert(network.name().to_owned(), id);
                 }
-                self.links.add(network.bridge.clone());
+                network.links().for_each(|link| self.links.add(link));
                 self.networks.insert(id, incarnation, Arc::clone(network));
             }
             Entity::Endpoint(endpoint) => {
@@ -326,6 +332,12 @@ impl Registry {
                 }
                 self.macs.add((endpoint.network, endpoint.mac));
                 self.links.add(endpoint.veth.clone());
+                if let Some(port) = endpoint.vm_port.as_ref().filter(|port| !port.tap.is_empty()) {
+                    self.links.add(port.tap.clone());
+                }
+                if endpoint.port().is_some() {
+                    self.shards.add((endpoint.network, endpoint.shard));
+                }
                 self.endpoints.insert(id, incarnation, Arc::clone(endpoint));
             }
             Entity::Namespace(namespace) => {
@@ -366,7 +378,7 @@ impl Registry {
         match entity {
             Entity::Network(network) => {
                 self.network_names.remove(network.name());
-                self.links.take(&network.bridge);
+                network.links().for_each(|link| self.links.take(&link));
                 self.networks.remove(id);
             }
             Entity::Endpoint(endpoint) => {
@@ -386,6 +398,12 @@ impl Registry {
                 }
                 self.macs.take(&(endpoint.network, endpoint.mac));
                 self.links.take(&endpoint.veth);
+                if let Some(port) = endpoint.vm_port.as_ref().filter(|port| !port.tap.is_empty()) {
+                    self.links.take(&port.tap);
+                }
+                if endpoint.port().is_some() {
+                    self.shards.take(&(endpoint.network, endpoint.shard));
+                }
                 self.endpoints.remove(id);
             }
             Entity::Namespace(namespace) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hcn_schema::Guid;
 use hcn_schema::enums::NetworkFlags;
 
-use crate::entity::{Endpoint, Entity, LoadBalancer, SdnRoute};
+use crate::entity::{Endpoint, Entity, LoadBalancer, Network, SdnRoute};
 
 /// The records as they were before hcnd ended. Nothing is degraded until it turns out to be.
 pub fn after_restart(entities: Vec<Entity>) -> Vec<Entity> {
@@ -32,11 +32,15 @@ pub fn after_reboot(entities: Vec<Entity>) -> Vec<Entity> {
         })
         .collect();
     let survivor = |entity: Entity| match entity {
-        Entity::Network(network) => networks.contains(&network.meta.id).then_some(Entity::Network(network)),
+        Entity::Network(network) => networks.contains(&network.meta.id).then(|| {
+            // What is attached to nothing needs no bridge.
+            Entity::Network(Arc::new(Network { shards: 0, ..Network::clone(&network) }))
+        }),
         Entity::Endpoint(endpoint) => {
             let detached = Endpoint {
                 namespace: None,
                 interface: None,
+                shard: 0,
                 on_host: false,
                 containers: Vec::new(),
                 vm_port: None,

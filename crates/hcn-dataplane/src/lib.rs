@@ -20,10 +20,10 @@ pub use backend::{
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
-    Address, Barrier, Bridge, Claim, Enslaved, Family, FdbEntry, Forwarding, Frontend, HeldPort, Home, Hop,
-    HostRoute, HostSide, Isolation, Joint, Key, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
-    Object, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Service, Sharing, Source,
-    Steering, Sublink, Tap, Veth, Vlan, Vxlan, Ways,
+    Address, Annex, Barrier, Bridge, Claim, Enslaved, Family, FdbEntry, Forwarding, Frontend, HeldPort, Home,
+    Hop, HostRoute, HostSide, Isolation, Joint, Key, Lease, LinkId, Mac, Masquerade, Neighbour, Netns,
+    NetnsFile, Object, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Service, Sharing,
+    Source, Steering, Sublink, Tap, Veth, Vlan, Vxlan, Ways,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

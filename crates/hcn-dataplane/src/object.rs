@@ -15,7 +15,8 @@ pub use basics::{Family, LinkId, Mac, Netns, Protocol};
 pub use links::{Bridge, Enslaved, HostRoute, Joint, Sharing, Sublink, Tap, Veth, Vlan, Vxlan};
 pub use routes::{Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Steering};
 pub use rules::{
-    Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts, Service, Source, Ways,
+    Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts, Service,
+    Source, Ways,
 };
 pub use services::{Lease, NetnsFile, Resolver, Responder};
 
@@ -29,6 +30,8 @@ pub enum Object {
     Netns(NetnsFile),
     /// What keeps packets on a bridge.
     Barrier(Barrier),
+    /// What makes two bridges one.
+    Annex(Annex),
     /// A bridge.
     Bridge(Bridge),
     /// Where a prefix lives.
@@ -89,6 +92,8 @@ pub enum Key {
     Netns(String),
     /// The bridge.
     Barrier(String),
+    /// The bridge that is joined.
+    Annex(String),
     /// Interface name.
     Bridge(String),
     /// The prefix and the bridge.
@@ -146,6 +151,7 @@ impl Object {
             Self::Forwarding(claim) => Key::Forwarding(claim.family, claim.bridge.clone()),
             Self::Netns(netns) => Key::Netns(netns.name.clone()),
             Self::Barrier(barrier) => Key::Barrier(barrier.bridge.clone()),
+            Self::Annex(annex) => Key::Annex(annex.bridge.clone()),
             Self::Bridge(bridge) => Key::Bridge(bridge.name.clone()),
             Self::Home(home) => Key::Home(home.prefix, home.bridge.clone()),
             Self::Masquerade(masquerade) => Key::Masquerade(masquerade.prefix),
@@ -193,6 +199,10 @@ impl Object {
                     && a.isolated == b.isolated
                     && a.vlan == b.vlan
             }
+            (Self::Joint(a), Self::Joint(b)) => a.ends == b.ends && a.bridges == b.bridges,
+            (Self::Tap(a), Self::Tap(b)) => {
+                a.bridge == b.bridge && a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
+            }
             (Self::Resolver(_), Self::Resolver(_)) | (Self::Service(_), Self::Service(_)) => true,
             _ => false,
         }
@@ -207,6 +217,7 @@ impl fmt::Display for Key {
             Self::Netns(name) => write!(f, "netns {name}"),
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Barrier(bridge) => write!(f, "barrier around {bridge}"),
+            Self::Annex(bridge) => write!(f, "annex {bridge}"),
             Self::Home(prefix, bridge) => write!(f, "home of {prefix} on {bridge}"),
             Self::Masquerade(prefix) => write!(f, "masquerade of {prefix}"),
             Self::Joint(name) => write!(f, "joint {name}"),

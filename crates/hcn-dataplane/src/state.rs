@@ -103,6 +103,7 @@ impl State {
             Object::Forwarding(_)
             | Object::Netns(_)
             | Object::Barrier(_)
+            | Object::Annex(_)
             | Object::Bridge(_)
             | Object::Home(_)
             | Object::Masquerade(_)

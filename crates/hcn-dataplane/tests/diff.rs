@@ -72,7 +72,7 @@ fn object() -> impl Strategy<Value = Object> {
                     },
                     backends: (0..backends).map(|n| format!("192.0.2.{n}:80").parse().unwrap()).collect(),
                     affinity: false,
-                    only_from: None,
+                    only_from: Vec::new(),
                     from_host,
                     source: Source::Client,
                 })

@@ -20,7 +20,7 @@ use crate::observe::{self, Links};
 use crate::reaper::Released;
 use crate::reserved::Reserved;
 use crate::socket::Batch;
-use crate::{Linux, executor, nft, reaper, resolver};
+use crate::{Linux, announce, executor, nft, reaper, resolver};
 
 /// Why it failed, and at what.
 type Failure = (&'static str, io::Error);
@@ -276,9 +276,8 @@ impl Adoption<'_> {
                 && let Some(Object::Veth(veth)) =
                     self.found.link_owner(&address.link).and_then(|owner| self.found.get(&owner))
                 && veth.peer == address.link
-                && let Some(bridge) = linux.links.get(&LinkId::host(&veth.bridge))
             {
-                linux.owners.note(*bridge, address.address.addr(), veth.mac);
+                announce::note(linux, veth, address.address.addr());
             }
         }
     }
@@ -286,7 +285,9 @@ impl Adoption<'_> {
 
 /// A link that was killed between being made and being described has no alias yet, but one of our names.
 fn is_ours(facts: &LinkFacts) -> bool {
-    let named = ["hcn", "hve", "hvp", "hcr", "hcx"].iter().any(|prefix| facts.name.starts_with(prefix));
+    let named = ["hcn", "hve", "hvp", "hvt", "hcj", "hck", "hcr", "hcx"]
+        .iter()
+        .any(|prefix| facts.name.starts_with(prefix));
     facts.group == GROUP && (facts.alias.starts_with("hcn ") || (facts.alias.is_empty() && named))
 }
 

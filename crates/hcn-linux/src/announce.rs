@@ -37,29 +37,35 @@ const ICMPV6: u8 = 58;
 /// Addresses that are remembered at least; twice as many at most. About 40 bytes each.
 const REMEMBERED: usize = 32_768;
 
-/// The MAC address under which each address of a bridge (by its index) was last seen.
+/// A MAC address, and the bridge (by its index) that it is a port of.
+type Owner = (Mac, u32);
+
+/// Who was last seen with each address of a segment, by the index of the segment's first bridge.
 #[derive(Default)]
 pub(crate) struct Owners {
-    young: HashMap<(u32, IpAddr), Mac>,
+    young: HashMap<(u32, IpAddr), Owner>,
     /// The generation before, forgotten as a whole.
-    old: HashMap<(u32, IpAddr), Mac>,
+    old: HashMap<(u32, IpAddr), Owner>,
 }
 
 impl Owners {
-    /// Notes an owner that was found.
-    pub(crate) fn note(&mut self, bridge: u32, address: IpAddr, mac: Mac) {
-        self.replace(bridge, address, mac);
-    }
-
-    /// Notes an owner and says whether neighbours may know another one.
-    fn replace(&mut self, bridge: u32, address: IpAddr, mac: Mac) -> bool {
+    /// Notes an owner and says whether neighbours may know another one, or bridges that it is elsewhere.
+    fn replace(&mut self, segment: u32, address: IpAddr, owner: Owner) -> bool {
         if self.young.len() >= REMEMBERED {
             self.old = std::mem::take(&mut self.young);
         }
-        let key = (bridge, address);
-        let before = self.young.insert(key, mac).or_else(|| self.old.get(&key).copied());
-        before.is_some_and(|before| before != mac)
+        let key = (segment, address);
+        let before = self.young.insert(key, owner).or_else(|| self.old.get(&key).copied());
+        before.is_some_and(|before| before != owner)
     }
+}
+
+/// Notes who has an address, and says whether others must be told.
+pub(crate) fn note(linux: &mut Linux, veth: &Veth, address: IpAddr) -> bool {
+    let index = |bridge: &str| linux.links.get(&LinkId::host(bridge)).copied().unwrap_or_default();
+    let first = linux.joined.get(&veth.bridge).unwrap_or(&veth.bridge);
+    let (segment, bridge) = (index(first), index(&veth.bridge));
+    linux.owners.replace(segment, address, (veth.mac, bridge))
 }
 
 /// A packet socket that only sends; of the network namespace that it was opened in.
@@ -124,8 +130,7 @@ pub(crate) fn announce(linux: &mut Linux, ops: &[Op]) {
         let Op::Create(Object::Address(address)) = op else { continue };
         let Some(veth) = veths.iter().find(|veth| veth.peer == address.link) else { continue };
         let Some(index) = linux.links.get(&veth.peer).copied() else { continue };
-        let bridge = linux.links.get(&LinkId::host(&veth.bridge)).copied().unwrap_or_default();
-        if !linux.owners.replace(bridge, address.address.addr(), veth.mac) {
+        if !note(linux, veth, address.address.addr()) {
             continue;
         }
         let socket = match &veth.peer.netns {
@@ -162,6 +167,12 @@ fn wait(linux: &mut Linux, veths: &[&Veth], ops: &[Op]) -> io::Result<()> {
         }
     }
     for op in ops {
+        if let Op::Create(Object::Joint(joint)) = op {
+            for end in joint.ends.iter().chain(&joint.bridges) {
+                let index = linux.links.get(&LinkId::host(end));
+                waiting.extend(index.map(|index| (Netns::Host, Awaited::Carrier(*index))));
+            }
+        }
         if let Op::Create(Object::Address(address)) = op
             && let IpAddr::V6(own) = address.address.addr()
             && veths.iter().any(|veth| veth.peer == address.link)
@@ -295,14 +306,15 @@ mod tests {
     fn only_a_change_of_the_owner_is_told() {
         let (other, address) = (Mac([2, 0, 0, 0, 0, 1]), "192.0.2.5".parse().unwrap());
         let mut owners = Owners::default();
-        assert!(!owners.replace(1, address, MAC));
-        assert!(!owners.replace(1, address, MAC));
-        assert!(!owners.replace(2, address, other), "another bridge");
-        assert!(owners.replace(1, address, other));
+        assert!(!owners.replace(1, address, (MAC, 1)));
+        assert!(!owners.replace(1, address, (MAC, 1)));
+        assert!(owners.replace(1, address, (MAC, 5)), "on another bridge of the segment");
+        assert!(!owners.replace(2, address, (other, 2)), "another segment");
+        assert!(owners.replace(1, address, (other, 5)));
         for n in 0..REMEMBERED as u32 {
-            owners.replace(3, Ipv4Addr::from(n).into(), MAC);
+            owners.replace(3, Ipv4Addr::from(n).into(), (MAC, 3));
         }
-        assert!(owners.replace(1, address, MAC), "the generation before is still known");
+        assert!(owners.replace(1, address, (MAC, 5)), "the generation before is still known");
         assert!(owners.young.len() + owners.old.len() <= 2 * REMEMBERED);
     }
 

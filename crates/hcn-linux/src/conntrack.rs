@@ -240,7 +240,7 @@ mod tests {
             frontend: Frontend { family: Family::V4, address, protocol, port: 53 },
             backends: backends.iter().map(|n| SocketAddr::from(([10, 7, 0, *n], 53))).collect(),
             affinity: false,
-            only_from: None,
+            only_from: Vec::new(),
             from_host: false,
             source: Source::Client,
         }

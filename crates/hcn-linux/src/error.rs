@@ -77,6 +77,18 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
             ),
             _ => return None,
         },
+        (libc::EEXIST, Object::Joint(joint)) => {
+            format!(
+                "a link {} or {} exists and is not ours to touch; rename or delete it",
+                joint.ends[0], joint.ends[1]
+            )
+        }
+        (libc::EBUSY | libc::EINVAL, Object::Tap(tap)) if matches!(op, Op::Create(_)) => {
+            format!("a link {} exists and is not ours to touch; rename or delete it", tap.name)
+        }
+        (libc::ENOENT | libc::ENODEV | libc::ENXIO, Object::Tap(_)) if matches!(op, Op::Create(_)) => {
+            "this kernel has no TAP interfaces, or /dev/net/tun is missing (tun, CONFIG_TUN)".to_owned()
+        }
         (libc::EEXIST, Object::Bridge(bridge)) => {
             format!("a link {} exists and is not ours to touch; rename or delete it", bridge.name)
         }

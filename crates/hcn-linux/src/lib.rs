@@ -30,6 +30,7 @@ mod resolver;
 mod route;
 mod socket;
 mod sysctl;
+mod tun;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -103,6 +104,8 @@ pub struct Linux {
     reserved: reserved::Reserved,
     /// Addresses of the host on bridges, by bridge, with who counts on them.
     claims: HashMap<(String, IpAddr), Claimed>,
+    /// Which bridge each bridge is joined to, of those that are.
+    joined: HashMap<String, String>,
     /// Who needs the host to forward.
     forwarding: sysctl::Forwarders,
     /// Makes the names of retired links.
@@ -205,6 +208,7 @@ impl Linux {
             limbo: Vec::new(),
             ports: HashMap::new(),
             claims: HashMap::new(),
+            joined: HashMap::new(),
             forwarding: sysctl::Forwarders::default(),
             reserved: reserved::Reserved::default(),
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
@@ -236,7 +240,13 @@ impl Linux {
                 }
             }
             Op::Remove {
-                object: Object::Netns(_) | Object::Bridge(_) | Object::Veth(_) | Object::HeldPort(_),
+                object:
+                    Object::Netns(_)
+                    | Object::Bridge(_)
+                    | Object::Veth(_)
+                    | Object::Joint(_)
+                    | Object::Tap(_)
+                    | Object::HeldPort(_),
                 ..
             } => {
                 let key = op.key();

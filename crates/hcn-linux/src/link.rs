@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use hcn_dataplane::{Bridge, Mac, Veth};
+use hcn_dataplane::{Bridge, Joint, Mac, Veth};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -170,6 +170,29 @@ pub(crate) fn new_veth(veth: &Veth, bridge: u32, peer_netns: Option<RawFd>) -> R
     );
     up_or_down(&mut host, true);
     RouteNetlinkMessage::NewLink(host)
+}
+
+/// RTM_NEWLINK of a pair between two bridges: the first end up and a port of the first bridge, the second down.
+pub(crate) fn new_joint(joint: &Joint, bridge: u32) -> RouteNetlinkMessage {
+    let [here, there] = joint.ends.each_ref().map(|name| {
+        vec![LinkAttribute::IfName(name.clone()), LinkAttribute::Group(GROUP), LinkAttribute::Mtu(joint.mtu)]
+    });
+    let mut first = message(0, here);
+    first.attributes.extend([
+        LinkAttribute::Controller(bridge),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(message(0, there)))),
+        ]),
+    ]);
+    up_or_down(&mut first, true);
+    RouteNetlinkMessage::NewLink(first)
+}
+
+/// RTM_SETLINK of a link that was made otherwise: what it is recognised by, and its MTU.
+pub(crate) fn mark_ours(index: u32, link_alias: &str, mtu: u32) -> RouteNetlinkMessage {
+    let attributes = vec![LinkAttribute::Group(GROUP), LinkAttribute::Mtu(mtu), alias(link_alias)];
+    RouteNetlinkMessage::SetLink(message(index, attributes))
 }
 
 /// RTM_GETLINK by name.

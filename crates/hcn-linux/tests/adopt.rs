@@ -74,7 +74,7 @@ fn services() -> Vec<Object> {
         let address = address.map(|address| address.parse().unwrap());
         let frontend = Frontend { family: Family::V4, address, protocol: Protocol::Tcp, port };
         let backends = backends.iter().map(|backend| backend.parse().unwrap()).collect();
-        let only_from = (port == 81).then(|| BRIDGE.to_owned());
+        let only_from = (port == 81).then(|| BRIDGE.to_owned()).into_iter().collect();
         Object::Service(Service {
             frontend,
             backends,

@@ -65,7 +65,7 @@ fn cases() -> Vec<Case> {
     let mut other = service(80, &["10.7.0.3:80", "10.7.0.3:80", "10.7.0.4:80"]);
     (other.affinity, other.from_host, other.source) = (true, true, Source::Masquerade);
     let mut internal = service(81, &["10.7.0.2:80"]);
-    internal.only_from = Some(BRIDGE.into());
+    internal.only_from = vec![BRIDGE.into()];
     let change_services = two
         .iter()
         .cloned()

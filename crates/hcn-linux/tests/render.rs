@@ -77,7 +77,7 @@ fn the_rendered_table_is_what_nft_lists() {
             service("0.0.0.0", Source::Masquerade),
         ]);
         let mut internal = traffic::service(Protocol::Udp, ("fd99::1", 53), &[]);
-        internal.only_from = Some(BRIDGE.into());
+        internal.only_from = vec![BRIDGE.into()];
         objects_of_all_kinds.push(Object::Service(internal));
         let plan = create(objects_of_all_kinds);
         done(&mut linux, &plan);

@@ -214,7 +214,7 @@ fn a_service_of_one_link_is_for_its_packets_only() {
         let mut linux = place();
         for (vip, v6) in [(VIP, false), (VIP6, true)] {
             let mut internal = service(TCP, (vip, 80), &[backend(2, v6)]);
-            internal.only_from = Some(BRIDGE.to_owned());
+            internal.only_from = vec![BRIDGE.to_owned()];
             add(&mut linux, &internal);
             assert!(ask("B", TCP, socket(vip, 80)).unwrap().starts_with('A'));
             assert!(ask("A", TCP, socket(vip, 80)).unwrap().starts_with('A'));

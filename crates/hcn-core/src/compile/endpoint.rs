@@ -1,13 +1,13 @@
 //! The kernel objects of an endpoint: its port mappings; and while it is attached a veth pair with its addresses and
 //! routes.
 
-use hcn_dataplane::{Address, Frontend, HeldPort, LinkId, Netns, Object, Route, Service, Source, Veth};
+use hcn_dataplane::{Address, Frontend, HeldPort, LinkId, Netns, Object, Route, Service, Source, Tap, Veth};
 use hcn_schema::call::Kind;
 use hcn_schema::enums::NamespaceType;
 use ipnet::IpNet;
 
 use super::{outside, overlay, responders};
-use crate::entity::Endpoint;
+use crate::entity::{Endpoint, Network, VmPort};
 use crate::names;
 use crate::registry::Registry;
 
@@ -30,7 +30,7 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
             frontend: port.frontend,
             backends: vec![port.target],
             affinity: false,
-            only_from: None,
+            only_from: Vec::new(),
             from_host: port.from_host,
             source: Source::Client,
         }));
@@ -39,6 +39,9 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
 }
 
 fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
+    if let (Some(network), Some(port)) = (registry.networks.get(endpoint.network), &endpoint.vm_port) {
+        return tap(network, endpoint, port).map(Object::Tap).into_iter().collect();
+    }
     let namespace = endpoint.namespace.and_then(|id| registry.namespaces.get(id));
     let network = registry.networks.get(endpoint.network);
     let (Some(network), Some(interface)) = (network, &endpoint.interface) else {
@@ -56,7 +59,7 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     let mut objects = vec![Object::Veth(Veth {
         name: endpoint.veth.clone(),
         alias: names::alias(Kind::Endpoint, endpoint.meta.id, name),
-        bridge: network.bridge.clone(),
+        bridge: network.shard(endpoint.shard),
         peer: link.clone(),
         mac: endpoint.mac,
         mtu: network.mtu,
@@ -79,6 +82,20 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
         objects.extend(routes.map(Object::Route));
     }
     objects
+}
+
+/// The port of a virtual machine; those of before hcnd made them have no name.
+fn tap(network: &Network, endpoint: &Endpoint, port: &VmPort) -> Option<Tap> {
+    let name = endpoint.document.name.as_deref().unwrap_or_default();
+    (!port.tap.is_empty()).then(|| Tap {
+        name: port.tap.clone(),
+        alias: names::alias(Kind::Endpoint, endpoint.meta.id, name),
+        bridge: network.shard(endpoint.shard),
+        mtu: network.mtu,
+        owner: port.owner,
+        isolated: false,
+        vlan: None,
+    })
 }
 
 /// The given metric, else one by which the routes of the first interface win over those of the next: the

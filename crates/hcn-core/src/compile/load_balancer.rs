@@ -60,7 +60,10 @@ fn service(
         frontend,
         backends,
         affinity: port.affinity,
-        only_from: network.filter(|_| port.only_inside).map(|network| network.bridge.clone()),
+        only_from: network
+            .filter(|_| port.only_inside)
+            .map(|network| network.bridges().collect())
+            .unwrap_or_default(),
         from_host: port.from_host,
         source: match source {
             Some(address) => Source::Address(address),

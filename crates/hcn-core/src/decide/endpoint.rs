@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::{
     Cursors, Decision, Outcome, Refusal, View, addresses, document, event, gates, load_balancer, missing,
-    policies, ports, request, sdn_route,
+    policies, ports, request, sdn_route, shards,
 };
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Place, Resource, Route, VmPort,
@@ -310,12 +310,23 @@ pub(super) fn vm_port(
     if endpoint.place().is_some() {
         return Err(Refusal::Error(attached_already(endpoint)));
     }
+    if !view.context.host.kernel.tun {
+        let message =
+            "this kernel has no TAP interfaces (tun, CONFIG_TUN), which the ports of virtual machines are";
+        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
+    }
     let id = id.unwrap_or(view.context.fresh_id);
+    let room = shards::room(view, endpoint.network)?;
+    let tap = names::link(view.registry, "hvt", id);
+    let owner = Some(view.context.caller_uid).filter(|uid| *uid != 0);
     let new = Endpoint {
-        vm_port: Some(VmPort { id, nic, machine, tap: String::new(), owner: None }),
+        vm_port: Some(VmPort { id, nic, machine, tap, owner }),
+        shard: room.shard,
         ..Endpoint::clone(endpoint)
     };
-    Ok(plugged(view, endpoint, new))
+    let mut decision = plugged(view, endpoint, new);
+    room.take(&mut decision);
+    Ok(decision)
 }
 
 fn unplug(view: &View<'_>, endpoint: &Arc<Endpoint>) -> Outcome<Decision> {
@@ -323,7 +334,7 @@ fn unplug(view: &View<'_>, endpoint: &Arc<Endpoint>) -> Outcome<Decision> {
         let message = format!("the endpoint {} is attached to no port", endpoint.meta.id);
         return Err(Refusal::Error(Error::new(HResult::PORT_NOT_FOUND, message)));
     }
-    Ok(plugged(view, endpoint, Endpoint { vm_port: None, ..Endpoint::clone(endpoint) }))
+    Ok(plugged(view, endpoint, Endpoint { vm_port: None, shard: 0, ..Endpoint::clone(endpoint) }))
 }
 
 /// The error for an endpoint of another host.

@@ -14,6 +14,7 @@ mod policies;
 mod port_reservation;
 mod ports;
 mod sdn_route;
+mod shards;
 mod steering;
 mod subnets;
 mod tunnel;

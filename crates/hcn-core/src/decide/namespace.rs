@@ -9,7 +9,7 @@ use hcn_schema::namespace::HostComputeNamespace;
 use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Result};
 
-use super::{Decision, Outcome, Refusal, View, document, endpoint, event, policies, request};
+use super::{Decision, Outcome, Refusal, View, document, endpoint, event, policies, request, shards};
 use crate::entity::{Change, Endpoint, Entity, Meta, Namespace, Place, Resource};
 use crate::{names, text};
 
@@ -158,10 +158,12 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         NamespaceType::HostDefault => Some(names::link(view.registry, "hvp", id)),
         NamespaceType::Guest | NamespaceType::GuestDefault => None,
     };
+    let room = interface.as_ref().map(|_| shards::room(view, endpoint.network)).transpose()?;
     let attached = Endpoint {
         meta: Meta::next(&endpoint.meta, view.context.filetime),
         namespace: Some(namespace.meta.id),
         interface,
+        shard: room.as_ref().map_or(0, |room| room.shard),
         ..Endpoint::clone(endpoint)
     };
     let after = Entity::Endpoint(Arc::new(attached));
@@ -171,6 +173,9 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
     decision.failure_code = HResult::NAMESPACE_ATTACH_FAILED;
     decision.after.push(event("attach", Some(NotificationType::NetworkEndpointAttached), &after));
     decision.change.replace(Entity::Endpoint(Arc::clone(endpoint)), after);
+    if let Some(room) = room {
+        room.take(&mut decision);
+    }
     Ok(decision)
 }
 
@@ -196,6 +201,7 @@ pub(super) fn detach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         meta: Meta::next(&endpoint.meta, view.context.filetime),
         namespace: None,
         interface: None,
+        shard: 0,
         ..Endpoint::clone(endpoint)
     };
     let after = Entity::Endpoint(Arc::new(detached));

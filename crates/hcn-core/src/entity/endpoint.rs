@@ -67,6 +67,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The interface name of its port on a bridge of its network, while it has one.
+    pub fn port(&self) -> Option<&str> {
+        match (&self.interface, &self.vm_port) {
+            (Some(_), _) => Some(&self.veth),
+            (None, Some(port)) if !port.tap.is_empty() => Some(&port.tap),
+            _ => None,
+        }
+    }
+
     /// What it is attached to.
     pub fn place(&self) -> Option<Place<'_>> {
         self.namespace

@@ -82,6 +82,10 @@ fn yes() -> bool {
 /// the most that a bridge can have.
 pub const PORTS_OF_A_BRIDGE: usize = 250;
 
+/// How many bridges a network can have besides the first: what joins them are ports of the first, and the number is a
+/// part of names of 15 octets.
+pub(crate) const MOST_SHARDS: u16 = 700;
+
 /// How a network that is part of a network outside is joined to its uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Junction {
@@ -144,6 +148,17 @@ impl Network {
     /// The interface name of one of its bridges: 0 is the first.
     pub fn shard(&self, number: u16) -> String {
         if number == 0 { self.bridge.clone() } else { format!("{}-{number}", self.bridge) }
+    }
+
+    /// The interface names of the pair that joins the first bridge, which has the first of them, to another one.
+    pub fn joint(&self, number: u16) -> [String; 2] {
+        let stem = self.bridge.strip_prefix("hcn").unwrap_or(&self.bridge);
+        ["hcj", "hck"].map(|prefix| format!("{prefix}{stem}-{number}"))
+    }
+
+    /// The interface names of its links: its bridges and what joins them.
+    pub fn links(&self) -> impl Iterator<Item = String> + '_ {
+        self.bridges().chain((1..=self.shards).flat_map(|number| self.joint(number)))
     }
 
     /// The interface names of all its bridges, the first first.

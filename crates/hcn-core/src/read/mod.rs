@@ -88,7 +88,7 @@ pub fn stats_link(
     let Entity::Endpoint(endpoint) = find(registry, kind, target)? else {
         return Err(Error::new(HResult::REQUEST_UNSUPPORTED, format!("a {kind} has no counters")));
     };
-    let link = endpoint.interface.is_some().then(|| endpoint.veth.clone());
+    let link = endpoint.port().map(str::to_owned);
     Ok((endpoint.meta.id, link))
 }
 

@@ -43,6 +43,16 @@ pub struct Barrier {
     pub ways: Ways,
 }
 
+/// A bridge that is joined to another one, by which its packets are routed. Where br_netfilter shows its frames to
+/// rules, those that only cross it are left alone: the other bridge, too, shows them, and each would translate them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annex {
+    /// The bridge.
+    pub bridge: String,
+    /// The one that it is joined to.
+    pub of: String,
+}
+
 /// An endpoint that exchanges nothing with other endpoints, whether its bridge or the host would carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Isolation {
@@ -130,8 +140,8 @@ pub struct Service {
     pub backends: Vec<SocketAddr>,
     /// Whether connections of one client address go to the same back end.
     pub affinity: bool,
-    /// Only packets that come in by this link are meant; the front end has an address then.
-    pub only_from: Option<String>,
+    /// Only packets that come in by these links are meant, and the front end has an address; none = by any.
+    pub only_from: Vec<String>,
     /// Whether the host's own programs can use it, too.
     pub from_host: bool,
     /// What back ends see as the client.

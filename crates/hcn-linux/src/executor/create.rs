@@ -39,7 +39,11 @@ impl Run<'_> {
             {
                 Err(self.stop(op, &io::Error::from_raw_os_error(libc::EPROTONOSUPPORT)))
             }
-            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
+            Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Service(_) => {
                 self.elements(op, object, false);
                 Ok(())
             }
@@ -108,7 +112,11 @@ impl Run<'_> {
                 self.doomed.push(pair.host);
                 Ok(())
             }
-            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
+            Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Service(_) => {
                 self.elements(op, object, true);
                 Ok(())
             }
@@ -168,6 +176,18 @@ impl Run<'_> {
                 self.write(&place, op, 0, link::change(peer, None, Some(to.mac), to.mtu));
                 Ok(())
             }
+            (Object::Joint(_), Object::Joint(to)) => {
+                for end in &to.ends {
+                    let end = self.index(op, &LinkId::host(end))?;
+                    self.write(&Place::Host, op, 0, link::change(end, Some(&to.alias), None, to.mtu));
+                }
+                Ok(())
+            }
+            (Object::Tap(_), Object::Tap(to)) => {
+                let index = self.index(op, &LinkId::host(&to.name))?;
+                self.write(&Place::Host, op, 0, link::change(index, Some(&to.alias), None, to.mtu));
+                Ok(())
+            }
             (Object::Resolver(_), Object::Resolver(to)) => {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, to).map_err(|error| self.stop(op, &error))
@@ -216,7 +236,8 @@ impl Run<'_> {
             let traits = IpTraits {
                 no_ipv6_link_local: self.linux.ipv6,
                 promote_secondaries: true,
-                loose_reverse_path: false,
+                // Where the host has no neighbours, packets that come by it leave by another link.
+                loose_reverse_path: !bridge.arp,
             };
             self.write(&Place::Host, *op, 0, link::describe(index, Some(&bridge.alias), traits));
             self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));
@@ -301,7 +322,7 @@ impl Run<'_> {
     }
 
     /// Asks for the index of a link that is made in the same batch.
-    fn ask(&mut self, op: usize, name: &str) {
+    pub(super) fn ask(&mut self, op: usize, name: &str) {
         let tag = Tag { op, writes: false, tolerate: &[] };
         self.push(&Place::Host, tag, 0, link::get(name));
     }

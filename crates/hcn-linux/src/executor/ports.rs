@@ -1,24 +1,130 @@
 //! Ports besides those of veth pairs: joints between bridges, TAP interfaces; and what keeps a port from others.
 
-use hcn_dataplane::{Isolation, Joint, Tap};
+use hcn_dataplane::{Isolation, Joint, Key, LinkId, Mac, Tap, Veth};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Away, Run, Stop};
+use super::{Away, Place, Run, Stop};
+use crate::link::{self, IpTraits};
+use crate::{Retired, tun};
+
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
 impl Run<'_> {
-    pub(super) fn make_joint(&mut self, op: usize, _object: &Joint, _again: bool) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn make_joint(&mut self, op: usize, joint: &Joint, again: bool) -> Result<(), Stop> {
+        self.linux.joined.insert(joint.bridges[1].clone(), joint.bridges[0].clone());
+        if again {
+            return self.restore_pair(op, &Key::Joint(joint.ends[0].clone()), &as_pair(joint));
+        }
+        let [first, second] = &joint.bridges;
+        let first = self.index(op, &LinkId::host(first))?;
+        let second = self.index(op, &LinkId::host(second))?;
+        let [here, there] = joint.ends.each_ref().map(|end| LinkId::host(end));
+        self.free_name(op, &here);
+        self.free_name(op, &there);
+        self.write(&Place::Host, op, NEW, link::new_joint(joint, first));
+        self.ask(op, &here.name);
+        let sent = self.flush(|queue| queue.place == Place::Host);
+        if self.touched[op]
+            && let Some(facts) = self.answers.remove(&op)
+        {
+            self.linux.links.insert(here.clone(), facts.index);
+            if let Some(peer) = facts.peer {
+                self.linux.links.insert(there.clone(), peer);
+            }
+        }
+        sent?;
+        let (here, there) = (self.index(op, &here)?, self.index(op, &there)?);
+        for end in [here, there] {
+            self.write(&Place::Host, op, 0, link::describe(end, Some(&joint.alias), self.of_port()));
+        }
+        self.write(&Place::Host, op, 0, link::plug(there, second));
+        Ok(())
     }
 
-    pub(super) fn unmake_joint(&mut self, op: usize, _object: &Joint, _away: Away) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn unmake_joint(&mut self, op: usize, joint: &Joint, away: Away) -> Result<(), Stop> {
+        self.linux.joined.remove(&joint.bridges[1]);
+        let pair = as_pair(joint);
+        let found = self.own_veth(op, &pair)?;
+        if let Some(found) = &found {
+            self.set_veth_aside(op, &pair, found);
+        }
+        match (away, found) {
+            (Away::TakenBack, Some(found)) => self.doomed.push(found.host),
+            (Away::TakenBack, None) => {}
+            (Away::Removed { .. }, found) => {
+                self.touched[op] = true;
+                let retired = found.map_or(Retired::Nothing, |found| Retired::Link {
+                    index: found.host,
+                    peer: found.peer,
+                    incomplete: false,
+                });
+                self.retire(Key::Joint(joint.ends[0].clone()), retired);
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn make_tap(&mut self, op: usize, _object: &Tap, _again: bool) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn make_tap(&mut self, op: usize, tap: &Tap, again: bool) -> Result<(), Stop> {
+        if again {
+            return self.restore_tap(op, tap);
+        }
+        let bridge = self.index(op, &LinkId::host(&tap.bridge))?;
+        // What is still to be sent may free the name.
+        self.flush(|queue| queue.place == Place::Host)?;
+        let made = tun::Tap::create(&tap.name, tap.owner).map_err(|error| self.stop(op, &error))?;
+        // Until it is kept it goes by itself, whatever fails and whoever is killed.
+        let Some(facts) = self.look_up(op, &Place::Host, &tap.name)? else {
+            return Err(self.stop(op, &std::io::Error::from_raw_os_error(libc::ENODEV)));
+        };
+        let index = facts.index;
+        self.write(&Place::Host, op, 0, link::mark_ours(index, &tap.alias, tap.mtu));
+        self.flush(|queue| queue.place == Place::Host)?;
+        made.keep().map_err(|error| self.stop(op, &error))?;
+        self.linux.links.insert(LinkId::host(&tap.name), index);
+        self.write(&Place::Host, op, 0, link::plug(index, bridge));
+        self.write(&Place::Host, op, 0, link::describe_port(index, &tap.alias, self.of_port()));
+        Ok(())
     }
 
-    pub(super) fn unmake_tap(&mut self, op: usize, _object: &Tap, _away: Away) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn unmake_tap(&mut self, op: usize, tap: &Tap, away: Away) -> Result<(), Stop> {
+        let index = match (away, self.linux.links.contains_key(&LinkId::host(&tap.name))) {
+            // One that was not kept has gone by itself.
+            (Away::TakenBack, false) => return Ok(()),
+            _ => self.own_link(op, &tap.name)?,
+        };
+        if let Some(index) = index {
+            self.set_bridge_aside(op, index);
+        }
+        match (away, index) {
+            (Away::TakenBack, Some(index)) => self.doomed.push(index),
+            (Away::TakenBack, None) => {}
+            (Away::Removed { .. }, index) => {
+                self.touched[op] = true;
+                let retired = index.map_or(Retired::Nothing, |index| Retired::Link {
+                    index,
+                    peer: None,
+                    incomplete: false,
+                });
+                self.retire(Key::Tap(tap.name.clone()), retired);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_tap(&mut self, op: usize, tap: &Tap) -> Result<(), Stop> {
+        let key = Key::Tap(tap.name.clone());
+        let Some(Retired::Link { index, .. }) = self.unretire(&key) else { return Ok(()) };
+        self.linux.links.insert(LinkId::host(&tap.name), index);
+        self.restored.push((op, index));
+        self.write(&Place::Host, op, 0, link::set_up(index, false));
+        self.write(&Place::Host, op, 0, link::rename(index, &tap.name));
+        self.write(&Place::Host, op, 0, link::set_up(index, true));
+        Ok(())
+    }
+
+    /// How a link takes part in IP that is only a port.
+    fn of_port(&self) -> IpTraits {
+        IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() }
     }
 
     pub(super) fn make_isolation(
@@ -37,5 +143,20 @@ impl Run<'_> {
         _away: Away,
     ) -> Result<(), Stop> {
         self.cannot(op)
+    }
+}
+
+/// A joint as a pair of which both ends are on the host.
+fn as_pair(joint: &Joint) -> Veth {
+    Veth {
+        name: joint.ends[0].clone(),
+        alias: joint.alias.clone(),
+        bridge: joint.bridges[0].clone(),
+        peer: LinkId::host(&joint.ends[1]),
+        mac: Mac([0; 6]),
+        mtu: joint.mtu,
+        ipv6: false,
+        isolated: false,
+        vlan: None,
     }
 }

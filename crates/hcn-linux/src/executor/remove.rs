@@ -49,7 +49,11 @@ impl Run<'_> {
                 self.retire(Key::Veth(veth.name.clone()), retired);
                 Ok(())
             }
-            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
+            Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Service(_) => {
                 self.elements(op, object, true);
                 Ok(())
             }
@@ -138,7 +142,11 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Veth(veth) => self.restore_veth(op, veth),
-            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_) => {
+            Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Service(_) => {
                 self.elements(op, object, false);
                 Ok(())
             }
@@ -185,8 +193,12 @@ impl Run<'_> {
     }
 
     fn restore_veth(&mut self, op: usize, veth: &Veth) -> Result<(), Stop> {
-        let key = Key::Veth(veth.name.clone());
-        let Some(Retired::Link { index, peer, incomplete }) = self.unretire(&key) else { return Ok(()) };
+        self.restore_pair(op, &Key::Veth(veth.name.clone()), veth)
+    }
+
+    /// Brings back a pair that was retired under this key.
+    pub(super) fn restore_pair(&mut self, op: usize, key: &Key, veth: &Veth) -> Result<(), Stop> {
+        let Some(Retired::Link { index, peer, incomplete }) = self.unretire(key) else { return Ok(()) };
         self.linux.links.insert(LinkId::host(&veth.name), index);
         self.restored.push((op, index));
         let bridge = self.index(op, &LinkId::host(&veth.bridge))?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways};
+use hcn_dataplane::{Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways};
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
@@ -14,7 +14,7 @@ use netlink_packet_netfilter::nftables::{
 use super::expressions::{IFNAME, V4, V6};
 use super::maps::{
     CLIENT_VIPS, CLOSED, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS,
-    PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SLOTS, SOURCES, VIPS,
+    PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES, VIPS,
 };
 use super::services::Code;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
@@ -77,6 +77,7 @@ pub(crate) fn of(object: &Object) -> Vec<Element> {
         Object::Home(home) => vec![ranged(home)],
         Object::Masquerade(masquerade) => interval(masquerade),
         Object::Barrier(barrier) => around(barrier),
+        Object::Annex(annex) => joined(annex),
         Object::Service(service) => translating(service),
         _ => Vec::new(),
     }
@@ -153,6 +154,12 @@ fn around(barrier: &Barrier) -> Vec<Element> {
     elements
 }
 
+fn joined(annex: &Annex) -> Vec<Element> {
+    let (bridge, of) = (ifname(&annex.bridge), ifname(&annex.of));
+    let inside = Element::new(INSIDE.to_owned(), [bridge.clone(), of].concat());
+    vec![Element::new(SHARDS.to_owned(), bridge), inside]
+}
+
 fn translating(service: &Service) -> Vec<Element> {
     let frontend = &service.frontend;
     let family = match frontend.family {
@@ -166,13 +173,14 @@ fn translating(service: &Service) -> Vec<Element> {
     key.extend(word(&frontend.port.to_be_bytes()));
 
     let code = Value::Octets(Code::of(service).number().to_ne_bytes().to_vec());
-    let mut elements = vec![match &service.only_from {
-        Some(link) if !any_address => {
-            let key = [ifname(link), key.clone()].concat();
-            Element::with(family.set(INTERNAL), key, code.clone())
-        }
-        _ => Element::with(named(VIPS, PORTS), key.clone(), code.clone()),
-    }];
+    let mut elements: Vec<Element> = if service.only_from.is_empty() || any_address {
+        vec![Element::with(named(VIPS, PORTS), key.clone(), code.clone())]
+    } else {
+        let internal = |link: &String| {
+            Element::with(family.set(INTERNAL), [ifname(link), key.clone()].concat(), code.clone())
+        };
+        service.only_from.iter().map(internal).collect()
+    };
     if service.from_host {
         elements.push(Element::with(named(HOST_VIPS, HOST_PORTS), key.clone(), code));
     }
@@ -259,7 +267,7 @@ mod tests {
         };
         let backends = (0..backends).map(|n| SocketAddr::from(([10, 7, 0, 2], 1000 + n))).collect();
         let source = Source::default();
-        Service { frontend, backends, affinity: false, only_from: None, from_host: false, source }
+        Service { frontend, backends, affinity: false, only_from: Vec::new(), from_host: false, source }
     }
 
     #[test]

@@ -28,6 +28,8 @@ const NFT_NAT_SNAT: u32 = 0;
 const NFT_NAT_DNAT: u32 = 1;
 pub(super) const NF_DROP: u32 = 0;
 pub(super) const NF_ACCEPT: u32 = 1;
+/// `NFT_RETURN`, -5.
+pub(super) const NF_RETURN: u32 = 0xffff_fffb;
 
 /// The parts in which the two families differ.
 pub(super) struct Family {
@@ -175,6 +177,17 @@ pub(super) fn to_host(family: &Family, free: u32) -> Vec<Expressions> {
         payload(NFT_PAYLOAD_NETWORK_HEADER, family.source + family.length, length, free),
         compare(free, Operator::NotEqual, family.loopback.to_vec()),
     ]
+}
+
+/// Only packets to addresses of the host.
+pub(super) fn local() -> Vec<Expressions> {
+    let fib = [(1, word(0).into()), (2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
+    vec![other("fib", fib.map(number).to_vec()), equal(0, RTN_LOCAL.to_ne_bytes().to_vec())]
+}
+
+/// Keeps a packet from connection tracking.
+pub(super) fn notrack() -> Expressions {
+    other("notrack", Vec::new())
 }
 
 /// Only packets whose destination was translated.

@@ -49,6 +49,8 @@ pub(super) const INSIDE: &str = "inside";
 pub(super) const CLOSED: &str = "closed";
 /// Bridges that the host neither receives from nor sends to.
 pub(super) const SEALED: &str = "sealed";
+/// Bridges that are joined to another one, by which their packets are routed.
+pub(super) const SHARDS: &str = "shards";
 
 /// A data type, as nft numbers it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,7 @@ pub(crate) fn all() -> Vec<Set> {
     sets.push(set(INSIDE, &[Type::Ifname, Type::Ifname], false));
     sets.push(set(CLOSED, &[Type::Ifname], false));
     sets.push(set(SEALED, &[Type::Ifname], false));
+    sets.push(set(SHARDS, &[Type::Ifname], false));
     sets
 }
 

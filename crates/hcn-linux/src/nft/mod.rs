@@ -6,6 +6,7 @@ pub(crate) mod filter;
 pub(crate) mod maps;
 mod present;
 pub(crate) mod services;
+pub(crate) mod shards;
 mod skeleton;
 mod take_over;
 
@@ -71,7 +72,10 @@ fn table(flags: Option<TableFlags>) -> TableMessage {
 
 /// Whether an object lives in the table and nowhere else.
 pub(crate) fn holds(object: &Object) -> bool {
-    matches!(object, Object::Home(_) | Object::Masquerade(_) | Object::Service(_) | Object::Barrier(_))
+    matches!(
+        object,
+        Object::Home(_) | Object::Masquerade(_) | Object::Service(_) | Object::Barrier(_) | Object::Annex(_)
+    )
 }
 
 /// Opens the socket, and makes sure that the table can be had.

@@ -9,7 +9,9 @@ use netlink_packet_netfilter::nftables::{
 use super::expressions::{
     FAMILIES, Family, IFNAME, NF_ACCEPT, Part, V4, decide, equal, key, lookup, masquerade, of_family, rule,
 };
-use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, elements, filter, maps, services};
+use super::{
+    MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, elements, filter, maps, services, shards,
+};
 
 /// All messages after that of the table, with their flags.
 pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
@@ -19,10 +21,12 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
         hooked("prerouting", "nat", InetHookNumber::PreRouting, -100),
         hooked("output", "nat", InetHookNumber::LocalOut, -100),
         hooked("postrouting", "nat", InetHookNumber::PostRouting, 100),
+        hooked(shards::RAW, "filter", InetHookNumber::PreRouting, -300),
         hooked(filter::FORWARD, "filter", InetHookNumber::Forward, 0),
         hooked(filter::INPUT, "filter", InetHookNumber::LocalIn, 0),
         hooked(filter::OUTPUT, "filter", InetHookNumber::LocalOut, 0),
         chain(filter::LEAVING),
+        chain(shards::CROSSING),
     ];
     messages.extend(services::chains().iter().map(|name| chain(name)));
     messages.extend((1..).zip(maps::all()).map(|(id, set)| set.message(id)));
@@ -37,6 +41,7 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
         messages.push(leaves(family));
     }
     messages.extend(filter::rules());
+    messages.extend(shards::rules());
     messages
 }
 

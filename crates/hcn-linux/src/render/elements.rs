@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use hcn_dataplane::{Barrier, Family, Home, HostSide, Masquerade, Object, Protocol, Service, Source, Ways};
+use hcn_dataplane::{
+    Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Protocol, Service, Source, Ways,
+};
 use ipnet::IpNet;
 use nftables::expr::{Expression, NamedExpression, Prefix};
 use nftables::schema::{Element, NfListObject};
@@ -34,6 +36,10 @@ pub(super) fn of(object: &Object) -> Vec<NfListObject<'static>> {
             elements.extend((*host == HostSide::Closed).then(|| element("sealed", bridge())));
             elements
         }
+        Object::Annex(Annex { bridge, of }) => vec![
+            element("shards", string(bridge)),
+            element("inside", concat(vec![string(bridge), string(of)])),
+        ],
         Object::Service(service) => of_service(service),
         _ => Vec::new(),
     }
@@ -56,13 +62,15 @@ fn of_service(service: &Service) -> Vec<NfListObject<'static>> {
     let key = || concat(parts.clone());
     let code = || Expression::Number(Code::of(service).number());
     let pair = |set: &str, key: Expr, value: Expr| element(set, Expression::List(vec![key, value]));
-    let mut elements = vec![match &service.only_from {
-        Some(link) if frontend.address.is_some() => {
+    let mut elements = if service.only_from.is_empty() || frontend.address.is_none() {
+        vec![pair(&name("vips", "ports"), key(), code())]
+    } else {
+        let internal = |link: &String| {
             let key = concat([vec![string(link)], parts.clone()].concat());
             pair(&format!("internal{suffix}"), key, code())
-        }
-        _ => pair(&name("vips", "ports"), key(), code()),
-    }];
+        };
+        service.only_from.iter().map(internal).collect()
+    };
     if service.from_host {
         elements.push(pair(&name("hostvips", "hostports"), key(), code()));
     }

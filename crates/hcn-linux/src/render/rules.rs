@@ -14,6 +14,7 @@ use nftables::types::NfFamily;
 use crate::nft::TABLE;
 use crate::nft::filter::{FORWARD, INPUT, LEAVING, OUTPUT};
 use crate::nft::services::{Code, DRAWS, HAIRPIN, TRANSLATED};
+use crate::nft::shards::{CROSSING, RAW};
 
 type Expr = Expression<'static>;
 type Stmt = Statement<'static>;
@@ -37,6 +38,7 @@ pub(super) fn all() -> Vec<NfListObject<'static>> {
         rules.push(rule("postrouting", [source, Statement::Masquerade(None)]));
     }
     rules.extend(filter());
+    rules.extend(shards());
     rules
 }
 
@@ -51,6 +53,25 @@ fn filter() -> Vec<NfListObject<'static>> {
         rule(INPUT, [is(input(), "@sealed"), Statement::Drop(None)]),
         rule(OUTPUT, [is(output(), "@sealed"), Statement::Drop(None)]),
     ]
+}
+
+fn shards() -> Vec<NfListObject<'static>> {
+    let mut rules = vec![rule(RAW, [is(meta(MetaKey::Iifname), "@shards"), jump(CROSSING)])];
+    for (header, suffix, _) in FAMILIES {
+        let vip = || vec![meta(MetaKey::L4proto), payload(header, "daddr"), payload("th", "dport")];
+        let internal = [vec![meta(MetaKey::Iifname)], vip()].concat();
+        for (codes, key) in [("internal", internal), ("vips", vip())] {
+            let code = map(concat(key), &format!("{codes}{suffix}"));
+            let known = Mangle { key: meta(MetaKey::Priority), value: code };
+            let reset = Mangle { key: meta(MetaKey::Priority), value: string("none") };
+            let statements = [Statement::Mangle(known), Statement::Mangle(reset), Statement::Return(None)];
+            rules.push(rule(CROSSING, statements));
+        }
+    }
+    let local = Fib { result: FibResult::Type, flags: HashSet::from([FibFlag::Daddr]) };
+    rules.push(rule(CROSSING, [is(named(NamedExpression::Fib(local)), "local"), Statement::Return(None)]));
+    rules.push(rule(CROSSING, [Statement::Notrack]));
+    rules
 }
 
 fn entry() -> Vec<NfListObject<'static>> {

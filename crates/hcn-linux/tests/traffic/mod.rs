@@ -121,7 +121,7 @@ pub fn service(protocol: Protocol, (address, port): (&str, u16), backends: &[Soc
         },
         backends: backends.to_vec(),
         affinity: false,
-        only_from: None,
+        only_from: Vec::new(),
         from_host: false,
         source: Source::Client,
     }

@@ -7,7 +7,7 @@ use hcn_schema::modify::VmEndpointRequest;
 use hcn_schema::v1::HnsAttachRequest;
 use hcn_schema::{Error, Guid, HResult, Result};
 
-use crate::decide::{Decision, Outcome, Refusal, View, endpoint, namespace};
+use crate::decide::{Decision, Outcome, Refusal, View, endpoint, namespace, shards};
 use crate::entity::{Change, Endpoint, Entity, Namespace, Place};
 use crate::{names, text};
 
@@ -66,8 +66,11 @@ fn to_host(view: &View<'_>, endpoint: &Arc<Endpoint>, request: &HnsAttachRequest
         return into_namespace(view, &namespace, endpoint);
     }
     let interface = Some(names::link(view.registry, "hvp", endpoint.meta.id));
-    let new = Endpoint { on_host: true, interface, ..Endpoint::clone(endpoint) };
-    Ok(endpoint::plugged(view, endpoint, new))
+    let room = shards::room(view, endpoint.network)?;
+    let new = Endpoint { on_host: true, interface, shard: room.shard, ..Endpoint::clone(endpoint) };
+    let mut decision = endpoint::plugged(view, endpoint, new);
+    room.take(&mut decision);
+    Ok(decision)
 }
 
 fn to_machine(view: &View<'_>, endpoint: &Arc<Endpoint>, request: &HnsAttachRequest) -> Outcome<Decision> {
@@ -148,7 +151,13 @@ pub(super) fn detach(view: &View<'_>, target: Reference, given: &str) -> Outcome
         let message = format!("the endpoint {} is not attached to {to}", endpoint.meta.id);
         Err(Refusal::Error(Error::new(HResult::ENDPOINT_NOT_ATTACHED, message)))
     };
-    let plain = || Endpoint { on_host: false, vm_port: None, interface: None, ..Endpoint::clone(&endpoint) };
+    let plain = || Endpoint {
+        on_host: false,
+        vm_port: None,
+        interface: None,
+        shard: 0,
+        ..Endpoint::clone(&endpoint)
+    };
     match System::of(&request)? {
         System::Host => match endpoint.place() {
             Some(Place::Host) => Ok(endpoint::plugged(view, &endpoint, plain())),

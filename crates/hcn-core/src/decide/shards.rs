@@ -1,0 +1,67 @@
+//! Which of a network's bridges an endpoint becomes a port of. When all are full the network gets another one.
+
+use std::sync::Arc;
+
+use hcn_schema::call::{Kind, Reference};
+use hcn_schema::{Error, Guid, HResult};
+
+use super::{Decision, Outcome, Refusal, View, missing};
+use crate::entity::{Change, Entity, Junction, LoadBalancer, MOST_SHARDS, Network, PORTS_OF_A_BRIDGE};
+
+/// Room for one more port.
+pub(super) struct Room {
+    /// The number of the bridge.
+    pub shard: u16,
+    /// What makes the bridge, if there is none with room.
+    growth: Change,
+}
+
+impl Room {
+    /// Adds to a decision what it takes to have the room.
+    pub(super) fn take(self, decision: &mut Decision) {
+        decision.change.steps.extend(self.growth.steps);
+    }
+}
+
+/// Room on the first bridge of a network that has any. Only where it is not the first one must the network be settled:
+/// no plan may depend on another one that is under way.
+pub(super) fn room(view: &View<'_>, id: Guid) -> Outcome<Room> {
+    let target = Reference { id, incarnation: None };
+    let network = view.registry.networks.get(id).ok_or_else(|| missing(Kind::Network, target))?;
+    let first = Room { shard: 0, growth: Change::default() };
+    if matches!(network.junction, Some(Junction::Shared(_))) {
+        return Ok(first);
+    }
+    let has_room = |shard: &u16| view.registry.ports_of(id, *shard) < PORTS_OF_A_BRIDGE;
+    match (0..=network.shards).find(has_room) {
+        Some(0) => Ok(first),
+        Some(shard) => {
+            view.network(target)?;
+            Ok(Room { shard, ..first })
+        }
+        None => grow(view, view.network(target)?),
+    }
+}
+
+fn grow(view: &View<'_>, network: &Arc<Network>) -> Outcome<Room> {
+    let shard = network.shards + 1;
+    if shard > MOST_SHARDS {
+        let most = (usize::from(MOST_SHARDS) + 1) * PORTS_OF_A_BRIDGE;
+        let message =
+            format!("the network {} has {most} attached endpoints, more it cannot have", network.meta.id);
+        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
+    }
+    let mut growth = Change::default();
+    let grown = Network { shards: shard, ..Network::clone(network) };
+    growth.replace(Entity::Network(Arc::clone(network)), Entity::Network(Arc::new(grown)));
+    // Load balancers that serve one network alone must know all of its bridges.
+    let inside = |balancer: &&Arc<LoadBalancer>| {
+        balancer.network == Some(network.meta.id) && balancer.frontends().any(|(_, port)| port.only_inside)
+    };
+    for balancer in view.registry.load_balancers.iter().filter(inside) {
+        view.settled(Kind::LoadBalancer, balancer.meta.id)?;
+        let same = || Entity::LoadBalancer(Arc::clone(balancer));
+        growth.replace(same(), same());
+    }
+    Ok(Room { shard, growth })
+}
