@@ -102,7 +102,8 @@ fn ports(network: &str) -> Vec<(String, usize)> {
     let stem = format!("hcn{}", network[..8].to_lowercase());
     let all: Value = serde_json::from_str(&run_ok(&["ip", "-j", "link", "show"])).unwrap();
     let all = all.as_array().unwrap();
-    let bridges = all.iter().filter_map(|link| link["ifname"].as_str()).filter(|name| name.starts_with(&stem));
+    let bridges =
+        all.iter().filter_map(|link| link["ifname"].as_str()).filter(|name| name.starts_with(&stem));
     let mut ports: Vec<_> = bridges
         .map(|name| (name.to_owned(), all.iter().filter(|link| link["master"] == name).count()))
         .collect();

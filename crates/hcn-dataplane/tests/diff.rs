@@ -125,6 +125,7 @@ fn object() -> impl Strategy<Value = Object> {
                 link: format!("hcn{n}"),
                 address: "192.0.2.9".parse().unwrap(),
                 mac: Mac([2, 0, 0, 0, 3, mac]),
+                routed: mac == 0,
                 claimant: format!("claimant {claimant}"),
             })
         }),

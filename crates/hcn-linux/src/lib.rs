@@ -17,6 +17,7 @@ mod executor;
 mod facts;
 mod features;
 mod link;
+mod neighbour;
 mod netns;
 mod nft;
 mod observe;
@@ -29,6 +30,7 @@ mod reserved;
 mod resolver;
 mod route;
 mod socket;
+mod stack;
 mod sysctl;
 mod tun;
 
@@ -40,8 +42,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, HeldPort, HostFacts, Key, LinkId, Object, Op, OpError, Plan,
-    State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Key, LinkId, Neighbour, Object,
+    Op, OpError, Plan, State, UndoError,
 };
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -56,6 +58,7 @@ pub use peer::peer_groups;
 use executor::Place;
 use reaper::{Reaper, Released};
 use socket::{Socket, Wire};
+use stack::Stacks;
 
 /// Where the data plane keeps its files.
 #[derive(Clone, Debug)]
@@ -106,6 +109,10 @@ pub struct Linux {
     claims: HashMap<(String, IpAddr), Claimed>,
     /// Which bridge each bridge is joined to, of those that are.
     joined: HashMap<String, String>,
+    /// Where VXLAN links send frames.
+    ways: Stacks<executor::WayKey, FdbEntry>,
+    /// Neighbours that the host does not ask for.
+    neighbours: Stacks<executor::NeighbourKey, Neighbour>,
     /// Who needs the host to forward.
     forwarding: sysctl::Forwarders,
     /// Makes the names of retired links.
@@ -208,6 +215,8 @@ impl Linux {
             limbo: Vec::new(),
             ports: HashMap::new(),
             claims: HashMap::new(),
+            ways: Stacks::default(),
+            neighbours: Stacks::default(),
             joined: HashMap::new(),
             forwarding: sysctl::Forwarders::default(),
             reserved: reserved::Reserved::default(),

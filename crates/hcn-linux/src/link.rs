@@ -1,14 +1,15 @@
 //! Messages about links: bridges, veth pairs, and what their removal needs.
 
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use hcn_dataplane::{Bridge, Joint, Mac, Veth};
+use hcn_dataplane::{Bridge, Joint, Mac, Veth, Vxlan};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InetDevConf, InfoBridge,
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVxlan, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::attributes;
@@ -26,6 +27,13 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
@@ -60,6 +68,36 @@ pub(crate) struct LinkFacts {
     pub(crate) peer: Option<u32>,
     /// The peer is in another namespace.
     pub(crate) peer_elsewhere: bool,
+    /// Of a VXLAN link.
+    pub(crate) vxlan: Option<VxlanFacts>,
+}
+
+/// What an answer says about a VXLAN link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VxlanFacts {
+    pub(crate) vni: u32,
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) port: u16,
+}
+
+impl VxlanFacts {
+    /// Reads IFLA_LINKINFO; none if it is another kind's.
+    fn read(info: &[u8]) -> Option<Self> {
+        if attributes::text(attributes::find(info, IFLA_INFO_KIND)?) != "vxlan" {
+            return None;
+        }
+        let mut facts = Self::default();
+        for (kind, value) in attributes::all(attributes::find(info, IFLA_INFO_DATA)?) {
+            match kind {
+                IFLA_VXLAN_ID => facts.vni = attributes::number(value)?,
+                IFLA_VXLAN_LOCAL => facts.local = <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
+                IFLA_VXLAN_LOCAL6 => facts.local = <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
+                IFLA_VXLAN_PORT => facts.port = u16::from_be_bytes(value.try_into().ok()?),
+                _ => {}
+            }
+        }
+        Some(facts)
+    }
 }
 
 impl LinkFacts {
@@ -87,6 +125,7 @@ impl LinkFacts {
                     let names = attributes::all(value).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
                     facts.other_names = names.map(|(_, name)| attributes::text(name)).collect();
                 }
+                IFLA_LINKINFO => facts.vxlan = VxlanFacts::read(value),
                 IFLA_LINK_NETNSID => facts.peer_elsewhere = true,
                 _ => {}
             }
@@ -193,6 +232,49 @@ pub(crate) fn new_joint(joint: &Joint, bridge: u32) -> RouteNetlinkMessage {
 pub(crate) fn mark_ours(index: u32, link_alias: &str, mtu: u32) -> RouteNetlinkMessage {
     let attributes = vec![LinkAttribute::Group(GROUP), LinkAttribute::Mtu(mtu), alias(link_alias)];
     RouteNetlinkMessage::SetLink(message(index, attributes))
+}
+
+/// RTM_NEWLINK of a VXLAN link, down, a port of the bridge.
+pub(crate) fn new_vxlan(vxlan: &Vxlan, bridge: u32) -> RouteNetlinkMessage {
+    let mut data = vec![InfoVxlan::Id(vxlan.vni), InfoVxlan::Port(vxlan.port), InfoVxlan::Learning(false)];
+    data.extend(vxlan.local.map(|local| match local {
+        IpAddr::V4(local) => InfoVxlan::Local(local),
+        IpAddr::V6(local) => InfoVxlan::Local6(local),
+    }));
+    RouteNetlinkMessage::NewLink(message(
+        0,
+        vec![
+            LinkAttribute::IfName(vxlan.name.clone()),
+            LinkAttribute::Group(GROUP),
+            LinkAttribute::Mtu(vxlan.mtu),
+            LinkAttribute::Controller(bridge),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vxlan),
+                LinkInfo::Data(InfoData::Vxlan(data)),
+            ]),
+        ],
+    ))
+}
+
+/// RTM_NEWLINK of how the bridge uses such a port: it learns nothing from it, floods nothing to it, and answers for
+/// the neighbours that are behind it.
+pub(crate) fn describe_tunnel(index: u32, link_alias: &str, traits: IpTraits) -> RouteNetlinkMessage {
+    let port = vec![
+        InfoBridgePort::Learning(false),
+        InfoBridgePort::UnicastFlood(false),
+        InfoBridgePort::MulticastFlood(false),
+        InfoBridgePort::BroadcastFlood(false),
+        InfoBridgePort::NeighSupress(true),
+    ];
+    let mut attributes = vec![
+        alias(link_alias),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)),
+        ]),
+    ];
+    attributes.extend(traits.attribute());
+    RouteNetlinkMessage::NewLink(message(index, attributes))
 }
 
 /// RTM_GETLINK by name.

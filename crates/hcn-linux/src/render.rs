@@ -11,7 +11,7 @@ use nftables::batch::Batch;
 use nftables::schema::{Chain, Map, NfListObject, Nftables, Set, SetFlag, SetType, SetTypeValue, Table};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
-use crate::nft::{TABLE, filter, maps, services, shards};
+use crate::nft::{TABLE, filter, maps, services, shards, visits};
 
 /// The table as it is from the start: chains, sets, maps and the rules. Two kinds of map are missing, since nft's JSON
 /// has no words for them: those that give an address with a port, and that of verdicts.
@@ -37,8 +37,15 @@ pub fn table() -> Nftables<'static> {
             ..chain(name)
         }));
     }
-    let plain =
-        [filter::LEAVING, shards::CROSSING, services::TRANSLATED, services::HAIRPIN].map(str::to_owned);
+    let plain = [
+        filter::LEAVING,
+        shards::CROSSING,
+        visits::VISITING,
+        visits::CALLING,
+        services::TRANSLATED,
+        services::HAIRPIN,
+    ]
+    .map(str::to_owned);
     let codes = services::Code::all().into_iter().map(services::Code::chain);
     plain.into_iter().chain(codes).for_each(|name| batch.add_obj(NfListObject::Chain(chain(&name))));
     rules::all().into_iter().for_each(|rule| batch.add_obj(rule));

@@ -62,7 +62,8 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     uplink::fill_policies(&mut document, mode, &text::hcn_mac(bridge_mac), uplink.as_ref());
     let ground = junction::Ground { document: &document, mode, uplink: uplink.as_ref(), subnets: &subnets };
     let junction = junction::choose(view, &ground)?;
-    let tunnel = tunnel::choose(view, &ground)?;
+    let tunnel = tunnel::choose(view, id, &ground)?;
+    let overhead = tunnel.as_ref().map_or(0, tunnel::overhead);
     let table = steering::choose(view, &ground)?;
     document.kind = Some(OneOf::Known(mode));
     clear_generated(&mut document);
@@ -74,7 +75,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         mac_ranges,
         bridge: names::link(view.registry, "hcn", id),
         bridge_mac,
-        mtu: mtu(view, uplink.as_ref()),
+        mtu: mtu(view, uplink.as_ref()).saturating_sub(overhead),
         uplink,
         host,
         junction,
@@ -208,6 +209,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         }
         _ => return Err(Refusal::Error(policies::unsupported(resource.name(), kind))),
     }
+    new.tunnel = tunnel::renew(view, &new)?;
     Ok(replaced(view, network, new))
 }
 

@@ -95,7 +95,7 @@ fn of_link(view: &View<'_>, link: &str) -> Uplink {
 }
 
 /// The settings of the first policy of a type, and where they are.
-fn settings<T: DeserializeOwned>(
+pub(super) fn settings<T: DeserializeOwned>(
     document: &HostComputeNetwork,
     kind: NetworkPolicyType,
 ) -> Result<Option<(String, T)>> {

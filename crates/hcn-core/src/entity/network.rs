@@ -114,8 +114,21 @@ pub enum Junction {
 pub struct Tunnel {
     /// UDP port.
     pub port: u16,
+    /// The host's address that packets come from; none = that of the link that they leave by.
+    pub local: Option<IpAddr>,
     /// Each VSID of its subnets with the interface name of its VXLAN link.
     pub links: Vec<(u32, String)>,
+    /// The VSID of each subnet.
+    pub subnets: Vec<(Guid, u32)>,
+}
+
+impl Tunnel {
+    /// The VSID and the link by which an address is reached: those of its subnet, else the first.
+    pub fn link_to(&self, subnet: Option<&Subnet>) -> Option<&(u32, String)> {
+        let vsid = subnet.and_then(|subnet| self.subnets.iter().find(|(id, _)| *id == subnet.id));
+        let link = vsid.and_then(|(_, vsid)| self.links.iter().find(|(other, _)| other == vsid));
+        link.or(self.links.first())
+    }
 }
 
 /// A routing table of a network's own.
@@ -156,9 +169,11 @@ impl Network {
         ["hcj", "hck"].map(|prefix| format!("{prefix}{stem}-{number}"))
     }
 
-    /// The interface names of its links: its bridges and what joins them.
+    /// The interface names of its links: its bridges, what joins them, and what carries them to other hosts.
     pub fn links(&self) -> impl Iterator<Item = String> + '_ {
-        self.bridges().chain((1..=self.shards).flat_map(|number| self.joint(number)))
+        let joints = (1..=self.shards).flat_map(|number| self.joint(number));
+        let tunnel = self.tunnel.iter().flat_map(|tunnel| tunnel.links.iter().map(|(_, link)| link.clone()));
+        self.bridges().chain(joints).chain(tunnel)
     }
 
     /// The interface names of all its bridges, the first first.

@@ -76,6 +76,8 @@ pub struct Neighbour {
     pub address: IpAddr,
     /// Where it is.
     pub mac: Mac,
+    /// Whether the host has a route to it, because no prefix of the link covers it.
+    pub routed: bool,
     /// Tells claims of the same address apart.
     pub claimant: String,
 }

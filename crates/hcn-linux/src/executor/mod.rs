@@ -15,6 +15,7 @@ mod responders;
 mod rooms;
 mod steering;
 
+pub(crate) use overlay::{NeighbourKey, WayKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 

@@ -13,8 +13,8 @@ use netlink_packet_netfilter::nftables::{
 
 use super::expressions::{IFNAME, V4, V6};
 use super::maps::{
-    CLIENT_VIPS, CLOSED, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS,
-    PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES, VIPS,
+    CLIENT_VIPS, CLOSED, DOORS, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS,
+    PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES, VIPS, WALLED,
 };
 use super::services::Code;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
@@ -148,8 +148,20 @@ fn around(barrier: &Barrier) -> Vec<Element> {
         elements.push(Element::new(INSIDE.to_owned(), [bridge.clone(), bridge.clone()].concat()));
         elements.push(Element::new(CLOSED.to_owned(), bridge.clone()));
     }
-    if barrier.host == HostSide::Closed {
-        elements.push(Element::new(SEALED.to_owned(), bridge));
+    match &barrier.host {
+        HostSide::Open => {}
+        HostSide::Closed if barrier.ways == Ways::Closed => {
+            elements.push(Element::new(SEALED.to_owned(), bridge));
+        }
+        // What is forwarded needs neighbours.
+        HostSide::Closed => elements.push(Element::new(WALLED.to_owned(), bridge)),
+        HostSide::Only(addresses) => {
+            elements.push(Element::new(WALLED.to_owned(), bridge.clone()));
+            elements.extend(addresses.iter().map(|address| {
+                let family = if address.is_ipv4() { &V4 } else { &V6 };
+                Element::new(family.set(DOORS), [bridge.clone(), octets(*address)].concat())
+            }));
+        }
     }
     elements
 }

@@ -15,6 +15,10 @@ pub(super) const IFNAME: u32 = 16;
 
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+const NFT_CT_STATE: u32 = 0;
+/// `NF_CT_STATE_BIT` of IP_CT_ESTABLISHED and IP_CT_RELATED.
+const ESTABLISHED: u32 = 1 << 1;
+const RELATED: u32 = 1 << 2;
 const NFT_CT_STATUS: u32 = 2;
 const NFT_CT_PROTO_DST: u32 = 12;
 const NFT_CT_DST_IP: u32 = 20;
@@ -192,18 +196,33 @@ pub(super) fn notrack() -> Expressions {
 
 /// Only packets whose destination was translated.
 pub(super) fn translated() -> Vec<Expressions> {
+    of_connections(NFT_CT_STATUS, IPS_DST_NAT)
+}
+
+/// Only packets of connections that are there already, or that tell of one.
+pub(super) fn answering() -> Vec<Expressions> {
+    of_connections(NFT_CT_STATE, ESTABLISHED | RELATED)
+}
+
+/// Only packets whose connection has one of these bits.
+fn of_connections(of: u32, bits: u32) -> Vec<Expressions> {
     let value = |number: u32| DataAttribute::Value(number.to_ne_bytes().to_vec());
     vec![
-        conntrack(NFT_CT_STATUS, 0, None),
+        conntrack(of, 0, None),
         Expressions::Bitwise(vec![
             Bitwise::SourceRegister(word(0)),
             Bitwise::DestinationRegister(word(0)),
             Bitwise::Length(4),
-            Bitwise::Mask(value(IPS_DST_NAT)),
+            Bitwise::Mask(value(bits)),
             Bitwise::Xor(value(0)),
         ]),
         compare(0, Operator::NotEqual, 0u32.to_ne_bytes().to_vec()),
     ]
+}
+
+/// Loads the type of an ICMP message.
+pub(super) fn icmp_type() -> Expressions {
+    payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, 0)
 }
 
 fn conntrack(key: u32, to: u32, direction: Option<u8>) -> Expressions {

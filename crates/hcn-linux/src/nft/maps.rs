@@ -52,6 +52,11 @@ pub(super) const SEALED: &str = "sealed";
 /// Bridges that are joined to another one, by which their packets are routed.
 pub(super) const SHARDS: &str = "shards";
 
+/// Bridges that do not exchange everything with the host.
+pub(super) const WALLED: &str = "walled";
+/// Addresses of the host that are for such a bridge nevertheless.
+pub(super) const DOORS: &str = "doors";
+
 /// A data type, as nft numbers it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
@@ -109,6 +114,7 @@ pub(crate) fn all() -> Vec<Set> {
     sets.push(set(INSIDE, &[Type::Ifname, Type::Ifname], false));
     sets.push(set(CLOSED, &[Type::Ifname], false));
     sets.push(set(SEALED, &[Type::Ifname], false));
+    sets.push(set(WALLED, &[Type::Ifname], false));
     sets.push(set(SHARDS, &[Type::Ifname], false));
     sets
 }
@@ -139,6 +145,7 @@ fn of_family(family: &Family) -> Vec<Set> {
         set(&family.set(MASQUERADED_VIPS), &vip, false),
         set(&family.set(MASQUERADED_PORTS), &port, false),
         set(&family.set(CLIENT_VIPS), &vip, false),
+        set(&family.set(DOORS), &[Type::Ifname, address], false),
     ]
 }
 

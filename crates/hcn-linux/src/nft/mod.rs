@@ -9,6 +9,7 @@ pub(crate) mod services;
 pub(crate) mod shards;
 mod skeleton;
 mod take_over;
+pub(crate) mod visits;
 
 use std::io;
 

@@ -10,7 +10,7 @@ use super::expressions::{
     FAMILIES, Family, IFNAME, NF_ACCEPT, Part, V4, decide, equal, key, lookup, masquerade, of_family, rule,
 };
 use super::{
-    MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, elements, filter, maps, services, shards,
+    MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE, elements, filter, maps, services, shards, visits,
 };
 
 /// All messages after that of the table, with their flags.
@@ -27,6 +27,8 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
         hooked(filter::OUTPUT, "filter", InetHookNumber::LocalOut, 0),
         chain(filter::LEAVING),
         chain(shards::CROSSING),
+        chain(visits::VISITING),
+        chain(visits::CALLING),
     ];
     messages.extend(services::chains().iter().map(|name| chain(name)));
     messages.extend((1..).zip(maps::all()).map(|(id, set)| set.message(id)));
@@ -41,6 +43,7 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
         messages.push(leaves(family));
     }
     messages.extend(filter::rules());
+    messages.extend(visits::rules());
     messages.extend(shards::rules());
     messages
 }

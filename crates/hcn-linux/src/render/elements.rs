@@ -33,7 +33,18 @@ pub(super) fn of(object: &Object) -> Vec<NfListObject<'static>> {
                 elements.push(element("inside", concat(vec![bridge(), bridge()])));
                 elements.push(element("closed", bridge()));
             }
-            elements.extend((*host == HostSide::Closed).then(|| element("sealed", bridge())));
+            match host {
+                HostSide::Open => {}
+                HostSide::Closed if *ways == Ways::Closed => elements.push(element("sealed", bridge())),
+                HostSide::Closed => elements.push(element("walled", bridge())),
+                HostSide::Only(addresses) => {
+                    elements.push(element("walled", bridge()));
+                    elements.extend(addresses.iter().map(|address| {
+                        let doors = if address.is_ipv4() { "doors4" } else { "doors6" };
+                        element(doors, concat(vec![bridge(), string(&address.to_string())]))
+                    }));
+                }
+            }
             elements
         }
         Object::Annex(Annex { bridge, of }) => vec![

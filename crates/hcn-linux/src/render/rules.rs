@@ -15,6 +15,7 @@ use crate::nft::TABLE;
 use crate::nft::filter::{FORWARD, INPUT, LEAVING, OUTPUT};
 use crate::nft::services::{Code, DRAWS, HAIRPIN, TRANSLATED};
 use crate::nft::shards::{CROSSING, RAW};
+use crate::nft::visits::{CALLING, VISITING};
 
 type Expr = Expression<'static>;
 type Stmt = Statement<'static>;
@@ -38,6 +39,7 @@ pub(super) fn all() -> Vec<NfListObject<'static>> {
         rules.push(rule("postrouting", [source, Statement::Masquerade(None)]));
     }
     rules.extend(filter());
+    rules.extend(visits());
     rules.extend(shards());
     rules
 }
@@ -53,6 +55,28 @@ fn filter() -> Vec<NfListObject<'static>> {
         rule(INPUT, [is(input(), "@sealed"), Statement::Drop(None)]),
         rule(OUTPUT, [is(output(), "@sealed"), Statement::Drop(None)]),
     ]
+}
+
+fn visits() -> Vec<NfListObject<'static>> {
+    let walled = |chain: &str, key: MetaKey, to: &str| rule(chain, [is(meta(key), "@walled"), jump(to)]);
+    let neighbours = |chain: &'static str| {
+        ["nd-neighbor-solicit", "nd-neighbor-advert"]
+            .map(|kind| rule(chain, [is(payload("icmpv6", "type"), kind), Statement::Accept(None)]))
+    };
+    let mut rules =
+        vec![walled(INPUT, MetaKey::Iifname, VISITING), walled(OUTPUT, MetaKey::Oifname, CALLING)];
+    rules.extend(neighbours(VISITING));
+    for (header, suffix, _) in FAMILIES {
+        let door = concat([meta(MetaKey::Iifname), payload(header, "daddr")]);
+        rules.push(rule(VISITING, [is(door, &format!("@doors{suffix}")), Statement::Accept(None)]));
+    }
+    rules.push(rule(VISITING, [Statement::Drop(None)]));
+    let states = Expression::List(vec![string("established"), string("related")]);
+    let answers = matched(Operator::IN, conntrack("state", None), states);
+    rules.push(rule(CALLING, [answers, Statement::Accept(None)]));
+    rules.extend(neighbours(CALLING));
+    rules.push(rule(CALLING, [Statement::Drop(None)]));
+    rules
 }
 
 fn shards() -> Vec<NfListObject<'static>> {
