@@ -56,7 +56,7 @@ fn assert_listed(masquerades: &[(&str, &str)]) {
         [Object::Home(Home { prefix, bridge }), Object::Masquerade(Masquerade { prefix })].map(Op::Create)
     };
     let ops = masquerades.iter().flat_map(create).collect();
-    let (table, _) = objects(&json!(render::table()));
+    let (table, _) = objects(&render::table());
     let (_, elements) = objects(&json!(render::elements(&Plan { ops })));
     assert_eq!(elements.len(), 2 * masquerades.len());
     assert_eq!(objects(&listed), (table, elements));

@@ -10,12 +10,24 @@ use hcn_dataplane::{Op, Plan};
 use nftables::batch::Batch;
 use nftables::schema::{Chain, Map, NfListObject, Nftables, Set, SetFlag, SetType, SetTypeValue, Table};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use serde_json::{Value, json};
 
 use crate::nft::{TABLE, filter, maps, services, shards, visits};
 
 /// The table as it is from the start: chains, sets, maps and the rules. Two kinds of map are missing, since nft's JSON
 /// has no words for them: those that give an address with a port, and that of verdicts.
-pub fn table() -> Nftables<'static> {
+pub fn table() -> Value {
+    let mut table = serde_json::to_value(skeleton()).unwrap_or_default();
+    let rules = table["nftables"].as_array_mut().into_iter().flatten();
+    let statements = rules.filter_map(|object| object.pointer_mut("/rule/expr")?.as_array_mut()).flatten();
+    // nft has words without anything to say as objects, too.
+    for statement in statements.filter(|statement| statement.as_str() == Some("notrack")) {
+        *statement = json!({"notrack": null});
+    }
+    table
+}
+
+fn skeleton() -> Nftables<'static> {
     let mut batch = Batch::new();
     batch.add_obj(NfListObject::Table(Table { family: NfFamily::INet, name: TABLE.into(), handle: None }));
     maps::all().iter().filter_map(collection).for_each(|set| batch.add_obj(set));
