@@ -238,7 +238,7 @@ impl Owner {
         reply: oneshot::Sender<Result<Answer>>,
     ) -> Vec<Action> {
         if needs_host(&call) {
-            match self.worker.host(named_links(&call)).await {
+            match self.worker.host(named_links(&call, &self.settings)).await {
                 Ok(Ok(facts)) => self.host = Arc::new(facts),
                 // The facts from before are better than none.
                 Ok(Err(error)) => tracing::warn!(%error, "cannot look at the host"),

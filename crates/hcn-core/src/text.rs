@@ -62,6 +62,20 @@ pub(crate) fn check_free(text: Option<&str>, path: &str) -> Result<()> {
         .expected(format!("at most {TEXT_LIMIT} bytes, without NUL")))
 }
 
+/// Whether a text can be the name of a host: a label of letters, digits and hyphens (RFC 1123 section 2.1).
+pub(crate) fn is_host_label(text: &str) -> bool {
+    let is_right = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(is_right)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether a text can be the name of a domain: labels with dots between them.
+pub(crate) fn is_domain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_host_label)
+}
+
 /// A client's text as it may stand in a message: quoted and short.
 pub(crate) fn shown(text: &str) -> String {
     let short: String = text.chars().take(64).collect();

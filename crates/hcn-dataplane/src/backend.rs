@@ -83,11 +83,17 @@ pub struct HostFacts {
 }
 
 impl HostFacts {
-    /// The link with this name, alternative name, or alias.
+    /// The link with this name, alternative name, alias, or index in digits.
     pub fn link(&self, name: &str) -> Option<&HostLink> {
         let called =
             |link: &&HostLink| link.name == name || link.other_names.iter().any(|other| other == name);
-        self.links.iter().find(|link| link.name == name).or_else(|| self.links.iter().find(called))
+        let numbered = |link: &&HostLink| name.parse() == Ok(link.index);
+        let mut links = self.links.iter();
+        links
+            .clone()
+            .find(|link| link.name == name)
+            .or_else(|| links.clone().find(called))
+            .or_else(|| links.find(numbered))
     }
 }
 

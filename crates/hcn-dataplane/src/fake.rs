@@ -1,6 +1,6 @@
 //! A model of the kernel for tests: refuses what the kernel would refuse.
 
-use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, UndoError};
+use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, HostLink, OpError, UndoError};
 use crate::object::{Key, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
@@ -110,7 +110,12 @@ impl Dataplane for Fake {
 
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
         let mut facts = self.facts.clone();
-        facts.links.retain(|link| links.contains(&link.name) || facts.uplink.as_ref() == Some(&link.name));
+        let asked = |link: &HostLink| {
+            links.iter().any(|name| {
+                link.name == *name || link.other_names.contains(name) || name.parse() == Ok(link.index)
+            })
+        };
+        facts.links.retain(|link| asked(link) || facts.uplink.as_ref() == Some(&link.name));
         Ok(facts)
     }
 

@@ -203,7 +203,10 @@ impl Object {
             (Self::Tap(a), Self::Tap(b)) => {
                 a.bridge == b.bridge && a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
             }
-            (Self::Resolver(_), Self::Resolver(_)) | (Self::Service(_), Self::Service(_)) => true,
+            (Self::Resolver(_), Self::Resolver(_))
+            | (Self::Service(_), Self::Service(_))
+            | (Self::Responder(_), Self::Responder(_))
+            | (Self::Lease(_), Self::Lease(_)) => true,
             _ => false,
         }
     }

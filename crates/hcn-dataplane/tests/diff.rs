@@ -142,7 +142,7 @@ fn object() -> impl Strategy<Value = Object> {
         (0u8..3, any::<bool>()).prop_map(|(n, dhcp)| {
             Object::Responder(Responder {
                 bridge: format!("hcn{n}"),
-                addresses: vec!["192.0.2.1".parse().unwrap()],
+                addresses: vec!["192.0.2.1/24".parse().unwrap()],
                 dhcp,
                 dns: !dhcp,
                 domain: None,
@@ -155,6 +155,7 @@ fn object() -> impl Strategy<Value = Object> {
                 mac: Mac([2, 0, 0, 0, 4, host]),
                 addresses: vec![format!("192.0.2.{host}/24").parse().unwrap()],
                 gateway: None,
+                routes: Vec::new(),
                 servers: Vec::new(),
                 search: Vec::new(),
                 name: None,

@@ -31,6 +31,7 @@ mod resolver;
 mod route;
 mod socket;
 mod stack;
+mod steering;
 mod sysctl;
 mod tun;
 
@@ -39,12 +40,13 @@ use std::io;
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hcn_dataplane::{
     Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Key, LinkId, Neighbour, Object,
     Op, OpError, Plan, State, UndoError,
 };
+use hcn_responder::Responders;
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -59,6 +61,9 @@ use executor::Place;
 use reaper::{Reaper, Released};
 use socket::{Socket, Wire};
 use stack::Stacks;
+
+/// Lists the host's own name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Where the data plane keeps its files.
 #[derive(Clone, Debug)]
@@ -118,6 +123,8 @@ pub struct Linux {
     /// Makes the names of retired links.
     sequence: u64,
     reaper: Reaper,
+    /// What answers on bridges.
+    responders: Responders,
 }
 
 /// Keeps a second hcnd out of this network namespace, since it would take this one's links for leftovers. Names of
@@ -223,6 +230,7 @@ impl Linux {
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
             sequence: reaper::random() & 0xf_ffff_ffff,
             reaper,
+            responders: Responders::new(Path::new(RESOLV_CONF)),
         })
     }
 

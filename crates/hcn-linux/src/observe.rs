@@ -100,7 +100,8 @@ pub(crate) fn routes(
     Ok(())
 }
 
-fn plain(address: &RouteAddress) -> Option<IpAddr> {
+/// The address of a route's attribute, if it is one.
+pub(crate) fn plain(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some((*address).into()),
         RouteAddress::Inet6(address) => Some((*address).into()),

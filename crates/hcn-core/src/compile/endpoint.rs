@@ -3,7 +3,7 @@
 
 use hcn_dataplane::{Address, Frontend, HeldPort, LinkId, Netns, Object, Route, Service, Source, Tap, Veth};
 use hcn_schema::call::Kind;
-use hcn_schema::enums::NamespaceType;
+use hcn_schema::enums::{EndpointFlags, NamespaceType};
 use ipnet::IpNet;
 
 use super::{outside, overlay, responders};
@@ -67,13 +67,16 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
         isolated: false,
         vlan: None,
     })];
-    for address in &endpoint.addresses {
+    // By DHCP it gets its IPv4 address, and the routes with it.
+    let by_dhcp = endpoint.document.flags.has(EndpointFlags::ENABLE_DHCP);
+    for address in endpoint.addresses.iter().filter(|address| !by_dhcp || address.addr().is_ipv6()) {
         // In the host's own namespace the bridge has the prefix's route already.
         let address = if in_host { IpNet::from(address.addr()) } else { *address };
         objects.push(Object::Address(Address { link: link.clone(), address, prefix_route: !in_host }));
     }
     if !in_host {
-        let routes = endpoint.routes.iter().map(|route| Route {
+        let fixed = endpoint.routes.iter().filter(|route| !by_dhcp || route.destination.addr().is_ipv6());
+        let routes = fixed.map(|route| Route {
             link: link.clone(),
             destination: route.destination,
             gateway: route.gateway,

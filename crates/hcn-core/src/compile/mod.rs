@@ -13,6 +13,8 @@ mod shards;
 
 use hcn_dataplane::{Object, State};
 
+pub(crate) use responders::tell_alike;
+
 use crate::entity::{Change, Entity};
 use crate::registry::Registry;
 

@@ -1,11 +1,14 @@
 //! The kernel objects of a namespace of type Host: a named network namespace and its resolver configuration.
 
+use std::net::IpAddr;
+
 use hcn_dataplane::{NetnsFile, Object, Resolver};
 use hcn_schema::call::Kind;
 use hcn_schema::dns::Dns;
 use hcn_schema::enums::NamespaceType;
 
-use crate::entity::Namespace;
+use super::responders;
+use crate::entity::{Endpoint, Namespace};
 use crate::names;
 use crate::registry::Registry;
 
@@ -17,12 +20,25 @@ pub(super) fn objects(registry: &Registry, namespace: &Namespace) -> Vec<Object>
     let alias = names::alias(Kind::Namespace, namespace.meta.id, name);
     let mut objects =
         vec![Object::Netns(NetnsFile { name: namespace.file(), alias, from: namespace.from.clone() })];
-    let settings = namespace.endpoints().filter_map(|id| registry.endpoints.get(id)?.document.dns.as_ref());
-    let contents = resolv_conf(settings);
+    let endpoints = namespace.endpoints().filter_map(|id| registry.endpoints.get(id));
+    let settings: Vec<Dns> = endpoints.map(|endpoint| settings(registry, endpoint)).collect();
+    let contents = resolv_conf(settings.iter());
     if !contents.is_empty() {
         objects.push(Object::Resolver(Resolver { netns: namespace.file(), contents }));
     }
     objects
+}
+
+/// The settings of an endpoint. Where they name no server, the host is one if it resolves names.
+fn settings(registry: &Registry, endpoint: &Endpoint) -> Dns {
+    let mut settings = endpoint.document.dns.clone().unwrap_or_default();
+    if settings.server_list.is_empty()
+        && let Some(network) = registry.networks.get(endpoint.network)
+    {
+        let servers = responders::servers(network, endpoint);
+        settings.server_list = servers.iter().map(IpAddr::to_string).collect();
+    }
+    settings
 }
 
 /// resolv.conf(5) of the settings together, in the order of the endpoints.

@@ -29,6 +29,10 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         let side = if host { HostSide::Open } else { HostSide::Closed };
         objects.push(Object::Barrier(Barrier { bridge: name(), host: side, ways: Ways::Closed }));
     }
+    if let Some(uplink) = network.uplink.as_ref().filter(|_| host && network.table.is_some()) {
+        let ways = Ways::Only(uplink.link.clone());
+        objects.push(Object::Barrier(Barrier { bridge: name(), host: HostSide::Open, ways }));
+    }
     if !host {
         return objects;
     }

@@ -1,5 +1,6 @@
 //! Decisions on networks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hcn_dataplane::Mac;
@@ -18,8 +19,8 @@ use super::{
     Decision, Outcome, Refusal, View, document, event, gates, junction, policies, request, steering, subnets,
     tunnel, uplink,
 };
-use crate::entity::{Change, Entity, Meta, Network, Subnet, Uplink};
-use crate::{names, pools, text};
+use crate::entity::{Change, Endpoint, Entity, Meta, Network, Subnet, Uplink};
+use crate::{compile, names, pools, text};
 
 /// MTU in octets when the host has no uplink to take it from.
 const DEFAULT_MTU: u32 = 1500;
@@ -210,18 +211,50 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         _ => return Err(Refusal::Error(policies::unsupported(resource.name(), kind))),
     }
     new.tunnel = tunnel::renew(view, &new)?;
-    Ok(replaced(view, network, new))
+    replaced(view, network, new)
 }
 
-/// The decision that a network is changed.
-pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network) -> Decision {
+/// The decision that a network is changed, and its endpoints with it as far as they say what it says.
+pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network) -> Outcome<Decision> {
     new.meta = Meta::next(&network.meta, view.context.filetime);
-    let after = Entity::Network(Arc::new(new));
-    let mut change = Change::default();
-    change.replace(Entity::Network(Arc::clone(network)), after.clone());
-    let mut decision = Decision::new(change, Answer::Done);
+    let new = Arc::new(new);
+    let after = Entity::Network(Arc::clone(&new));
+    let mut decision = Decision::new(Change::default(), Answer::Done);
+    decision.change.replace(Entity::Network(Arc::clone(network)), after.clone());
     decision.after.push(event("modify", None, &after));
-    decision
+    tell_endpoints(view, network, &new, &mut decision)?;
+    Ok(decision)
+}
+
+/// Changes the endpoints that have taken over the network's DNS settings when these change; and lets what is made for
+/// all of them follow when the host begins or ceases to answer them. What resolvers are asked belongs to namespaces.
+fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut Decision) -> Outcome<()> {
+    let same_dns = old.document.dns == new.document.dns;
+    let all = !compile::tell_alike(old, new);
+    let concerned = |endpoint: &&Arc<Endpoint>| all || (!same_dns && endpoint.network_dns);
+    let endpoints: Vec<&Arc<Endpoint>> = view.registry.endpoints_of(new.meta.id).filter(concerned).collect();
+    let namespaces: BTreeSet<Guid> = endpoints.iter().filter_map(|endpoint| endpoint.namespace).collect();
+    let ids = endpoints.iter().map(|endpoint| (Kind::Endpoint, endpoint.meta.id));
+    let keys: Vec<(Kind, Guid)> = ids.chain(namespaces.iter().map(|id| (Kind::Namespace, *id))).collect();
+    view.all_settled(&keys)?;
+    for endpoint in endpoints {
+        view.endpoint(Reference { id: endpoint.meta.id, incarnation: None })?;
+        let before = Entity::Endpoint(Arc::clone(endpoint));
+        let mut after = before.clone();
+        if !same_dns && endpoint.network_dns {
+            let mut changed = Endpoint::clone(endpoint);
+            changed.meta = Meta::next(&endpoint.meta, view.context.filetime);
+            changed.document.dns.clone_from(&new.document.dns);
+            after = Entity::Endpoint(Arc::new(changed));
+            decision.after.push(event("modify", None, &after));
+        }
+        decision.change.replace(before, after);
+    }
+    for id in namespaces {
+        let namespace = Entity::Namespace(Arc::clone(view.namespace(Reference { id, incarnation: None })?));
+        decision.change.replace(namespace.clone(), namespace);
+    }
+    Ok(())
 }
 
 /// Notes that a switch extension is on or off; `path` is what leads to the request.

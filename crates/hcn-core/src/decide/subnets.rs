@@ -6,7 +6,7 @@ use hcn_schema::enums::{IpamType, NetworkMode, SubnetFlags};
 use hcn_schema::network::{IpSubnet, Ipam, Subnet as SubnetDocument};
 use hcn_schema::route::Route;
 use hcn_schema::{Error, Guid, HResult, Result};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Outcome, Refusal, View, policies};
 use crate::entity::{Subnet, Uplink};
@@ -21,8 +21,9 @@ pub(super) struct Place<'a> {
     pub present: &'a [Subnet],
 }
 
-/// The prefix by which clients ask for a subnet of the service's choice.
+/// The prefixes by which clients ask for a subnet of the service's choice.
 const ANY: &str = "0.0.0.0/0";
+const ANY_V6: &str = "::/0";
 
 /// Parses the subnets, fills their generated fields, and checks them against each other, the other networks
 /// and the host.
@@ -37,8 +38,13 @@ pub(super) fn parse(view: &View<'_>, ipams: &mut [Ipam], place: &Place<'_>) -> O
         for (s, subnet) in ipam.subnets.iter_mut().enumerate() {
             let path = format!("Ipams[{i}].Subnets[{s}]");
             let within = |error: Error| error.within(&path);
-            if subnet.ip_address_prefix.as_deref() == Some(ANY) && chooses(place.mode) {
-                subnet.ip_address_prefix = Some(choose(view, place, &parsed).map_err(within)?.to_string());
+            let chosen = match subnet.ip_address_prefix.as_deref() {
+                Some(ANY) if chooses(place.mode) => Some(choose(view, place, &parsed)),
+                Some(ANY_V6) if chooses(place.mode) => Some(choose_v6(view, place, &parsed)),
+                _ => None,
+            };
+            if let Some(prefix) = chosen.transpose().map_err(within)? {
+                subnet.ip_address_prefix = Some(prefix.to_string());
             }
             let new = subnet_of(view, subnet, place, parsed.len()).map_err(within)?;
             check_overlap(view, &new, place, &parsed).map_err(|refusal| refusal.map(within))?;
@@ -73,7 +79,7 @@ fn is_of_the_host(mode: NetworkMode) -> bool {
 }
 
 /// A private prefix (RFC 1918) that nothing on the host uses: /24, for ICS /20 as on Windows.
-fn choose(view: &View<'_>, place: &Place<'_>, siblings: &[Subnet]) -> Result<Ipv4Net> {
+fn choose(view: &View<'_>, place: &Place<'_>, siblings: &[Subnet]) -> Result<IpNet> {
     let length = if place.mode == NetworkMode::Nat { 24 } else { 20 };
     let step = 1u32 << (32 - length);
     let private = [
@@ -81,37 +87,47 @@ fn choose(view: &View<'_>, place: &Place<'_>, siblings: &[Subnet]) -> Result<Ipv
         (Ipv4Addr::new(192, 168, 0, 0), 16),
         (Ipv4Addr::new(10, 0, 0, 0), 8),
     ];
-    let registry = view.registry;
-    let is_free = |candidate: &IpNet| {
-        let overlaps = |other: &IpNet| overlap(candidate, other);
-        let networks = registry.networks.iter().flat_map(|network| &network.subnets);
-        let own = networks.chain(place.present).chain(siblings).map(|subnet| &subnet.prefix);
-        let host = &view.context.host;
-        !own.chain(view.turns.leaving().iter().map(|(_, prefix)| prefix)).any(overlaps)
-            && !host.addresses.iter().any(|address| overlaps(&address.address.trunc()))
-            && !host
-                .routes
-                .iter()
-                .map(|route| &route.destination)
-                .filter(|to| to.prefix_len() > 0)
-                .any(overlaps)
-    };
-    for (first, whole) in private {
+    let candidates = private.into_iter().flat_map(|(first, whole)| {
         let count = 1u32 << (length - whole);
         // From the ID, so that hosts with one network each do not all use the same prefix.
         let start = u32::try_from(names::hash(place.id, 0) % u64::from(count)).unwrap_or_default();
-        for offset in 0..count {
-            let number = (start + offset) % count;
-            let address = Ipv4Addr::from(u32::from(first) + number * step);
-            let Ok(candidate) = Ipv4Net::new(address, length) else { continue };
-            if is_free(&IpNet::V4(candidate)) {
-                return Ok(candidate);
-            }
-        }
-    }
-    Err(Error::new(HResult::INVALID_PREFIX, "every private prefix is in use on this host")
-        .at("IpAddressPrefix")
-        .expected("a prefix"))
+        let address = move |offset| u32::from(first) + (start + offset) % count * step;
+        (0..count).map(move |offset| IpNet::V4(Ipv4Net::new_assert(address(offset).into(), length)))
+    });
+    first_free(view, place, siblings, candidates)
+}
+
+/// A unique local prefix (RFC 4193) of 64 bits that nothing on the host uses.
+fn choose_v6(view: &View<'_>, place: &Place<'_>, siblings: &[Subnet]) -> Result<IpNet> {
+    let candidates = (1..1024).map(|salt| {
+        // 0xfd, and 56 bits of a hash of the ID: global identifier and subnet.
+        let high = 0xfd << 56 | names::hash(place.id, salt) >> 8;
+        IpNet::V6(Ipv6Net::new_assert((u128::from(high) << 64).into(), 64))
+    });
+    first_free(view, place, siblings, candidates)
+}
+
+/// The first prefix that neither a network nor the host uses.
+fn first_free(
+    view: &View<'_>,
+    place: &Place<'_>,
+    siblings: &[Subnet],
+    mut candidates: impl Iterator<Item = IpNet>,
+) -> Result<IpNet> {
+    let host = &view.context.host;
+    let is_free = |candidate: &IpNet| {
+        let overlaps = |other: &IpNet| overlap(candidate, other);
+        let networks = view.registry.networks.iter().flat_map(|network| &network.subnets);
+        let own = networks.chain(place.present).chain(siblings).map(|subnet| &subnet.prefix);
+        let routes = host.routes.iter().map(|route| &route.destination).filter(|to| to.prefix_len() > 0);
+        !own.chain(view.turns.leaving().iter().map(|(_, prefix)| prefix)).chain(routes).any(overlaps)
+            && !host.addresses.iter().any(|address| overlaps(&address.address.trunc()))
+    };
+    candidates.find(is_free).ok_or_else(|| {
+        Error::new(HResult::INVALID_PREFIX, "every private prefix is in use on this host")
+            .at("IpAddressPrefix")
+            .expected("a prefix")
+    })
 }
 
 /// An identifier for a part of the entity, from the fresh one.
@@ -143,7 +159,7 @@ fn subnet_of(
         (None, NetworkMode::Internal) => Some(first()?),
         (None, mode) if chooses(mode) => {
             let first = first()?;
-            let destination = if first.is_ipv4() { ANY } else { "::/0" };
+            let destination = if first.is_ipv4() { ANY } else { ANY_V6 };
             subnet.routes.push(Route {
                 next_hop: Some(first.to_string()),
                 destination_prefix: Some(destination.to_owned()),
@@ -201,7 +217,7 @@ fn unicast_prefix(given: Option<&str>) -> Result<IpNet> {
         return Err(error.at(path).expected(prefix.trunc().to_string()));
     }
     if prefix.prefix_len() == 0 {
-        return refuse("a prefix of length 0 (choose one for me) is for IPv4 networks of type NAT and ICS");
+        return refuse("a prefix of length 0 (choose one for me) is for networks of type NAT and ICS");
     }
     let address = prefix.addr();
     let special = address.is_loopback() || address.is_multicast() || address.is_unspecified();

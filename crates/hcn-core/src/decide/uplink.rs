@@ -14,7 +14,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::View;
+use super::{Settings, View};
 use crate::entity::{Uplink, leads_outside};
 use crate::{names, text};
 
@@ -32,7 +32,7 @@ pub(super) fn choose(
     }
     let host = &view.context.host;
     let named = |link: &str, path: &str| -> Result<Option<Uplink>> {
-        let link = view.context.settings.adapters.get(link).map_or(link, String::as_str);
+        let link = &adapter(&view.context.settings, link);
         if let Some(found) = host.link(link) {
             return Ok(Some(of_link(view, &found.name)));
         }
@@ -64,11 +64,8 @@ pub(super) fn choose(
             return Ok(Some(Uplink { link: link.clone(), address: Some(*address) }));
         }
     }
-    if let Some((path, settings)) =
-        settings::<InterfaceConstraintSettings>(document, NetworkPolicyType::InterfaceConstraint)?
-        && let Some(alias) = &settings.interface_alias
-    {
-        return named(alias, &format!("{path}.InterfaceAlias"));
+    if let Some((path, link)) = constraint(document)? {
+        return named(&link, &path);
     }
     if external && host.uplink.is_none() && host.addresses.is_empty() {
         let message =
@@ -79,6 +76,44 @@ pub(super) fn choose(
     }
     let any = host.uplink.as_deref().or(host.addresses.first().map(|address| address.link.as_str()));
     Ok(any.map(|link| of_link(view, link)))
+}
+
+/// The link of the host that documents have this name for, as the administrator says; GUIDs are compared as such.
+fn adapter(settings: &Settings, name: &str) -> String {
+    let guid: Option<Guid> = name.parse().ok();
+    let same = |key: &String| key == name || guid.is_some_and(|guid| key.parse() == Ok(guid));
+    let found = settings.adapters.iter().find(|(key, _)| same(key));
+    found.map_or(name, |(_, link)| link.as_str()).to_owned()
+}
+
+/// What the policy InterfaceConstraint names: its place, and a name, an index in digits or a GUID. Clients send members
+/// that are all zero for none, and PowerShell a bare name.
+pub(super) fn constraint(document: &HostComputeNetwork) -> Result<Option<(String, String)>> {
+    let kind = NetworkPolicyType::InterfaceConstraint;
+    if let Some((path, settings)) = settings::<InterfaceConstraintSettings>(document, kind)? {
+        let named = [
+            ("InterfaceAlias", settings.interface_alias),
+            (
+                "InterfaceIndex",
+                settings.interface_index.filter(|index| *index != 0).map(|index| index.to_string()),
+            ),
+            ("InterfaceGuid", settings.interface_guid.filter(|guid| !is_zero(guid))),
+        ];
+        let found = named
+            .into_iter()
+            .find_map(|(member, name)| Some((member, name.filter(|name| !name.is_empty())?)));
+        return Ok(found.map(|(member, name)| (format!("{path}.{member}"), name)));
+    }
+    let bare = document.policies.iter().enumerate().find_map(|(index, policy)| {
+        let raw = policy.settings.as_ref().filter(|_| policy.kind == Some(OneOf::Known(kind)))?;
+        let name: String = serde_json::from_str(raw.get()).ok().filter(|name: &String| !name.is_empty())?;
+        Some((format!("Policies[{index}].Settings"), name))
+    });
+    Ok(bare)
+}
+
+fn is_zero(guid: &str) -> bool {
+    guid.parse().is_ok_and(|guid: Guid| guid.is_zero())
 }
 
 /// The uplink with its first address, an IPv4 one if it has one.
@@ -159,17 +194,26 @@ pub(super) fn bridge_mac(
     Ok(candidates.into_iter().find(is_free).unwrap_or_else(|| names::bridge_mac(id)))
 }
 
-/// The links of the host that the document of a call names, in either version.
-pub fn named_links(call: &Call) -> Vec<String> {
+/// The links of the host that the document of a call names, in either version: by name, or by index in digits.
+pub fn named_links(call: &Call, settings: &Settings) -> Vec<String> {
     let (Kind::Network, Verb::Create { document: Some(document), .. }) = (call.kind, &call.verb) else {
         return Vec::new();
     };
     // Whatever does not read is refused later.
     let document: Value = serde_json::from_str(document).unwrap_or_default();
     let policies = document["Policies"].as_array().into_iter().flatten();
-    let places = policies.flat_map(|policy| {
-        [&policy["Settings"]["NetworkAdapterName"], &policy["Settings"]["InterfaceAlias"]]
+    let constraints =
+        policies.clone().map(|policy| &policy["Settings"]).chain([&document["InterfaceConstraint"]]);
+    let members = constraints.flat_map(|settings| {
+        // A bare name is its own.
+        [settings, &settings["InterfaceAlias"], &settings["InterfaceIndex"], &settings["InterfaceGuid"]]
     });
-    let flat = [&document["NetworkAdapterName"], &document["InterfaceConstraint"]["InterfaceAlias"]];
-    places.chain(flat).filter_map(Value::as_str).map(str::to_owned).collect()
+    let adapters = policies.map(|policy| &policy["Settings"]["NetworkAdapterName"]);
+    let places = members.chain(adapters).chain([&document["NetworkAdapterName"]]);
+    let named = places.filter_map(|place| match place {
+        Value::String(name) => Some(adapter(settings, name)),
+        Value::Number(index) => Some(index.to_string()),
+        _ => None,
+    });
+    named.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::basics::Mac;
 
@@ -31,8 +31,8 @@ pub struct Resolver {
 pub struct Responder {
     /// The bridge.
     pub bridge: String,
-    /// The host's addresses on it.
-    pub addresses: Vec<IpAddr>,
+    /// The host's addresses on it, with the prefix lengths of their subnets.
+    pub addresses: Vec<IpNet>,
     /// Whether it gives addresses to those that it knows a [`Lease`] of (DHCP, RFC 2131).
     pub dhcp: bool,
     /// Whether it resolves names: those of leases itself, others by asking the host's own servers (RFC 1035).
@@ -54,7 +54,9 @@ pub struct Lease {
     pub addresses: Vec<IpNet>,
     /// The default gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// Name servers, the first first; none = the responder's own address, if it is one.
+    /// Other routes: destinations and next hops.
+    pub routes: Vec<(Ipv4Net, Ipv4Addr)>,
+    /// Name servers, the first first.
     pub servers: Vec<IpAddr>,
     /// Domains to search.
     pub search: Vec<String>,

@@ -1,11 +1,133 @@
-//! Taking over routing tables of bridges.
+//! Taking over routing tables of bridges. Rules and routes that hcnd made say so; those of a table that is not wanted,
+//! or not as it is wanted, go, and the table is made anew.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
+use hcn_dataplane::{Family, Hop, LinkId, Object, Steering};
+use ipnet::IpNet;
+use netlink_packet_core::Parseable as _;
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
 use super::Adoption;
+use crate::observe::plain;
+use crate::socket::Batch;
+use crate::{route, steering};
+
+/// A rule of ours: the bridge and the table.
+type Rule = (String, u32);
+/// A route of ours: destination, and the link and the next hop that it leaves by; none of both = it discards.
+type Way = (IpNet, Option<u32>, Option<std::net::IpAddr>);
 
 impl Adoption<'_> {
     pub(super) fn steering(&mut self) -> io::Result<()> {
+        let wanted: Vec<&Steering> = self
+            .wanted
+            .iter()
+            .filter_map(|(_, object)| match object {
+                Object::Steering(steering) => Some(steering),
+                _ => None,
+            })
+            .collect();
+        for family in [Family::V4, Family::V6] {
+            let (rules, mut tables) = (self.rules(family)?, self.tables(family)?);
+            let mut kept = HashSet::new();
+            for wanted in wanted.iter().filter(|wanted| wanted.family == family) {
+                let rule = (wanted.bridge.clone(), wanted.table);
+                let there = tables.get(&wanted.table);
+                if rules.contains(&rule) && there.is_some_and(|there| self.is_right(wanted, there)) {
+                    kept.insert(rule);
+                    tables.remove(&wanted.table);
+                    self.found.insert(Object::Steering((*wanted).clone()));
+                }
+            }
+            let mut batch = Batch::new();
+            for (bridge, table) in rules.difference(&kept) {
+                let rule = steering::rule_of(family, bridge, *table);
+                batch.push((), 0, RouteNetlinkMessage::DelRule(rule));
+            }
+            for (table, ways) in tables {
+                for (destination, link, _) in ways {
+                    let gone = match link {
+                        Some(_) => steering::way(table, destination),
+                        None => steering::end(table, family),
+                    };
+                    batch.push((), 0, RouteNetlinkMessage::DelRoute(gone));
+                }
+            }
+            if batch.len() > 0 {
+                // What has gone meanwhile is gone.
+                self.linux.wire.exchange(&self.linux.host, &mut batch)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a table is as it is made: without the routes of links that are not up.
+    fn is_right(&self, wanted: &Steering, there: &BTreeSet<Way>) -> bool {
+        let way = |hop: &Hop| {
+            let facts = self.link(&LinkId::host(&hop.link)).filter(|facts| facts.up)?;
+            Some((hop.destination.trunc(), Some(facts.index), hop.gateway))
+        };
+        let end = (steering::everything(wanted.family), None, None);
+        let ways: BTreeSet<Way> = wanted.hops.iter().filter_map(way).chain([end]).collect();
+        ways == *there
+    }
+
+    fn rules(&mut self, family: Family) -> io::Result<HashSet<Rule>> {
+        let mut rules = HashSet::new();
+        for payload in self.linux.wire.dump(&self.linux.host, &steering::get_rules(family))? {
+            // What a newer kernel describes in an unknown way is not what hcnd made.
+            let Ok(message) = RuleMessage::parse(&payload[..]) else { continue };
+            let (mut bridge, mut table, mut ours) = (None, None, false);
+            for attribute in message.attributes {
+                match attribute {
+                    RuleAttribute::Iifname(name) => bridge = Some(name),
+                    RuleAttribute::Table(number) => table = Some(number),
+                    RuleAttribute::Protocol(protocol) => ours = protocol == steering::OURS,
+                    _ => {}
+                }
+            }
+            rules.extend(bridge.zip(table).filter(|_| ours));
+        }
+        Ok(rules)
+    }
+
+    fn tables(&mut self, family: Family) -> io::Result<HashMap<u32, BTreeSet<Way>>> {
+        let mut tables: HashMap<u32, BTreeSet<Way>> = HashMap::new();
+        let question = match family {
+            Family::V4 => route::get_all(AddressFamily::Inet),
+            Family::V6 => route::get_all(AddressFamily::Inet6),
+        };
+        for payload in self.linux.wire.dump(&self.linux.host, &question)? {
+            // The fixed part tells most routes apart without decoding the rest.
+            let Ok(header) = RouteHeader::parse(&payload) else { continue };
+            if header.protocol != steering::OURS {
+                continue;
+            }
+            let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
+            let (mut table, mut link, mut gateway) = (u32::from(header.table), None, None);
+            let mut destination = Some(steering::everything(family));
+            for attribute in &message.attributes {
+                match attribute {
+                    RouteAttribute::Table(number) => table = *number,
+                    RouteAttribute::Oif(index) => link = Some(*index),
+                    RouteAttribute::Gateway(address) => gateway = plain(address),
+                    RouteAttribute::Destination(address) => {
+                        let length = header.destination_prefix_length;
+                        destination = plain(address).and_then(|address| IpNet::new(address, length).ok());
+                    }
+                    _ => {}
+                }
+            }
+            // The kernel has routes that discard leave by loopback.
+            let link = link.filter(|_| header.kind != RouteType::BlackHole);
+            if let Some(destination) = destination {
+                tables.entry(table).or_default().insert((destination, link, gateway));
+            }
+        }
+        Ok(tables)
     }
 }

@@ -199,6 +199,8 @@ impl Run<'_> {
                 messages.for_each(|(flags, message)| self.write(&Place::Nft, op, flags, message));
                 Ok(())
             }
+            (Object::Responder(_), Object::Responder(to)) => self.make_responder(op, to, true),
+            (Object::Lease(_), Object::Lease(to)) => self.make_lease(op, to, true),
             _ => {
                 let message = "this kind of object does not change in place".to_owned();
                 self.note(op, OpError { errno: Some(libc::EINVAL), message });

@@ -1,15 +1,56 @@
-//! Routing tables of their own for packets from a bridge.
+//! Routing tables of their own for packets from a bridge. A link that is gone or down has no routes: what would leave
+//! by it is discarded, until it is back and `watch` makes them.
 
-use hcn_dataplane::Steering;
+use hcn_dataplane::{LinkId, Steering};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Away, Run, Stop};
+use super::{Away, Place, Run, Stop, Tag};
+use crate::steering;
+
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// What went with its link.
+const GONE: &[i32] = &[libc::ESRCH, libc::ENOENT, libc::ENODEV];
 
 impl Run<'_> {
-    pub(super) fn make_steering(&mut self, op: usize, _object: &Steering, _again: bool) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn make_steering(&mut self, op: usize, object: &Steering, again: bool) -> Result<(), Stop> {
+        let Steering { bridge, family, table, .. } = object;
+        let tolerate: &[i32] = if again { &[libc::EEXIST] } else { &[] };
+        let tag = || Tag { op, writes: true, tolerate };
+        // The rule comes last: until then nothing is led to a table that is not whole.
+        let end = RouteNetlinkMessage::NewRoute(steering::end(*table, *family));
+        self.push(&Place::Host, tag(), NEW, end);
+        for hop in &object.hops {
+            let link = if hop.link == *bridge {
+                Some(self.index(op, &LinkId::host(bridge))?)
+            } else {
+                // Not remembered: links of the host come and go.
+                self.look_up(op, &Place::Host, &hop.link)?.filter(|facts| facts.up).map(|facts| facts.index)
+            };
+            match link {
+                Some(link) => {
+                    let route = RouteNetlinkMessage::NewRoute(steering::new_way(*table, hop, link));
+                    self.push(&Place::Host, tag(), NEW, route);
+                }
+                None => {
+                    tracing::warn!(bridge, link = hop.link, "the link that a network leads out by is not up");
+                }
+            }
+        }
+        self.push(&Place::Host, tag(), NEW, RouteNetlinkMessage::NewRule(steering::rule(object)));
+        Ok(())
     }
 
-    pub(super) fn unmake_steering(&mut self, op: usize, _object: &Steering, _away: Away) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn unmake_steering(&mut self, op: usize, object: &Steering, _away: Away) -> Result<(), Stop> {
+        let Steering { family, table, .. } = object;
+        // Bringing back what is there already changes nothing.
+        self.touched[op] = true;
+        let rule = RouteNetlinkMessage::DelRule(steering::rule(object));
+        let hops = object.hops.iter().map(|hop| steering::way(*table, hop.destination));
+        let routes = hops.chain([steering::end(*table, *family)]).map(RouteNetlinkMessage::DelRoute);
+        for message in [rule].into_iter().chain(routes) {
+            self.push(&Place::Host, Tag { op, writes: true, tolerate: GONE }, 0, message);
+        }
+        Ok(())
     }
 }

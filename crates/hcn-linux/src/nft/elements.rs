@@ -148,6 +148,11 @@ fn around(barrier: &Barrier) -> Vec<Element> {
         elements.push(Element::new(INSIDE.to_owned(), [bridge.clone(), bridge.clone()].concat()));
         elements.push(Element::new(CLOSED.to_owned(), bridge.clone()));
     }
+    if let Ways::Only(link) = &barrier.ways {
+        let link = ifname(link);
+        let pair = |from: &[u8], to: &[u8]| Element::new(INSIDE.to_owned(), [from, to].concat());
+        elements.extend([pair(&bridge, &link), pair(&link, &bridge)]);
+    }
     match &barrier.host {
         HostSide::Open => {}
         HostSide::Closed if barrier.ways == Ways::Closed => {

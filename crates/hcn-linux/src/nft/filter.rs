@@ -9,7 +9,7 @@ use super::maps::{CLOSED, INSIDE, SEALED};
 pub(crate) const FORWARD: &str = "filter_forward";
 pub(crate) const INPUT: &str = "filter_input";
 pub(crate) const OUTPUT: &str = "filter_output";
-/// For packets that come from a closed bridge.
+/// For packets that come from a closed bridge, or would go to one.
 pub(crate) const LEAVING: &str = "leaving";
 
 pub(super) fn rules() -> Vec<(u16, NfTablesMessage)> {
@@ -20,7 +20,7 @@ pub(super) fn rules() -> Vec<(u16, NfTablesMessage)> {
     vec![
         when(FORWARD, &[Part::Input], CLOSED, jump(LEAVING)),
         // What is left comes from elsewhere.
-        when(FORWARD, &[Part::Output], CLOSED, decide(NF_DROP)),
+        when(FORWARD, &[Part::Output], CLOSED, jump(LEAVING)),
         // Frames that are only bridged pass here, too, where br_netfilter shows them.
         when(LEAVING, &[Part::Input, Part::Output], INSIDE, decide(NF_ACCEPT)),
         rule(LEAVING, [decide(NF_DROP)]),

@@ -43,9 +43,10 @@ pub(super) const MASQUERADED_PORTS: &str = "masqports";
 pub(super) const CLIENT_VIPS: &str = "clientvips";
 /// Where each code leads.
 pub(super) const DISPATCH: &str = "dispatch";
-/// Bridges that packets may come from and go back to.
+/// Where packets of closed bridges may go nevertheless: the links that they come in and leave by. Back to the bridge
+/// always, and from and to the one link that a bridge may lead out by.
 pub(super) const INSIDE: &str = "inside";
-/// Bridges that packets are not forwarded from or to.
+/// Bridges that packets are not forwarded from or to, but as the pairs above say.
 pub(super) const CLOSED: &str = "closed";
 /// Bridges that the host neither receives from nor sends to.
 pub(super) const SEALED: &str = "sealed";

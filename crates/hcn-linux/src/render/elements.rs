@@ -33,6 +33,10 @@ pub(super) fn of(object: &Object) -> Vec<NfListObject<'static>> {
                 elements.push(element("inside", concat(vec![bridge(), bridge()])));
                 elements.push(element("closed", bridge()));
             }
+            if let Ways::Only(link) = ways {
+                elements.push(element("inside", concat(vec![bridge(), string(link)])));
+                elements.push(element("inside", concat(vec![string(link), bridge()])));
+            }
             match host {
                 HostSide::Open => {}
                 HostSide::Closed if *ways == Ways::Closed => elements.push(element("sealed", bridge())),

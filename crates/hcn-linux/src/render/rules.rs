@@ -49,7 +49,7 @@ fn filter() -> Vec<NfListObject<'static>> {
     let inside = is(concat([input(), output()]), "@inside");
     vec![
         rule(FORWARD, [is(input(), "@closed"), jump(LEAVING)]),
-        rule(FORWARD, [is(output(), "@closed"), Statement::Drop(None)]),
+        rule(FORWARD, [is(output(), "@closed"), jump(LEAVING)]),
         rule(LEAVING, [inside, Statement::Accept(None)]),
         rule(LEAVING, [Statement::Drop(None)]),
         rule(INPUT, [is(input(), "@sealed"), Statement::Drop(None)]),

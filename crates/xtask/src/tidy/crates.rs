@@ -16,11 +16,12 @@ enum May {
     Anything,
 }
 
-const DIRECTIONS: [(&str, May); 11] = [
+const DIRECTIONS: [(&str, May); 12] = [
     ("hcn-schema", May::Only(&[])),
     ("hcn-dataplane", May::Only(&[])),
     ("hcn-core", May::Only(&["hcn-schema", "hcn-dataplane"])),
-    ("hcn-linux", May::Only(&["hcn-dataplane"])),
+    ("hcn-responder", May::Only(&["hcn-dataplane"])),
+    ("hcn-linux", May::Only(&["hcn-dataplane", "hcn-responder"])),
     ("hcn-ipc", May::Only(&["hcn-schema"])),
     ("hcn-client", May::Only(&["hcn-schema", "hcn-ipc"])),
     // It shows that the client is enough.

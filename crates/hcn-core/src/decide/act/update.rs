@@ -38,7 +38,7 @@ pub(super) fn network(view: &View<'_>, target: Reference, given: &str) -> Outcom
         new.document.policies = changed;
     }
     set_dns(&mut new.document.dns, [given.dns_server_list, given.dns_suffix, given.dns_domain]);
-    Ok(network::replaced(view, &network, new))
+    network::replaced(view, &network, new)
 }
 
 /// Refuses members that say something else than what is and cannot change. Clients send back whole documents.
@@ -102,6 +102,8 @@ pub(super) fn endpoint(view: &View<'_>, target: Reference, given: &str) -> Outco
         &mut new.document.dns,
         [given.dns_server_list.clone(), given.dns_suffix.clone(), given.dns_domain.clone()],
     );
+    // From now on it has its own.
+    new.network_dns &= !dns_changed;
     new.document.flags = flags(&endpoint, &given);
     let mut decision = if given.policies.is_empty() && !names_policies {
         endpoint::replaced(view, &endpoint, new)

@@ -1,0 +1,111 @@
+//! Messages about routing tables of bridges: the rule that leads to one (`ip rule add iif BRIDGE lookup TABLE`), its
+//! routes, and the last of them, which discards what no other leads anywhere.
+
+use std::net::IpAddr;
+
+use hcn_dataplane::{Family, Hop, Steering};
+use ipnet::IpNet;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+/// Who made a rule or a route (`FRA_PROTOCOL`, `rtm_protocol`): a number that nobody else has.
+pub(crate) const OURS: RouteProtocol = RouteProtocol::Other(0x68);
+/// Before the main table (32766), after the host's own addresses (0).
+pub(crate) const PRIORITY: u32 = 0x6800;
+/// Of the last route: nothing loses to it.
+const WORST: u32 = u32::MAX;
+/// What the kernel takes for an IPv6 route whose metric is zero.
+const IPV6_METRIC: u32 = 1024;
+/// `RT_TABLE_COMPAT`: the number does not fit into the header.
+const IN_ATTRIBUTE: u8 = 252;
+
+fn family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+/// The rule, for RTM_NEWRULE and RTM_DELRULE.
+pub(crate) fn rule(steering: &Steering) -> RuleMessage {
+    rule_of(steering.family, &steering.bridge, steering.table)
+}
+
+/// The rule that leads what comes from a bridge to a table.
+pub(crate) fn rule_of(of: Family, bridge: &str, table: u32) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = family(of);
+    message.header.table = IN_ATTRIBUTE;
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Iifname(bridge.to_owned()),
+        RuleAttribute::Table(table),
+        RuleAttribute::Priority(PRIORITY),
+        RuleAttribute::Protocol(OURS),
+    ];
+    message
+}
+
+/// RTM_GETRULE of all rules of a family.
+pub(crate) fn get_rules(of: Family) -> RouteNetlinkMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = family(of);
+    RouteNetlinkMessage::GetRule(message)
+}
+
+fn route(table: u32, destination: IpNet) -> RouteMessage {
+    let destination = destination.trunc();
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(Family::of(destination.addr()));
+    message.header.destination_prefix_length = destination.prefix_len();
+    message.header.table = IN_ATTRIBUTE;
+    message.header.protocol = OURS;
+    message.attributes.push(RouteAttribute::Table(table));
+    if destination.prefix_len() > 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination.addr())));
+    }
+    message
+}
+
+/// A route as RTM_DELROUTE wants it, whichever link it leaves by.
+pub(crate) fn way(table: u32, destination: IpNet) -> RouteMessage {
+    let mut message = route(table, destination);
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = RouteScope::NoWhere;
+    if destination.addr().is_ipv6() {
+        message.attributes.push(RouteAttribute::Priority(IPV6_METRIC));
+    }
+    message
+}
+
+/// A route as RTM_NEWROUTE wants it. The next hop is taken on trust: it was one of the host's own.
+pub(crate) fn new_way(table: u32, hop: &Hop, link: u32) -> RouteMessage {
+    let mut message = way(table, hop.destination);
+    let on_link = hop.destination.addr().is_ipv4() && hop.gateway.is_none();
+    message.header.scope = if on_link { RouteScope::Link } else { RouteScope::Universe };
+    message.attributes.push(RouteAttribute::Oif(link));
+    if let Some(gateway) = hop.gateway {
+        message.header.flags = RouteFlags::Onlink;
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+    }
+    message
+}
+
+/// The route that discards what no other leads anywhere.
+pub(crate) fn end(table: u32, of: Family) -> RouteMessage {
+    let mut message = route(table, everything(of));
+    message.header.kind = RouteType::BlackHole;
+    message.attributes.push(RouteAttribute::Priority(WORST));
+    message
+}
+
+pub(crate) fn everything(of: Family) -> IpNet {
+    let address: IpAddr = match of {
+        Family::V4 => [0; 4].into(),
+        Family::V6 => [0; 16].into(),
+    };
+    IpNet::new_assert(address, 0)
+}
