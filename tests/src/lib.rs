@@ -10,6 +10,8 @@
 
 pub mod client;
 pub mod conformance;
+pub mod dhcp;
+pub mod dns;
 pub mod kernel;
 mod nodes;
 mod process;
