@@ -382,6 +382,14 @@ fn constrained() {
         assert!(ask_tcp(HOST, OUTSIDE[family]).is_ok());
     }
     assert_eq!(ask_tcp(&other.namespace, OUTSIDE[0]).unwrap(), UPLINK[0]);
+    // With it there is one again, though the host's own are gone for good.
+    run_ok(&["ip", "link", "set", "up2", "up"]);
+    run_ok(&["ip", "addr", "replace", &format!("{}/64", SECOND[1]), "dev", "up2", "nodad"]);
+    for family in FAMILIES {
+        eventually("the uplink carries packets again", || {
+            ask_tcp(&inside.namespace, OUTSIDE[family]).is_ok_and(|seen| seen == SECOND[family])
+        });
+    }
     let rules = || run_ok(&["ip", "rule"]) + &run_ok(&["ip", "-6", "rule"]);
     assert!(rules().contains("iif hcn"), "{}", rules());
     client.delete("Network", &id);

@@ -34,6 +34,7 @@ mod stack;
 mod steering;
 mod sysctl;
 mod tun;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -125,6 +126,8 @@ pub struct Linux {
     reaper: Reaper,
     /// What answers on bridges.
     responders: Responders,
+    /// Looks after routing tables of bridges.
+    watch: watch::Watch,
 }
 
 /// Keeps a second hcnd out of this network namespace, since it would take this one's links for leftovers. Names of
@@ -231,6 +234,7 @@ impl Linux {
             sequence: reaper::random() & 0xf_ffff_ffff,
             reaper,
             responders: Responders::new(Path::new(RESOLV_CONF)),
+            watch: watch::Watch::default(),
         })
     }
 

@@ -361,7 +361,7 @@ fn refusal(message: &Message<'_>) -> Option<Refusal> {
 }
 
 /// One message of a datagram.
-struct Message<'a> {
+pub(crate) struct Message<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
@@ -369,7 +369,14 @@ struct Message<'a> {
 }
 
 /// The messages of a datagram.
-struct Messages<'a>(&'a [u8]);
+pub(crate) struct Messages<'a>(&'a [u8]);
+
+impl<'a> Messages<'a> {
+    /// Their kinds and payloads, whoever they are for.
+    pub(crate) fn of(datagram: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> {
+        Self(datagram).map(|message| (message.kind, message.payload))
+    }
+}
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;

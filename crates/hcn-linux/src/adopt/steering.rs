@@ -40,6 +40,7 @@ impl Adoption<'_> {
                 if rules.contains(&rule) && there.is_some_and(|there| self.is_right(wanted, there)) {
                     kept.insert(rule);
                     tables.remove(&wanted.table);
+                    self.linux.watch.add(wanted)?;
                     self.found.insert(Object::Steering((*wanted).clone()));
                 }
             }

@@ -17,6 +17,9 @@ impl Run<'_> {
         let Steering { bridge, family, table, .. } = object;
         let tolerate: &[i32] = if again { &[libc::EEXIST] } else { &[] };
         let tag = || Tag { op, writes: true, tolerate };
+        self.linux.watch.add(object).map_err(|error| self.stop(op, &error))?;
+        // From now on it is looked after, which is to end with it.
+        self.touched[op] = true;
         // The rule comes last: until then nothing is led to a table that is not whole.
         let end = RouteNetlinkMessage::NewRoute(steering::end(*table, *family));
         self.push(&Place::Host, tag(), NEW, end);
@@ -30,7 +33,9 @@ impl Run<'_> {
             match link {
                 Some(link) => {
                     let route = RouteNetlinkMessage::NewRoute(steering::new_way(*table, hop, link));
-                    self.push(&Place::Host, tag(), NEW, route);
+                    // Whoever looks after the table may have been faster.
+                    let tag = Tag { op, writes: true, tolerate: &[libc::EEXIST] };
+                    self.push(&Place::Host, tag, NEW, route);
                 }
                 None => {
                     tracing::warn!(bridge, link = hop.link, "the link that a network leads out by is not up");
@@ -45,6 +50,7 @@ impl Run<'_> {
         let Steering { family, table, .. } = object;
         // Bringing back what is there already changes nothing.
         self.touched[op] = true;
+        self.linux.watch.remove(object);
         let rule = RouteNetlinkMessage::DelRule(steering::rule(object));
         let hops = object.hops.iter().map(|hop| steering::way(*table, hop.destination));
         let routes = hops.chain([steering::end(*table, *family)]).map(RouteNetlinkMessage::DelRoute);

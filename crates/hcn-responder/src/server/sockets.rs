@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use nix::sys::socket::sockopt::{BindToDevice, Broadcast, Ipv6V6Only, ReuseAddr};
+use nix::sys::socket::sockopt::{BindToDevice, Broadcast, IpFreebind, Ipv6V6Only, ReuseAddr};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
 };
@@ -53,6 +53,8 @@ fn bound(
     if address.is_ipv6() {
         setsockopt(&open, Ipv6V6Only, &true)?;
     }
+    // An address that comes to the bridge in the same breath may come after its socket.
+    setsockopt(&open, IpFreebind, &true)?;
     set(&open)?;
     bind(open.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(open)
