@@ -101,7 +101,35 @@ fn cases() -> Vec<Case> {
         .map(|object| Op::Remove { object: object.clone(), implied: false })
         .chain([claim("fd07::fe", "one"), claim("10.7.255.1", "two")].map(Op::Create))
         .collect();
+    let steered = vec![
+        Object::Barrier(Barrier {
+            bridge: BRIDGE.into(),
+            host: HostSide::Open,
+            ways: Ways::Only("lo".into()),
+        }),
+        steering(Family::V4, "lo"),
+        steering(Family::V6, "lo"),
+    ];
+    let with_tables = [network(), steered.clone()].concat();
+    let with_tables_state: State = with_tables.iter().cloned().collect();
+    let answering = vec![responder(&["10.7.0.1/16", "fd07::1/64"], true), lease(2), lease(3)];
+    let with_answers = [network(), answering.clone()].concat();
+    let with_answers_state: State = with_answers.iter().cloned().collect();
+    let otherwise = vec![
+        Op::Change { from: answering[0].clone(), to: responder(&["fd07::1/64"], false) },
+        Op::Change { from: answering[1].clone(), to: lease(2) },
+        Op::Remove { object: answering[2].clone(), implied: false },
+    ];
     vec![
+        ("steer", network(), create(steered.clone())),
+        ("steer with the network", vec![], create(with_tables.clone())),
+        ("steer no more", with_tables.clone(), remove(&steered)),
+        ("remove a steered network", with_tables, diff(&with_tables_state, &State::new())),
+        ("answer", network(), create(answering.clone())),
+        ("answer with the network", vec![], create(with_answers.clone())),
+        ("answer otherwise", with_answers.clone(), Plan { ops: otherwise }),
+        ("answer no more", with_answers.clone(), remove(&answering)),
+        ("remove a network that answers", with_answers, diff(&with_answers_state, &State::new())),
         ("claim", network(), create(claims.clone())),
         ("claim with the network", vec![], create(claimed.clone())),
         ("give up one claim", claimed.clone(), remove(&claims[2..3])),

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
-    Address, Applied, Bridge, Dataplane, Family, Forwarding, Home, LinkId, Mac, Masquerade, Netns, NetnsFile,
-    Object, Op, Plan, Resolver, Route, State, Veth,
+    Address, Applied, Bridge, Dataplane, Family, Forwarding, Home, Hop, Lease, LinkId, Mac, Masquerade,
+    Netns, NetnsFile, Object, Op, Plan, Resolver, Responder, Route, State, Steering, Veth,
 };
 use hcn_linux::{Config, Linux};
 use serde_json::Value;
@@ -224,6 +224,13 @@ pub fn snapshot() -> BTreeSet<String> {
             }
         }
     }
+    for family in ["-4", "-6"] {
+        lines.extend(sh(&format!("ip {family} rule")).lines().map(|line| format!("rule {family} {line}")));
+        // Of hcnd's own tables.
+        let routes = sh(&format!("ip {family} route show table all proto 104"));
+        lines.extend(routes.lines().map(|line| format!("steered {family} {}", line.trim())));
+    }
+    lines.extend(listeners());
     for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         lines.insert(format!("{file} {}", sh(&format!("cat /proc/sys/net/{file}"))));
     }
@@ -247,6 +254,60 @@ pub fn snapshot() -> BTreeSet<String> {
         }
     }
     lines
+}
+
+/// Who listens for DHCP and DNS: the local addresses and ports, hexadecimal.
+pub fn listeners() -> BTreeSet<String> {
+    let of_file = |file: &str| {
+        let text = std::fs::read_to_string(format!("/proc/net/{file}")).unwrap();
+        let local = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned));
+        let meant = local.filter(|local| local.ends_with(":0035") || local.ends_with(":0043"));
+        meant.map(|local| format!("listens {file} {local}")).collect::<Vec<_>>()
+    };
+    ["udp", "udp6", "tcp", "tcp6"].into_iter().flat_map(of_file).collect()
+}
+
+/// A table that leads what comes from the bridge out by loopback alone.
+pub fn steering(family: Family, link: &str) -> Object {
+    let (own, everything, gateway) = match family {
+        Family::V4 => ("10.7.0.0/16", "0.0.0.0/0", "192.0.2.2"),
+        Family::V6 => ("fd07::/64", "::/0", "2001:db8::2"),
+    };
+    let hop = |destination: &str, link: &str, gateway: Option<&str>| Hop {
+        destination: destination.parse().unwrap(),
+        link: link.into(),
+        gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+    };
+    let gateway = Some(gateway).filter(|_| link != "lo");
+    let hops = vec![hop(own, BRIDGE, None), hop(everything, link, gateway)];
+    Object::Steering(Steering { bridge: BRIDGE.into(), family, table: 0x6863_0007, hops })
+}
+
+/// What answers on the bridge at these addresses.
+pub fn responder(addresses: &[&str], dhcp: bool) -> Object {
+    Object::Responder(Responder {
+        bridge: BRIDGE.into(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        dhcp,
+        dns: true,
+        domain: None,
+    })
+}
+
+/// What is known of an endpoint.
+pub fn lease(n: u8) -> Object {
+    Object::Lease(Lease {
+        bridge: BRIDGE.into(),
+        claimant: format!("endpoint {n}"),
+        mac: Mac([2, 0, 0, 0, 2, n]),
+        addresses: vec![format!("10.7.0.{n}/16").parse().unwrap()],
+        gateway: None,
+        routes: Vec::new(),
+        servers: Vec::new(),
+        search: Vec::new(),
+        name: Some(format!("name{n}")),
+        mtu: 1500,
+    })
 }
 
 fn list(folder: &str) -> Vec<String> {

@@ -1,0 +1,181 @@
+//! Tables of bridges and what answers on them: what a restart finds, what an uplink does to them, and ports in use.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use common::*;
+use hcn_dataplane::{Dataplane, Family, Object, Op, Plan, State, diff};
+
+/// A link of the host that leads to another namespace.
+fn uplink() {
+    sh("ip netns add outside && ip link add up0 type veth peer name up1 netns outside");
+    sh("ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0 nodad");
+    sh("ip link set up0 up && ip -n outside link set up1 up");
+}
+
+fn steered() -> Vec<Object> {
+    [network(), vec![steering(Family::V4, "up0"), steering(Family::V6, "up0")]].concat()
+}
+
+/// The routes of our tables, and what leads to them.
+fn tables() -> String {
+    let of = |family: &str| {
+        let rules = sh(&format!("ip {family} rule"));
+        rules + &sh(&format!("ip {family} route show table all proto 104"))
+    };
+    let text = of("-4") + &of("-6");
+    let ours = text.lines().filter(|line| line.contains("iif hcn") || line.contains("table"));
+    let mut lines: Vec<String> = ours.map(|line| line.replace(" linkdown", "").trim().to_owned()).collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(4);
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}: {}", tables());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_restart_keeps_wanted_tables_and_removes_others() {
+    isolated("a_restart_keeps_wanted_tables_and_removes_others", || {
+        uplink();
+        let wanted: State = steered().into_iter().collect();
+        let (mut linux, _) = start_with(&State::new());
+        done(&mut linux, &diff(&State::new(), &wanted));
+        let made = tables();
+        assert_eq!(made.matches("iif hcn00000001 lookup").count(), 2, "{made}");
+        assert_eq!(made.matches("dev up0").count(), 2, "{made}");
+        assert_eq!(made.matches("blackhole default").count(), 2, "{made}");
+        // Not one route of somebody else's.
+        sh("ip rule add iif lo lookup 4711 && ip route add 198.18.0.0/15 dev up0 table 4711");
+        drop(linux);
+        let (linux, found) = start_with(&wanted);
+        assert_eq!(diff(&found, &wanted).to_string(), "");
+        assert_eq!(tables(), made);
+        drop(linux);
+        // One of another form is made anew, whole.
+        for spoil in [
+            "ip -6 rule del iif hcn00000001",
+            "ip -6 route del ::/0 dev up0 table 1751318535",
+            "ip -6 route add fd09::/64 dev up0 table 1751318535 proto 104",
+            "ip -6 route del blackhole ::/0 table 1751318535",
+        ] {
+            sh(spoil);
+            let (mut linux, found) = start_with(&wanted);
+            let plan = diff(&found, &wanted);
+            assert_eq!(plan.to_string(), "create IPv6 routing table of hcn00000001", "{spoil}");
+            done(&mut linux, &plan);
+            assert_eq!(tables(), made, "{spoil}");
+        }
+        // What nobody wants goes, bridge or not.
+        let only_bridge: State = network().into_iter().collect();
+        let (linux, found) = start_with(&only_bridge);
+        assert_eq!(diff(&found, &only_bridge).to_string(), "");
+        assert_eq!(tables(), "");
+        drop(linux);
+        let foreign = sh("ip rule show lookup 4711") + &sh("ip route show table 4711");
+        assert!(foreign.contains("198.18.0.0/15") && foreign.contains("iif lo"), "{foreign}");
+    });
+}
+
+#[test]
+fn routes_go_with_their_uplink_and_come_back_with_it() {
+    isolated("routes_go_with_their_uplink_and_come_back_with_it", || {
+        uplink();
+        let mut linux = start();
+        done(&mut linux, &create(steered()));
+        let made = tables();
+        sh("ip link set up0 down");
+        assert_eq!(tables().matches("dev up0").count(), 0);
+        assert_eq!(tables().matches("blackhole default").count(), 2);
+        sh("ip link set up0 up");
+        eventually("the routes are back", || tables() == made);
+        // As another link of the same name, too.
+        sh("ip link del up0");
+        assert_eq!(tables().matches("dev up0").count(), 0);
+        sh("ip link add up0 type veth peer name up1 netns outside && ip link set up0 up");
+        eventually("the routes are there for the new link", || tables() == made);
+        // A table that is gone gets none.
+        done(&mut linux, &remove(&steered()[network().len()..]));
+        sh("ip link set up0 down && ip link set up0 up");
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(tables(), "");
+        // One that is made while its uplink is down has its routes once that is up.
+        sh("ip link set up0 down");
+        done(&mut linux, &create(steered()[network().len()..].to_vec()));
+        assert_eq!(tables().matches("dev up0").count(), 0);
+        sh("ip link set up0 up");
+        eventually("the routes are there", || tables() == made);
+    });
+}
+
+#[test]
+fn answers_begin_anew_after_a_restart() {
+    isolated("answers_begin_anew_after_a_restart", || {
+        let objects = [network(), vec![responder(&["10.7.0.1/16", "fd07::1/64"], true), lease(2)]].concat();
+        let wanted: State = objects.into_iter().collect();
+        let mut linux = start();
+        done(&mut linux, &diff(&State::new(), &wanted));
+        assert_eq!(listeners().len(), 5, "{:?}", listeners());
+        drop(linux);
+        eventually("the ports are free", || listeners().is_empty());
+        let (mut linux, found) = start_with(&wanted);
+        let plan = diff(&found, &wanted);
+        assert_eq!(plan.ops.len(), 2, "{plan}");
+        done(&mut linux, &plan);
+        assert_eq!(listeners().len(), 5);
+        // An address that comes in the same plan is listened at, too.
+        let more = State::from_iter(
+            wanted
+                .iter()
+                .map(|(_, object)| object.clone())
+                .chain([Object::Address(hcn_dataplane::Address {
+                    link: hcn_dataplane::LinkId::host(BRIDGE),
+                    address: "10.8.0.1/16".parse().unwrap(),
+                    prefix_route: true,
+                })])
+                .map(|object| match object {
+                    Object::Responder(_) => responder(&["10.7.0.1/16", "10.8.0.1/16"], false),
+                    other => other,
+                }),
+        );
+        done(&mut linux, &diff(&wanted, &more));
+        let there = listeners();
+        assert_eq!(there.len(), 4, "{there:?}");
+        assert!(there.iter().any(|line| line.contains("0100080A:0035")), "{there:?}");
+    });
+}
+
+#[test]
+fn a_port_in_use_is_named_and_all_is_as_before() {
+    isolated("a_port_in_use_is_named_and_all_is_as_before", || {
+        let mut linux = start();
+        done(&mut linux, &create(network()));
+        let mut before = at_rest();
+        for (address, words) in [("[::]:53", "UDP port 53 of"), ("0.0.0.0:67", "UDP port 67")] {
+            let held = UdpSocket::bind(address).unwrap();
+            let plan = create([responder(&["10.7.0.1/16", "fd07::1/64"], true), lease(2)]);
+            let error = linux.apply(&plan).unwrap_err();
+            assert!(error.source.message.contains(words), "{}", error.source);
+            assert!(error.source.message.contains("a program of the host listens there"), "{}", error.source);
+            assert_eq!(error.source.errno, Some(98));
+            drop(held);
+            settles_at(&before, words);
+        }
+        // What answered before goes on when a change fails.
+        done(&mut linux, &create([responder(&["10.7.0.1/16"], false)]));
+        before = at_rest();
+        let held = UdpSocket::bind("0.0.0.0:67").unwrap();
+        let change =
+            Op::Change { from: responder(&["10.7.0.1/16"], false), to: responder(&["fd07::1/64"], true) };
+        linux.apply(&Plan { ops: vec![change] }).unwrap_err();
+        drop(held);
+        settles_at(&before, "a change failed");
+    });
+}
