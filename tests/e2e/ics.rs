@@ -185,7 +185,8 @@ fn names() {
     let second = client.addresses(&again);
     let mut both = [web.addresses[0].clone(), second[0].clone()];
     let mut found = dns::ask(&asks.namespace, &hosts[0], "web", A).answers;
-    (both.sort(), found.sort());
+    both.sort();
+    found.sort();
     assert_eq!(found, both);
     client.delete("Endpoint", &again);
     assert_eq!(dns::ask(&asks.namespace, &hosts[0], "web", A), said(&[&web.addresses[0]]));
@@ -231,7 +232,8 @@ fn the_hosts_servers_are_asked_and_heard_if_they_are_meant() {
             })
             .collect();
         let mut different = ports.clone();
-        (different.sort_unstable(), different.dedup());
+        different.sort_unstable();
+        different.dedup();
         assert!(different.len() > 15, "{ports:?}");
     });
 }
