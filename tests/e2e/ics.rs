@@ -4,15 +4,21 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Instant;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::dhcp::{ACK, DISCOVER, Dhcp, NAK, OFFER, REQUEST};
 use hcn_tests::dns::{self, A, AAAA, PTR, Server, nothing, said};
+use hcn_tests::kernel::enter_own_namespaces;
 use hcn_tests::traffic::{HOST, ask_tcp, ask_udp, in_netns, serve};
-use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, run_ok};
+use hcn_tests::{Background, Sandbox, eventually, in_sandbox, netns_exec, run_ok};
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
 const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
@@ -429,5 +435,61 @@ fn a_constraint_names_its_link_in_any_of_its_ways() {
             let settings = with_version(&dual("ICS", &unknown));
             assert_eq!(client.refused("Network.Create", &json!({"settings": settings})), 0x803b_0006);
         }
+    });
+}
+
+#[test]
+fn a_restart_of_hcnd_goes_on_answering_and_steering() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        run_ok(&["ip", "netns", "add", "outside"]);
+        second_uplink();
+        serve("outside");
+        let folder = TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let config = "[uplinks]\nadapters = { \"5f0b1190-63be-4e0c-b974-bd0f55675a42\" = \"up2\" }\n";
+        fs::write(at("toml"), config).unwrap();
+        let start = || {
+            let mut hcnd = Command::new("hcnd");
+            hcnd.args(["--socket", &at("sock"), "--store", &at("store"), "--config", &at("toml")]);
+            let process = Background::start(hcnd.env_remove("HCND_SOCKET"));
+            eventually("hcnd listens", || UnixStream::connect(at("sock")).is_ok());
+            process
+        };
+        let mut hcnd = start();
+        let mut client = Client::of(Path::new(&at("sock")));
+        // The link by a GUID that the configuration has for it.
+        let guid = json!({"InterfaceGuid": "{5F0B1190-63BE-4E0C-B974-BD0F55675A42}"});
+        let mut settings = dual("ConstrainedICS", &guid);
+        settings["Flags"] = json!(3);
+        let (id, document) = network(&mut client, &settings);
+        let hosts = FAMILIES.map(|family| gateway(&document, family));
+        let web = client.container(&id, &json!({"Name": "web"}));
+        let asks = client.container(&id, &json!({}));
+        let all_is_well = |client: &mut Client| {
+            for family in FAMILIES {
+                let answer = dns::ask(&asks.namespace, &hosts[family], "web", [A, AAAA][family]);
+                assert_eq!(answer, said(&[&web.addresses[family]]));
+                assert_eq!(ask_tcp(&asks.namespace, BEHIND[family]).unwrap(), SECOND[family]);
+            }
+            let offer = dhcp(client, &web).ask(DISCOVER, &[]).unwrap();
+            assert_eq!(offer.address.to_string(), web.addresses[0]);
+        };
+        all_is_well(&mut client);
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            hcnd.signal(signal);
+            let _ = hcnd.wait(Duration::from_secs(10));
+            // Steering is the kernel's; there is nobody to answer.
+            assert_eq!(ask_tcp(&asks.namespace, BEHIND[0]).unwrap(), SECOND[0]);
+            dns::by_tcp(&asks.namespace, &hosts[0], "web", A).unwrap_err();
+            hcnd = start();
+            client = Client::of(Path::new(&at("sock")));
+            eventually("the records are what they mean", || {
+                dns::by_tcp(&asks.namespace, &hosts[1], "web", A).is_ok()
+            });
+            all_is_well(&mut client);
+        }
+        hcnd.signal(Signal::SIGTERM);
+        assert_eq!(hcnd.wait(Duration::from_secs(10)).code, Some(0));
     });
 }
