@@ -109,8 +109,11 @@ impl Service {
             let (id, link) = found?;
             let failed = |message: String| Error::new(HResult::GENERAL_FAILURE, message);
             let counters = match link {
-                Some(link) => match worker.counters(link).await {
-                    Ok(Ok(counters)) => counters.unwrap_or_default(),
+                Some((link, own)) => match worker.counters(link).await {
+                    Ok(Ok(found)) => {
+                        let counters = found.unwrap_or_default();
+                        if own { counters.of_the_other_end() } else { counters }
+                    }
                     Ok(Err(error)) => return Err(failed(error.to_string())),
                     Err(error) => return Err(failed(error.to_string())),
                 },
@@ -345,12 +348,31 @@ fn needs_host(call: &Call) -> bool {
     call.kind == Kind::Network && matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. })
 }
 
+/// What must be durable before it is done, and done before it is forgotten: what would cut the host off if nobody knew
+/// how to take it back.
+fn is_delicate(op: &Op) -> bool {
+    matches!(op.object(), Object::Enslaved(_))
+}
+
 /// Changes the kernel and, beside it, makes the change durable. Both must succeed; if one fails the other is taken
 /// back.
 async fn carry_out(worker: &Worker, store: &Store, job: Job) -> std::result::Result<(), Failure> {
     let Job { ticket, plan, change } = job;
     tracing::debug!(ticket, %plan, "apply");
-    let (applied, committed) = tokio::join!(apply(worker, ticket, plan), store.commit(&change));
+    let delicate = |op: &&Op| is_delicate(op);
+    let (applied, committed) = match plan.ops.iter().find(delicate) {
+        None => tokio::join!(apply(worker, ticket, plan), store.commit(&change)),
+        Some(Op::Remove { .. }) => {
+            let applied = apply(worker, ticket, plan).await?;
+            (Ok(applied), store.commit(&change).await)
+        }
+        Some(_) => {
+            if let Err(error) = store.commit(&change).await {
+                return Err(Failure { message: error.to_string(), left: None, code: Some(error.code()) });
+            }
+            (apply(worker, ticket, plan).await, Ok(()))
+        }
+    };
     match (applied, committed) {
         (Ok(applied), Ok(())) => {
             settle(worker, applied).await;

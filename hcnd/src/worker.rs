@@ -4,7 +4,9 @@
 use std::sync::mpsc;
 use std::thread;
 
-use hcn_dataplane::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, Plan, State, UndoError};
+use hcn_dataplane::{
+    Applied, ApplyError, Counters, Dataplane, HostFacts, LinkId, OpError, Plan, State, UndoError,
+};
 use tokio::sync::oneshot;
 
 type Work<D> = Box<dyn FnOnce(&mut D) + Send>;
@@ -104,7 +106,7 @@ impl Worker {
     ///
     /// # Errors
     /// Outer: the thread has ended.
-    pub async fn counters(&self, link: String) -> Result<Result<Option<Counters>, OpError>, Stopped> {
+    pub async fn counters(&self, link: LinkId) -> Result<Result<Option<Counters>, OpError>, Stopped> {
         self.ask(move |dataplane| dataplane.counters(&link)).await
     }
 }

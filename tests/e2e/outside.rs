@@ -1,1 +1,145 @@
-//! Networks of type Transparent, L2Bridge and L2Tunnel are parts of what is outside.
+//! Networks that are part of a network outside: do their endpoints reach it as if they were on it, and what becomes of
+//! the uplink?
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+
+#[path = "outside/capture.rs"]
+mod capture;
+
+use std::fs;
+
+use capture::Capture;
+use hcn_tests::client::{Client, Container, with_version};
+use hcn_tests::kernel::{assert_unchanged, dump};
+use hcn_tests::traffic::{HOST, ask_tcp, in_netns, is_silent, seen_as, serve, wait_for_outside};
+use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, run_ok};
+use serde_json::{Value, json};
+
+const FAMILIES: [usize; 2] = [0, 1];
+const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
+const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
+const UPLINK_MAC: &str = "52:54:00:00:00:0a";
+
+/// A network of a type with the prefixes of the uplink.
+fn network_of(client: &mut Client, kind: &str, more: &Value) -> String {
+    let subnets = [("203.0.113.0/24", OUTSIDE[0], "0.0.0.0/0"), ("2001:db8:ffff::/64", OUTSIDE[1], "::/0")]
+        .map(|(prefix, gateway, everything)| {
+            let route = json!({"NextHop": gateway, "DestinationPrefix": everything});
+            json!({"IpAddressPrefix": prefix, "Routes": [route]})
+        });
+    let mut settings = with_version(&json!({
+        "Type": kind,
+        "Policies": [{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}}],
+        "Ipams": [{"Type": "Static", "Subnets": subnets}],
+    }));
+    for (member, value) in more.as_object().unwrap() {
+        settings[member] = value.clone();
+    }
+    client.ok("Network.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned()
+}
+
+/// A container that serves, with addresses that end so.
+fn container(client: &mut Client, network: &str, end: u8) -> Container {
+    let addresses = [format!("203.0.113.{end}"), format!("2001:db8:ffff::{end}")];
+    let given = addresses.map(|address| json!({"IpAddress": address}));
+    let container = client.container(network, &json!({"IpConfigurations": given}));
+    serve(&container.namespace);
+    container
+}
+
+fn forward() {
+    wait_for_outside();
+    serve("outside");
+    serve(HOST);
+}
+
+/// Whether a packet of the largest size of an Ethernet frame comes back, unfragmented.
+fn full_size_passes(netns: &str, address: &str) -> bool {
+    let size = if address.contains(':') { "1452" } else { "1472" };
+    netns_exec(netns, &["ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", size, address]).code == Some(0)
+}
+
+#[test]
+fn endpoints_of_a_bridge_are_on_the_segment_of_the_uplink_with_its_mac_address() {
+    in_sandbox!(Sandbox::new(), {
+        forward();
+        let before = dump();
+        let sysctls = settings_of_uplink();
+        let mut client = Client::new();
+        let network = network_of(&mut client, "L2Bridge", &json!({}));
+        let capture = Capture::start("outside", "eth0");
+        let [a, b] = [50, 51].map(|end| container(&mut client, &network, end));
+        for family in FAMILIES {
+            // Found from outside before it has said a word.
+            assert_eq!(seen_as("outside", &a.addresses[family]), OUTSIDE[family]);
+            assert_eq!(seen_as(&a.namespace, OUTSIDE[family]), a.addresses[family]);
+            assert_eq!(seen_as(&b.namespace, OUTSIDE[family]), b.addresses[family]);
+            assert_eq!(seen_as(&a.namespace, &b.addresses[family]), a.addresses[family]);
+            assert_eq!(seen_as(&a.namespace, UPLINK[family]), a.addresses[family]);
+            assert_eq!(seen_as(HOST, &a.addresses[family]), UPLINK[family]);
+            for (from, to) in [("outside", a.addresses[family].as_str()), (&a.namespace, OUTSIDE[family])] {
+                assert!(full_size_passes(from, to), "{from} to {to}");
+            }
+        }
+        let macs = capture.end();
+        let others: Vec<&String> = macs.iter().filter(|mac| !mac.starts_with("52:54:00:00:00:0")).collect();
+        assert!(macs.contains(UPLINK_MAC) && others.is_empty(), "{macs:?}");
+        client.delete("Network", &network);
+        for container in [&a, &b] {
+            client.delete("Namespace", &container.namespace);
+        }
+        // The host forwards from now on.
+        assert_unchanged(&before, "the network is gone");
+        assert_eq!(settings_of_uplink(), sysctls);
+        for address in &a.addresses {
+            assert!(is_silent("outside", address));
+        }
+    });
+}
+
+/// What hcnd changes of the uplink's settings while it answers for endpoints.
+fn settings_of_uplink() -> Vec<String> {
+    ["ipv4/neigh/eth0/proxy_delay", "ipv6/neigh/eth0/proxy_delay", "ipv6/conf/eth0/proxy_ndp"]
+        .map(|name| fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap())
+        .to_vec()
+}
+
+#[test]
+fn a_transparent_endpoint_stands_on_the_uplink_and_leaves_it_alone() {
+    in_sandbox!(Sandbox::new(), {
+        forward();
+        let before = dump();
+        let mut client = Client::new();
+        let network = network_of(&mut client, "Transparent", &json!({}));
+        let capture = Capture::start("outside", "eth0");
+        let [a, b] = [50, 51].map(|end| container(&mut client, &network, end));
+        for family in FAMILIES {
+            assert_eq!(seen_as("outside", &a.addresses[family]), OUTSIDE[family]);
+            assert_eq!(seen_as(&a.namespace, OUTSIDE[family]), a.addresses[family]);
+            assert_eq!(seen_as(&a.namespace, &b.addresses[family]), a.addresses[family]);
+            assert_eq!(seen_as("outside", UPLINK[family]), OUTSIDE[family]);
+            assert!(full_size_passes(&a.namespace, OUTSIDE[family]));
+            assert!(full_size_passes("outside", &a.addresses[family]));
+            // By the kernel's nature: a link and what stands on it exchange nothing.
+            assert!(is_silent(&a.namespace, UPLINK[family]));
+        }
+        let macs = capture.end();
+        let mac = client.query("Endpoint", &a.endpoint)["MacAddress"].as_str().unwrap().to_lowercase();
+        assert!(macs.contains(&mac.replace('-', ":")), "{macs:?}");
+        let stats = client.ok("Endpoint.QueryStats", &json!({"id": a.endpoint, "query": ""}));
+        let number = |member: &str| stats["statistics"][member].as_u64().unwrap_or_default();
+        assert!(number("PacketsSent") > 10 && number("PacketsReceived") > 10, "{stats}");
+        client.detach(&a.namespace, &a.endpoint);
+        for family in FAMILIES {
+            assert!(is_silent("outside", &a.addresses[family]));
+        }
+        client.attach(&a.namespace, &a.endpoint);
+        for family in FAMILIES {
+            assert_eq!(seen_as("outside", &a.addresses[family]), OUTSIDE[family]);
+        }
+        client.delete("Network", &network);
+        for container in [&a, &b] {
+            client.delete("Namespace", &container.namespace);
+        }
+        assert_unchanged(&before, "the network is gone");
+    });
+}

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, Fake, HostFacts, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, Fake, HostFacts, LinkId, OpError, Plan, State, UndoError,
 };
 use hcn_tests::service::{InProcess, Shared};
 use hcn_tests::wire::Wire;
@@ -61,7 +61,7 @@ impl Dataplane for Restless {
         self.rest();
         self.inner.host(links)
     }
-    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+    fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {
         self.inner.counters(link)
     }
 }

@@ -8,8 +8,8 @@ use std::thread;
 
 use hcn_core::restore;
 use hcn_dataplane::{
-    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, HostLink, OpError, Plan,
-    State, UndoError,
+    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, HostLink, LinkId, OpError,
+    Plan, State, UndoError,
 };
 use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
@@ -60,7 +60,7 @@ impl<D: Dataplane> Dataplane for Shared<D> {
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
         self.lock().host(links)
     }
-    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+    fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {
         self.lock().counters(link)
     }
 }

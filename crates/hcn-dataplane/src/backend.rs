@@ -4,7 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::object::{HostRoute, Mac};
+use crate::object::{HostRoute, LinkId, Mac};
 use crate::plan::{Op, Plan};
 use crate::state::State;
 
@@ -44,11 +44,11 @@ pub trait Dataplane: Send {
     /// The kernel did not answer.
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError>;
 
-    /// What the link of this name has carried; none where there is no such link.
+    /// What a link has carried, seen from its namespace; none where there is no such link.
     ///
     /// # Errors
     /// The kernel did not answer.
-    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError>;
+    fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError>;
 }
 
 /// A plan that was carried out and is neither settled nor undone.
@@ -110,6 +110,12 @@ pub struct HostLink {
     pub mtu: u32,
     /// Its own address, if it is an Ethernet link.
     pub mac: Option<Mac>,
+    /// It leads to the host itself.
+    pub loopback: bool,
+    /// It is wireless (IEEE 802.11).
+    pub wireless: bool,
+    /// It is a port of a bridge, or part of another link otherwise.
+    pub port: bool,
 }
 
 /// What a kernel has of what not every kernel has.
@@ -149,7 +155,7 @@ impl Default for Kernel {
     }
 }
 
-/// What a link has carried since it was made, from the host's side (`struct rtnl_link_stats64`).
+/// What a link has carried since it was made (`struct rtnl_link_stats64`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Packets that came from the link.
@@ -164,6 +170,21 @@ pub struct Counters {
     pub sent_bytes: u64,
     /// Packets that were to be sent to the link and were dropped.
     pub sent_dropped: u64,
+}
+
+impl Counters {
+    /// What the other end of the link has carried.
+    #[must_use]
+    pub fn of_the_other_end(self) -> Self {
+        Self {
+            received_packets: self.sent_packets,
+            received_bytes: self.sent_bytes,
+            received_dropped: self.sent_dropped,
+            sent_packets: self.received_packets,
+            sent_bytes: self.received_bytes,
+            sent_dropped: self.received_dropped,
+        }
+    }
 }
 
 /// An address of one of the host's own links.

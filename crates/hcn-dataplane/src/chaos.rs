@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
 
 use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, UndoError};
-use crate::object::Object;
+use crate::object::{LinkId, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
 
@@ -69,7 +69,7 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
         self.inner.host(links)
     }
 
-    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
+    fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {
         self.inner.counters(link)
     }
 }

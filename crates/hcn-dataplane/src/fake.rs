@@ -1,7 +1,7 @@
 //! A model of the kernel for tests: refuses what the kernel would refuse.
 
 use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, HostLink, OpError, UndoError};
-use crate::object::{Key, Object};
+use crate::object::{LinkId, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
 
@@ -119,8 +119,7 @@ impl Dataplane for Fake {
         Ok(facts)
     }
 
-    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
-        let there = self.state.get(&Key::Veth(link.to_owned())).is_some();
-        Ok(there.then(Counters::default))
+    fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {
+        Ok(self.state.link_owner(link).map(|_| Counters::default()))
     }
 }

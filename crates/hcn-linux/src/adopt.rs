@@ -58,7 +58,7 @@ impl Adoption<'_> {
         self.bridges();
         self.joints();
         self.vxlans();
-        self.outside();
+        self.outside().map_err(at("take over what stands on links of the host"))?;
         self.pairs();
         self.taps();
         self.remove_links().map_err(at("remove links that an earlier hcnd left"))?;
@@ -285,7 +285,7 @@ impl Adoption<'_> {
 
 /// A link that was killed between being made and being described has no alias yet, but one of our names.
 fn is_ours(facts: &LinkFacts) -> bool {
-    let named = ["hcn", "hve", "hvp", "hvt", "hvx", "hcj", "hck", "hcr", "hcx"]
+    let named = ["hcn", "hve", "hvl", "hvp", "hvt", "hvx", "hcj", "hck", "hcr", "hcx"]
         .iter()
         .any(|prefix| facts.name.starts_with(prefix));
     facts.group == GROUP && (facts.alias.starts_with("hcn ") || (facts.alias.is_empty() && named))

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use hcn_dataplane::{LinkId, Mac, Netns, Object, Op, Veth};
+use hcn_dataplane::{LinkId, Mac, Netns, Object, Op, ProxyNeighbour, Veth};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::Linux;
@@ -108,42 +108,93 @@ impl PacketSocket {
     }
 }
 
-/// Waits for the pairs that a plan made, and announces their addresses. What fails here costs time, nothing else.
+/// An interface that a plan made, with what is on the way to it, and when its addresses are announced.
+struct Arrival<'a> {
+    link: &'a LinkId,
+    mac: Mac,
+    way: Vec<LinkId>,
+    /// The pair whose peer it is; what else it is others, unknown here, may know its addresses of.
+    veth: Option<&'a Veth>,
+}
+
+fn arrival(op: &Op) -> Option<Arrival<'_>> {
+    match op {
+        Op::Create(Object::Veth(veth)) => Some(Arrival {
+            link: &veth.peer,
+            mac: veth.mac,
+            way: vec![LinkId::host(&veth.name), veth.peer.clone(), LinkId::host(&veth.bridge)],
+            veth: Some(veth),
+        }),
+        Op::Create(Object::Sublink(sublink)) => Some(Arrival {
+            link: &sublink.link,
+            mac: sublink.mac,
+            way: vec![sublink.link.clone()],
+            veth: None,
+        }),
+        _ => None,
+    }
+}
+
+/// Waits for the interfaces that a plan made, and announces their addresses. What fails here costs time, nothing else.
 pub(crate) fn announce(linux: &mut Linux, ops: &[Op]) {
-    let veths: Vec<&Veth> = ops
-        .iter()
-        .filter_map(|op| match op {
-            Op::Create(Object::Veth(veth)) => Some(veth),
-            _ => None,
-        })
-        .collect();
-    if veths.is_empty() {
+    let arrivals: Vec<Arrival<'_>> = ops.iter().filter_map(arrival).collect();
+    if arrivals.is_empty() {
         return;
     }
     // Tests that make messages fail mean those of the plan; here a failure would change nothing.
     let fault = linux.wire.fault.take();
-    if let Err(error) = wait(linux, &veths, ops) {
+    if let Err(error) = wait(linux, &arrivals, ops) {
         tracing::warn!(%error, "new links do not carry packets yet");
     }
-    linux.wire.fault = fault;
     for op in ops {
-        let Op::Create(Object::Address(address)) = op else { continue };
-        let Some(veth) = veths.iter().find(|veth| veth.peer == address.link) else { continue };
-        let Some(index) = linux.links.get(&veth.peer).copied() else { continue };
-        if !note(linux, veth, address.address.addr()) {
-            continue;
+        match op {
+            Op::Create(Object::Address(address)) => {
+                if let Some(arrival) = arrivals.iter().find(|arrival| *arrival.link == address.link) {
+                    announce_address(linux, arrival, address.address.addr());
+                }
+            }
+            Op::Create(Object::ProxyNeighbour(proxy)) => announce_proxied(linux, proxy),
+            _ => {}
         }
-        let socket = match &veth.peer.netns {
-            Netns::Host => Some(&linux.packets),
-            Netns::Named(name) => linux.namespaces.get(name).map(|handle| &handle.packets),
-        };
-        let frame = match address.address.addr() {
-            IpAddr::V4(address) => gratuitous_arp(veth.mac, address),
-            IpAddr::V6(address) => neighbour_advertisement(veth.mac, address),
-        };
-        if let Some(Err(error)) = socket.map(|socket| socket.send(index, &frame)) {
-            tracing::debug!(%error, address = %address.address, "cannot announce");
-        }
+    }
+    linux.wire.fault = fault;
+}
+
+fn announce_address(linux: &mut Linux, arrival: &Arrival<'_>, address: IpAddr) {
+    let Some(index) = linux.links.get(arrival.link).copied() else { return };
+    if arrival.veth.is_some_and(|veth| !note(linux, veth, address)) {
+        return;
+    }
+    let socket = match &arrival.link.netns {
+        Netns::Host => Some(&linux.packets),
+        Netns::Named(name) => linux.namespaces.get(name).map(|handle| &handle.packets),
+    };
+    if let Some(socket) = socket {
+        tell(socket, index, arrival.mac, address);
+    }
+}
+
+/// Outside, somebody else may have had an address for which the host speaks now.
+fn announce_proxied(linux: &mut Linux, proxy: &ProxyNeighbour) {
+    if linux.links.contains_key(&LinkId::host(&proxy.link)) {
+        return;
+    }
+    let mut batch = Batch::new();
+    batch.push((), 0, link::get(&proxy.link));
+    let answer = linux.wire.exchange(&linux.host, &mut batch).ok().and_then(|mut fates| fates.pop()?.ok()?);
+    if let Some(LinkFacts { index, mac: Some(mac), .. }) = answer.as_deref().and_then(LinkFacts::read) {
+        tell(&linux.packets, index, mac, proxy.address);
+    }
+}
+
+/// Tells those on a link where an address is.
+pub(crate) fn tell(socket: &PacketSocket, link: u32, mac: Mac, address: IpAddr) {
+    let frame = match address {
+        IpAddr::V4(address) => gratuitous_arp(mac, address),
+        IpAddr::V6(address) => neighbour_advertisement(mac, address),
+    };
+    if let Err(error) = socket.send(link, &frame) {
+        tracing::debug!(%error, %address, "cannot announce");
     }
 }
 
@@ -159,12 +210,10 @@ enum Awaited {
 
 /// Waits until both ends of the pairs, and the bridges that got their first ports, are operational, and the addresses
 /// of the pairs usable.
-fn wait(linux: &mut Linux, veths: &[&Veth], ops: &[Op]) -> io::Result<()> {
+fn wait(linux: &mut Linux, arrivals: &[Arrival<'_>], ops: &[Op]) -> io::Result<()> {
     let mut waiting: Vec<(Netns, Awaited)> = Vec::new();
-    for veth in veths {
-        for link in [LinkId::host(&veth.name), veth.peer.clone(), LinkId::host(&veth.bridge)] {
-            waiting.extend(linux.links.get(&link).map(|index| (link.netns, Awaited::Carrier(*index))));
-        }
+    for link in arrivals.iter().flat_map(|arrival| &arrival.way) {
+        waiting.extend(linux.links.get(link).map(|index| (link.netns.clone(), Awaited::Carrier(*index))));
     }
     for op in ops {
         if let Op::Create(Object::Joint(joint)) = op {
@@ -175,7 +224,7 @@ fn wait(linux: &mut Linux, veths: &[&Veth], ops: &[Op]) -> io::Result<()> {
         }
         if let Op::Create(Object::Address(address)) = op
             && let IpAddr::V6(own) = address.address.addr()
-            && veths.iter().any(|veth| veth.peer == address.link)
+            && arrivals.iter().any(|arrival| *arrival.link == address.link)
         {
             waiting.push((address.link.netns.clone(), Awaited::Own(own)));
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use hcn_dataplane::{HostAddress, HostFacts, HostLink, HostRoute, Kernel};
 use ipnet::IpNet;
@@ -58,7 +59,8 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Re
         .into_iter()
         // A link that has gone meanwhile has no addresses any more.
         .filter_map(|fate| LinkFacts::read(&fate.ok()??))
-        .filter(|link| link.group != GROUP)
+        // A bridge that stands for an uplink is as good as one: by no other of hcnd's does a default route leave.
+        .filter(|link| link.group != GROUP || defaults().any(|route| route.link == link.index))
         .map(|link| (link.index, link))
         .collect();
     let name = |index: u32| links.get(&index).map(|link| link.name.clone());
@@ -79,6 +81,7 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Re
 }
 
 fn host_link(facts: LinkFacts) -> HostLink {
+    let wireless = Path::new("/sys/class/net").join(&facts.name).join("phy80211").exists();
     let other_names =
         facts.other_names.into_iter().chain(Some(facts.alias).filter(|alias| !alias.is_empty()));
     HostLink {
@@ -87,6 +90,9 @@ fn host_link(facts: LinkFacts) -> HostLink {
         index: facts.index,
         mtu: facts.mtu,
         mac: facts.mac,
+        loopback: facts.loopback,
+        wireless,
+        port: facts.master.is_some(),
     }
 }
 

@@ -17,13 +17,16 @@ mod executor;
 mod facts;
 mod features;
 mod link;
+mod moving;
 mod neighbour;
+mod neighbours;
 mod netns;
 mod nft;
 mod observe;
 mod passed;
 mod peer;
 mod ports;
+mod proxy;
 mod reaper;
 pub mod render;
 mod reserved;
@@ -44,8 +47,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Key, LinkId, Neighbour, Object,
-    Op, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Key, LinkId, Neighbour, Netns,
+    Object, Op, OpError, Plan, State, UndoError,
 };
 use hcn_responder::Responders;
 use ipnet::IpNet;
@@ -119,6 +122,10 @@ pub struct Linux {
     ways: Stacks<executor::WayKey, FdbEntry>,
     /// Neighbours that the host does not ask for.
     neighbours: Stacks<executor::NeighbourKey, Neighbour>,
+    /// Neighbours that the host speaks for, by link, with who counts on it.
+    proxied: HashMap<(String, IpAddr), Claimed>,
+    /// The links on which it answers for them.
+    answering: sysctl::Answering,
     /// Who needs the host to forward.
     forwarding: sysctl::Forwarders,
     /// Makes the names of retired links.
@@ -150,6 +157,8 @@ enum Retired {
         /// Part of it was gone already when it was removed.
         incomplete: bool,
     },
+    /// An interface of a namespace that stands on a link of the host.
+    Inside { place: Place, index: u32 },
     /// A namespace without a name.
     Netns(netns::Handle),
     /// A port, held until no one can want it back.
@@ -228,6 +237,8 @@ impl Linux {
             ways: Stacks::default(),
             neighbours: Stacks::default(),
             joined: HashMap::new(),
+            proxied: HashMap::new(),
+            answering: sysctl::Answering::default(),
             forwarding: sysctl::Forwarders::default(),
             reserved: reserved::Reserved::default(),
             // 5 to 7 digits of base 36: retired names of an earlier process are not met again.
@@ -266,6 +277,7 @@ impl Linux {
                     | Object::Bridge(_)
                     | Object::Veth(_)
                     | Object::Joint(_)
+                    | Object::Sublink(_)
                     | Object::Tap(_)
                     | Object::HeldPort(_),
                 ..
@@ -278,11 +290,24 @@ impl Linux {
                 }
                 match oldest {
                     Some(Retired::Link { index, .. }) => self.reaper.release(Released::Link(index)),
+                    Some(Retired::Inside { place, index }) => self.release_inside(&place, index),
                     Some(Retired::Netns(handle)) => self.reaper.release(Released::Netns(handle)),
                     Some(Retired::Port(_) | Retired::Nothing) | None => {}
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Linux {
+    /// Gives an interface in a namespace to the reaper. If the namespace goes it goes with it.
+    fn release_inside(&self, place: &Place, index: u32) {
+        let Place::Named(name) = place else { return self.reaper.release(Released::Link(index)) };
+        let Some(handle) = self.namespaces.get(name) else { return };
+        match self.folder.socket(handle) {
+            Ok(socket) => self.reaper.release(Released::Inside(socket, index)),
+            Err(error) => tracing::error!(%error, netns = %name, index, "cannot delete an interface"),
         }
     }
 }
@@ -320,8 +345,15 @@ impl Dataplane for Linux {
         })
     }
 
-    fn counters(&mut self, link: &str) -> Result<Option<Counters>, OpError> {
-        counters::read(&mut self.wire, &self.host, link).map_err(|error| OpError {
+    fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {
+        let socket = match &link.netns {
+            Netns::Host => &self.host,
+            Netns::Named(name) => match self.namespaces.get(name) {
+                Some(handle) => &handle.socket,
+                None => return Ok(None),
+            },
+        };
+        counters::read(&mut self.wire, socket, &link.name).map_err(|error| OpError {
             errno: error.raw_os_error(),
             message: format!("cannot read the counters of {link}: {error}"),
         })

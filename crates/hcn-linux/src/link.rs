@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use hcn_dataplane::{Bridge, Joint, Mac, Veth, Vxlan};
+use hcn_dataplane::{Bridge, Joint, Mac, Sharing, Sublink, Veth, Vlan, Vxlan};
 use netlink_packet_core::DefaultNla;
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InetDevConf, InfoBridge,
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVxlan, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecBridge, AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, BridgeVlanInfo, BridgeVlanInfoFlags,
+    In6AddrGenMode, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan,
+    InfoPortData, InfoPortKind, InfoVeth, InfoVlan, InfoVxlan, IpVlanMode, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::attributes;
 
@@ -58,15 +59,17 @@ pub(crate) struct LinkFacts {
     pub(crate) mac: Option<Mac>,
     /// Administratively up.
     pub(crate) up: bool,
+    /// It leads to the host itself.
+    pub(crate) loopback: bool,
     /// It takes part in ARP.
     pub(crate) arp: bool,
     /// It carries packets (RFC 2863 state "up").
     pub(crate) operational: bool,
-    /// The bridge that it is a port of.
+    /// The bridge, or other link, that it is a port of.
     pub(crate) master: Option<u32>,
-    /// Of a veth: the peer's index, in the peer's namespace.
+    /// Of a veth the index of the peer, of a link that stands on another one that of the other, in its namespace.
     pub(crate) peer: Option<u32>,
-    /// The peer is in another namespace.
+    /// That is in another namespace.
     pub(crate) peer_elsewhere: bool,
     /// Of a VXLAN link.
     pub(crate) vxlan: Option<VxlanFacts>,
@@ -108,6 +111,7 @@ impl LinkFacts {
             index: attributes::number(payload.get(4..8)?)?,
             up: flags.contains(LinkFlags::Up),
             arp: !flags.contains(LinkFlags::Noarp),
+            loopback: flags.contains(LinkFlags::Loopback),
             ..Self::default()
         };
         for (kind, value) in attributes::all(payload.get(IFINFOMSG..)?) {
@@ -330,14 +334,17 @@ pub(crate) struct IpTraits {
     pub(crate) promote_secondaries: bool,
     /// Replies may leave by another link than the request came by.
     pub(crate) loose_reverse_path: bool,
+    /// It answers for every IPv4 address that is reached by another link.
+    pub(crate) proxy_arp: bool,
 }
 
 impl IpTraits {
     fn attribute(self) -> Option<LinkAttribute> {
         let mut families = Vec::new();
-        if self.promote_secondaries || self.loose_reverse_path {
+        if self.promote_secondaries || self.loose_reverse_path || self.proxy_arp {
             let mut conf = InetDevConf::default();
             conf.promote_secondaries = i32::from(self.promote_secondaries);
+            conf.proxy_arp = i32::from(self.proxy_arp);
             conf.rp_filter = if self.loose_reverse_path { 2 } else { 0 };
             families.push(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]));
         }
@@ -356,12 +363,21 @@ pub(crate) fn describe(index: u32, link_alias: Option<&str>, traits: IpTraits) -
 
 /// The same of a bridge's port, as RTM_NEWLINK, which knows of ports. A port sends frames back by the way they came:
 /// what a service sends back to its client leaves so where br_netfilter translates it on the bridge.
-pub(crate) fn describe_port(index: u32, link_alias: &str, traits: IpTraits) -> RouteNetlinkMessage {
+pub(crate) fn describe_port(
+    index: u32,
+    link_alias: &str,
+    traits: IpTraits,
+    isolated: bool,
+) -> RouteNetlinkMessage {
+    let mut port = vec![InfoBridgePort::HairpinMode(true)];
+    if isolated {
+        port.push(InfoBridgePort::Isolated(true));
+    }
     let mut attributes = vec![
         alias(link_alias),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)),
         ]),
     ];
     attributes.extend(traits.attribute());
@@ -394,6 +410,93 @@ pub(crate) fn plug(index: u32, bridge: u32) -> RouteNetlinkMessage {
     let mut message = message(index, vec![LinkAttribute::Controller(bridge)]);
     up_or_down(&mut message, true);
     RouteNetlinkMessage::SetLink(message)
+}
+
+/// RTM_SETLINK: a port of no bridge.
+pub(crate) fn unplug(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(message(index, vec![LinkAttribute::Controller(0)]))
+}
+
+/// RTM_NEWLINK of an interface on another link of the host, down; `netns`: where it is to be.
+pub(crate) fn new_sublink(sublink: &Sublink, parent: u32, netns: Option<RawFd>) -> RouteNetlinkMessage {
+    let (kind, data) = match sublink.sharing {
+        Sharing::Macvlan => {
+            (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]))
+        }
+        Sharing::MacvlanVepa => {
+            (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Vepa)]))
+        }
+        Sharing::Ipvlan => (InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(IpVlanMode::L2)])),
+    };
+    let mut attributes = vec![
+        LinkAttribute::IfName(sublink.link.name.clone()),
+        LinkAttribute::Group(GROUP),
+        LinkAttribute::Mtu(sublink.mtu),
+        LinkAttribute::Link(parent),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]),
+    ];
+    if sublink.sharing != Sharing::Ipvlan {
+        attributes.push(LinkAttribute::Address(sublink.mac.0.to_vec()));
+    }
+    attributes.extend(netns.map(LinkAttribute::NetNsFd));
+    RouteNetlinkMessage::NewLink(message(0, attributes))
+}
+
+/// RTM_NEWLINK of a VLAN of another link, up and a port of the bridge.
+pub(crate) fn new_vlan(vlan: &Vlan, parent: u32, bridge: u32) -> RouteNetlinkMessage {
+    let mut message = message(
+        0,
+        vec![
+            LinkAttribute::IfName(vlan.name.clone()),
+            LinkAttribute::Group(GROUP),
+            LinkAttribute::Mtu(vlan.mtu),
+            LinkAttribute::Link(parent),
+            LinkAttribute::Controller(bridge),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(vlan.id)])),
+            ]),
+        ],
+    );
+    up_or_down(&mut message, true);
+    RouteNetlinkMessage::NewLink(message)
+}
+
+/// RTM_NEWLINK: a bridge filters by VLAN from now on; ports that nothing is said of are in VLAN 1.
+pub(crate) fn filter_vlans(bridge: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::NewLink(message(
+        bridge,
+        vec![LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])),
+        ])],
+    ))
+}
+
+/// RTM_SETLINK of a port: its untagged frames are in this VLAN.
+pub(crate) fn tag_port(index: u32, vlan: u16) -> RouteNetlinkMessage {
+    let flags = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+    RouteNetlinkMessage::SetLink(port_vlans(index, vec![BridgeVlanInfo { flags, vid: vlan }]))
+}
+
+/// RTM_DELLINK of a port: it leaves the VLAN that ports are in at first.
+pub(crate) fn leave_first_vlan(index: u32) -> RouteNetlinkMessage {
+    let flags = BridgeVlanInfoFlags::empty();
+    RouteNetlinkMessage::DelLink(port_vlans(index, vec![BridgeVlanInfo { flags, vid: 1 }]))
+}
+
+/// RTM_SETLINK of a port: frames of all other VLANs pass it with their tags.
+pub(crate) fn trunk(index: u32) -> RouteNetlinkMessage {
+    let range = [(BridgeVlanInfoFlags::RangeBegin, 2), (BridgeVlanInfoFlags::RangeEnd, 4094)];
+    let vlans = range.map(|(flags, vid)| BridgeVlanInfo { flags, vid });
+    RouteNetlinkMessage::SetLink(port_vlans(index, vlans.to_vec()))
+}
+
+fn port_vlans(index: u32, vlans: Vec<BridgeVlanInfo>) -> LinkMessage {
+    let vlans = vlans.into_iter().map(AfSpecBridge::VlanInfo).collect();
+    let mut message = message(index, vec![LinkAttribute::AfSpecBridge(vlans)]);
+    message.header.interface_family = AddressFamily::Bridge;
+    message
 }
 
 /// RTM_SETLINK: up, with this MTU.

@@ -87,6 +87,14 @@ impl Folder {
         .map(|(socket, packets)| Handle { file, socket, packets })
     }
 
+    /// One more route socket inside a namespace.
+    pub(crate) fn socket(&self, handle: &Handle) -> io::Result<Socket> {
+        self.within(|| {
+            setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
+            Socket::open(NETLINK_ROUTE)
+        })
+    }
+
     /// Takes the name away; the namespace lives on as long as something holds it.
     pub(crate) fn unbind(&self, name: &str) -> io::Result<()> {
         let path = self.file(name)?;

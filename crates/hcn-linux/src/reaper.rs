@@ -21,6 +21,8 @@ const AT_MOST: usize = 16;
 pub(crate) enum Released {
     /// A link of the host, by index; the peer of a veth goes with it.
     Link(u32),
+    /// An interface, by index, in the namespace of the socket.
+    Inside(Socket, u32),
     /// A namespace that has no name any more. Closing it is quick, but what it waits for is not ours to know.
     Netns(Handle),
 }
@@ -75,10 +77,15 @@ fn run(socket: &Socket, receiver: &Receiver<Released>, done: &Sender<u32>) {
     while let Ok(first) = receiver.recv() {
         let mut links = Vec::new();
         let mut namespaces = Vec::new();
+        let mut inside = Vec::new();
         let mut sort = |released| match released {
             Released::Link(index) => {
                 links.push(index);
                 links.len()
+            }
+            Released::Inside(socket, index) => {
+                inside.push((socket, index));
+                0
             }
             Released::Netns(handle) => {
                 namespaces.push(handle);
@@ -95,6 +102,14 @@ fn run(socket: &Socket, receiver: &Receiver<Released>, done: &Sender<u32>) {
         }
         if let Err(error) = delete(&mut wire, socket, &links) {
             tracing::warn!(%error, count = links.len(), "cannot delete released links");
+        }
+        for (socket, index) in inside {
+            let mut batch = Batch::new();
+            batch.push((), 0, link::delete(index));
+            // Gone already, or as good as gone with its namespace.
+            if let Err(error) = wire.exchange(&socket, &mut batch) {
+                tracing::warn!(%error, index, "cannot delete a released interface");
+            }
         }
         drop(namespaces);
         for index in links {

@@ -64,6 +64,87 @@ impl Forwarders {
     }
 }
 
+/// Where the host answers for others, and what was changed for that.
+#[derive(Debug, Default)]
+pub(crate) struct Answering {
+    /// How many addresses it answers for, by family and link, with what is to be put back after the last.
+    links: HashMap<(Family, String), (usize, Changed)>,
+}
+
+impl Answering {
+    /// Makes a link answer for one address more, at once: the kernel would wait for up to 0.8 s, so that the one who
+    /// has the address can be first.
+    ///
+    /// # Errors
+    /// A setting could not be written; those before it were put back.
+    pub(crate) fn claim(&mut self, family: Family, link: &str) -> io::Result<()> {
+        let key = (family, link.to_owned());
+        if let Some((count, _)) = self.links.get_mut(&key) {
+            *count += 1;
+            return Ok(());
+        }
+        let mut changed = Changed::default();
+        let done = answer(family, link, &mut changed);
+        if done.is_err() {
+            restore(&changed)?;
+        } else {
+            self.links.insert(key, (1, changed));
+        }
+        done
+    }
+
+    /// Registers an address of an earlier run, whose old values nobody knows: they stay as they are after the last.
+    pub(crate) fn adopt(&mut self, family: Family, link: &str) -> io::Result<()> {
+        let key = (family, link.to_owned());
+        if !self.links.contains_key(&key) {
+            answer(family, link, &mut Changed::default())?;
+        }
+        self.links.entry(key).or_default().0 += 1;
+        Ok(())
+    }
+
+    /// One address less. After the last, what was changed is put back, unless somebody has changed it meanwhile.
+    pub(crate) fn release(&mut self, family: Family, link: &str) -> io::Result<()> {
+        let key = (family, link.to_owned());
+        let Some((count, _)) = self.links.get_mut(&key) else { return Ok(()) };
+        *count -= 1;
+        if *count > 0 {
+            return Ok(());
+        }
+        let Some((_, Changed(mut changed))) = self.links.remove(&key) else { return Ok(()) };
+        changed.retain(|(path, _)| {
+            let ours = if path.ends_with("proxy_ndp") { "1" } else { "0" };
+            fs::read_to_string(path).is_ok_and(|value| value.trim() == ours)
+        });
+        restore(&Changed(changed))
+    }
+}
+
+/// Makes a link answer for those that it is told of.
+fn answer(family: Family, link: &str, changed: &mut Changed) -> io::Result<()> {
+    set_delay(family, link, changed)?;
+    match family {
+        Family::V4 => Ok(()),
+        Family::V6 => set(&Path::new(CONF_V6).join(link).join("proxy_ndp"), "0", "1", changed),
+    }
+}
+
+/// Makes a link of hcnd's own answer for others at once.
+pub(crate) fn answer_at_once(family: Family, link: &str) -> io::Result<()> {
+    set_delay(family, link, &mut Changed::default())
+}
+
+fn set_delay(family: Family, link: &str, changed: &mut Changed) -> io::Result<()> {
+    let folder = if family == Family::V4 { "ipv4" } else { "ipv6" };
+    let path = PathBuf::from(format!("/proc/sys/net/{folder}/neigh/{link}/proxy_delay"));
+    let old = fs::read_to_string(&path)?;
+    if old.trim() != "0" {
+        fs::write(&path, "0")?;
+        changed.0.push((path, old.trim().to_owned()));
+    }
+    Ok(())
+}
+
 /// Settings that were changed, with their old values, first to last.
 #[derive(Debug, Default)]
 struct Changed(Vec<(PathBuf, String)>);

@@ -3,7 +3,7 @@
 
 use hcn_dataplane::{Address, Frontend, HeldPort, LinkId, Netns, Object, Route, Service, Source, Tap, Veth};
 use hcn_schema::call::Kind;
-use hcn_schema::enums::{EndpointFlags, NamespaceType};
+use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode};
 use ipnet::IpNet;
 
 use super::{outside, overlay, responders};
@@ -16,9 +16,13 @@ const IPV6_METRIC: u32 = 1024;
 
 pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     let mut objects = attachment(registry, endpoint);
+    let attached = !objects.is_empty();
     if let Some(network) = registry.networks.get(endpoint.network) {
         objects.extend(overlay::of_endpoint(network, endpoint));
-        objects.extend(outside::of_endpoint(network, endpoint));
+        if attached {
+            let in_host = place(registry, endpoint) == Some(Netns::Host);
+            objects.extend(outside::of_endpoint(network, endpoint, in_host));
+        }
         objects.extend(responders::of_endpoint(network, endpoint));
     }
     for port in &endpoint.ports {
@@ -38,44 +42,55 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     objects
 }
 
+/// The network namespace that the endpoint's interface is in while it is attached.
+fn place(registry: &Registry, endpoint: &Endpoint) -> Option<Netns> {
+    match endpoint.namespace.and_then(|id| registry.namespaces.get(id)) {
+        Some(namespace) if namespace.kind == NamespaceType::Host => Some(Netns::Named(namespace.file())),
+        Some(namespace) if namespace.kind == NamespaceType::HostDefault => Some(Netns::Host),
+        None if endpoint.on_host => Some(Netns::Host),
+        _ => None,
+    }
+}
+
 fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     if let (Some(network), Some(port)) = (registry.networks.get(endpoint.network), &endpoint.vm_port) {
         return tap(network, endpoint, port).map(Object::Tap).into_iter().collect();
     }
-    let namespace = endpoint.namespace.and_then(|id| registry.namespaces.get(id));
     let network = registry.networks.get(endpoint.network);
-    let (Some(network), Some(interface)) = (network, &endpoint.interface) else {
+    let (Some(network), Some(interface), Some(netns)) =
+        (network, &endpoint.interface, place(registry, endpoint))
+    else {
         return Vec::new();
-    };
-    let netns = match namespace {
-        Some(namespace) if namespace.kind == NamespaceType::Host => Netns::Named(namespace.file()),
-        Some(namespace) if namespace.kind == NamespaceType::HostDefault => Netns::Host,
-        None if endpoint.on_host => Netns::Host,
-        _ => return Vec::new(),
     };
     let in_host = netns == Netns::Host;
     let link = LinkId { netns, name: interface.clone() };
     let name = endpoint.document.name.as_deref().unwrap_or_default();
-    let mut objects = vec![Object::Veth(Veth {
-        name: endpoint.veth.clone(),
-        alias: names::alias(Kind::Endpoint, endpoint.meta.id, name),
-        bridge: network.shard(endpoint.shard),
-        peer: link.clone(),
-        mac: endpoint.mac,
-        mtu: network.mtu,
-        ipv6: network.has_ipv6(),
-        isolated: false,
-        vlan: None,
+    let alias = names::alias(Kind::Endpoint, endpoint.meta.id, name);
+    let mut objects = vec![outside::sublink(network, endpoint, &link, &alias).unwrap_or_else(|| {
+        Object::Veth(Veth {
+            name: endpoint.veth.clone(),
+            alias,
+            bridge: network.shard(endpoint.shard),
+            peer: link.clone(),
+            mac: endpoint.mac,
+            mtu: network.mtu,
+            ipv6: network.takes_ipv6(),
+            isolated: network.mode == NetworkMode::L2Tunnel,
+            vlan: endpoint.vlan,
+        })
     })];
     // By DHCP it gets its IPv4 address, and the routes with it.
     let by_dhcp = endpoint.document.flags.has(EndpointFlags::ENABLE_DHCP);
     for address in endpoint.addresses.iter().filter(|address| !by_dhcp || address.addr().is_ipv6()) {
         // In the host's own namespace the bridge has the prefix's route already.
+        let prefix_route = !in_host && outside::is_on_link(network, *address);
         let address = if in_host { IpNet::from(address.addr()) } else { *address };
-        objects.push(Object::Address(Address { link: link.clone(), address, prefix_route: !in_host }));
+        objects.push(Object::Address(Address { link: link.clone(), address, prefix_route }));
     }
     if !in_host {
-        let fixed = endpoint.routes.iter().filter(|route| !by_dhcp || route.destination.addr().is_ipv6());
+        let beyond = outside::routes(network, endpoint);
+        let routes = endpoint.routes.iter().chain(&beyond);
+        let fixed = routes.filter(|route| !by_dhcp || route.destination.addr().is_ipv6());
         let routes = fixed.map(|route| Route {
             link: link.clone(),
             destination: route.destination,
@@ -96,8 +111,8 @@ fn tap(network: &Network, endpoint: &Endpoint, port: &VmPort) -> Option<Tap> {
         bridge: network.shard(endpoint.shard),
         mtu: network.mtu,
         owner: port.owner,
-        isolated: false,
-        vlan: None,
+        isolated: network.mode == NetworkMode::L2Tunnel,
+        vlan: endpoint.vlan,
     })
 }
 

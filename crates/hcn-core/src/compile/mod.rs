@@ -11,11 +11,11 @@ mod port_reservation;
 mod responders;
 mod shards;
 
-use hcn_dataplane::{Object, State};
+use hcn_dataplane::{LinkId, Object, State};
 
 pub(crate) use responders::tell_alike;
 
-use crate::entity::{Change, Entity};
+use crate::entity::{Change, Endpoint, Entity};
 use crate::registry::Registry;
 
 /// The objects of one entity.
@@ -36,6 +36,17 @@ pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
         // Records, so far.
         Entity::SdnRoute(_) | Entity::GuestNetworkService(_) => Vec::new(),
     }
+}
+
+/// The link that carries the packets of an endpoint while it is attached, and whether it is the endpoint's own end: else
+/// what the endpoint sends is received there.
+pub(crate) fn carrier(registry: &Registry, endpoint: &Endpoint) -> Option<(LinkId, bool)> {
+    endpoint::objects(registry, endpoint).into_iter().find_map(|object| match object {
+        Object::Veth(veth) => Some((LinkId::host(&veth.name), false)),
+        Object::Tap(tap) => Some((LinkId::host(&tap.name), false)),
+        Object::Sublink(sublink) => Some((sublink.link, true)),
+        _ => None,
+    })
 }
 
 /// The objects of everything.

@@ -11,29 +11,40 @@ use crate::entity::Network;
 use crate::names;
 
 pub(super) fn objects(network: &Network) -> Vec<Object> {
+    if network.sharing().is_some() {
+        return Vec::new();
+    }
     let name = || network.bridge.clone();
     let host = network.host;
+    let (routed, enslaving) = (network.is_routed(), network.is_enslaving());
+    // Whether packets go between the bridge and the host, its own or those that it forwards.
+    let open = host || routed || enslaving;
     let mut objects = vec![Object::Bridge(Bridge {
         name: name(),
         alias: names::alias(Kind::Network, network.meta.id, network.name()),
         mac: network.bridge_mac,
         mtu: network.mtu,
-        ipv6: host && network.has_ipv6(),
-        arp: host,
-        proxy_arp: false,
+        ipv6: enslaving || (open && network.has_ipv6()),
+        arp: open,
+        proxy_arp: routed,
         vlan_filtering: false,
     })];
     let translated =
         matches!(network.mode, NetworkMode::Nat | NetworkMode::Ics | NetworkMode::ConstrainedIcs);
+    // What the host does by a link of its own is its own matter.
+    if enslaving {
+        return objects;
+    }
     if !host || network.mode == NetworkMode::Internal {
         let side = if host { HostSide::Open } else { HostSide::Closed };
-        objects.push(Object::Barrier(Barrier { bridge: name(), host: side, ways: Ways::Closed }));
+        let ways = if routed { Ways::Open } else { Ways::Closed };
+        objects.push(Object::Barrier(Barrier { bridge: name(), host: side, ways }));
     }
-    if let Some(uplink) = network.uplink.as_ref().filter(|_| host && network.table.is_some()) {
+    if let Some(uplink) = network.uplink.as_ref().filter(|_| host && translated && network.table.is_some()) {
         let ways = Ways::Only(uplink.link.clone());
         objects.push(Object::Barrier(Barrier { bridge: name(), host: HostSide::Open, ways }));
     }
-    if !host {
+    if !open {
         return objects;
     }
     // On an Internal network, too: what a load balancer sends back onto the bridge is forwarded.
@@ -46,6 +57,9 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         objects.push(Object::Home(Home { prefix: subnet.prefix, bridge: name() }));
         if translated {
             objects.push(Object::Masquerade(Masquerade { prefix: subnet.prefix }));
+        }
+        if subnet.outside || !host {
+            continue;
         }
         // The gateway is inside the prefix, so its prefix length is valid.
         if let Some(Ok(address)) =

@@ -13,8 +13,8 @@ use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{
-    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, gates, load_balancer, missing,
-    policies, ports, request, sdn_route, shards,
+    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, gates, junction, load_balancer,
+    missing, policies, ports, request, sdn_route, shards,
 };
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Place, Resource, Route, VmPort,
@@ -53,6 +53,7 @@ pub(super) fn create(
     let key = EntityKey { kind: Kind::Endpoint, id };
     let owner = ports::Owner { key, network, addresses: &addresses, remote };
     let ports = ports::mappings(view, &owner, &mut document.policies, "Policies", &mut cursors)?;
+    let vlan = junction::endpoint_vlan(view, network, &document.policies, "Policies")?;
     let mac = match &document.mac_address {
         // Not checked for uniqueness: kube-proxy gives the host's address to several endpoints (B16).
         Some(given) => text::mac(given, HResult::INVALID_ENDPOINT, "MacAddress")?,
@@ -92,6 +93,7 @@ pub(super) fn create(
         veth: names::link(view.registry, "hve", id),
         interface: None,
         shard: 0,
+        vlan,
         network_dns,
         on_host: false,
         containers: Vec::new(),
@@ -249,6 +251,7 @@ pub(super) fn set_policies(
     let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
     let owner = ports::Owner { key, network, addresses: &endpoint.addresses, remote: endpoint.remote };
     let mut cursors = Cursors::default();
+    endpoint.vlan = junction::endpoint_vlan(view, network, &endpoint.document.policies, path)?;
     endpoint.ports = ports::mappings(view, &owner, &mut endpoint.document.policies, path, &mut cursors)?;
     Ok(cursors)
 }
@@ -310,6 +313,7 @@ pub(super) fn vm_port(
     if endpoint.place().is_some() {
         return Err(Refusal::Error(attached_already(endpoint)));
     }
+    junction::check_vm_port(view.network(Reference { id: endpoint.network, incarnation: None })?)?;
     if !view.context.host.kernel.tun {
         let message =
             "this kernel has no TAP interfaces (tun, CONFIG_TUN), which the ports of virtual machines are";

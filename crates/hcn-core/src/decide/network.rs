@@ -57,12 +57,16 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     let place = subnets::Place { id, mode, uplink: uplink.as_ref(), present: &[] };
     let subnets = subnets::parse(view, &mut document.ipams, &place)?;
     gates::subnets(view.context.hns, &subnets)?;
-    let host =
-        !document.flags.has(NetworkFlags::DISABLE_HOST_PORT) && subnets::host_is_on(view, &place, &subnets);
-    let bridge_mac = uplink::bridge_mac(&document, mode, id, &mac_ranges)?;
-    uplink::fill_policies(&mut document, mode, &text::hcn_mac(bridge_mac), uplink.as_ref());
     let ground = junction::Ground { document: &document, mode, uplink: uplink.as_ref(), subnets: &subnets };
     let junction = junction::choose(view, &ground)?;
+    let host =
+        !document.flags.has(NetworkFlags::DISABLE_HOST_PORT) && subnets::host_is_on(mode, junction.as_ref());
+    let bridge_mac = match junction::bridge_mac(view, &ground, junction.as_ref())? {
+        Some(mac) => mac,
+        None => uplink::bridge_mac(&document, mode, id, &mac_ranges)?,
+    };
+    uplink::fill_policies(&mut document, mode, &text::hcn_mac(bridge_mac), uplink.as_ref());
+    let ground = junction::Ground { document: &document, mode, uplink: uplink.as_ref(), subnets: &subnets };
     let tunnel = tunnel::choose(view, id, &ground)?;
     let overhead = tunnel.as_ref().map_or(0, tunnel::overhead);
     let table = steering::choose(view, &ground)?;
@@ -282,8 +286,9 @@ fn add_subnets(view: &View<'_>, network: &mut Network, settings: SubnetRequest) 
         })
     })?;
     gates::subnets(view.context.hns, &parsed)?;
-    network.subnets.extend(parsed);
     let [ipam] = ipams;
+    junction::add_subnets(network, &ipam.subnets, &parsed)?;
+    network.subnets.extend(parsed);
     match network.document.ipams.first_mut() {
         Some(first) => first.subnets.extend(ipam.subnets),
         None => network.document.ipams.push(Ipam { kind: Some(IpamType::Static), subnets: ipam.subnets }),

@@ -9,7 +9,7 @@ use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Outcome, Refusal, View, policies};
-use crate::entity::{Subnet, Uplink};
+use crate::entity::{Junction, Subnet, Uplink};
 use crate::{names, pools, text};
 
 /// The network that subnets are for.
@@ -66,7 +66,20 @@ pub(super) fn any() -> SubnetDocument {
 
 /// Whether endpoints get their addresses from the network; else they may come from outside.
 fn manages_addresses(mode: NetworkMode) -> bool {
-    !matches!(mode, NetworkMode::Transparent | NetworkMode::L2Bridge | NetworkMode::L2Tunnel)
+    mode != NetworkMode::Transparent
+}
+
+/// Whether networks of a type may have the prefix of their uplink.
+fn joins_uplink(mode: NetworkMode) -> bool {
+    matches!(mode, NetworkMode::Transparent | NetworkMode::L2Bridge | NetworkMode::L2Tunnel)
+}
+
+/// Whether a prefix is one of the uplink's: the host cannot be its gateway then.
+fn is_outside(view: &View<'_>, place: &Place<'_>, prefix: &IpNet) -> bool {
+    let of_uplink = |link: &str| place.uplink.is_some_and(|uplink| uplink.link == link);
+    let addresses = &view.context.host.addresses;
+    joins_uplink(place.mode)
+        && addresses.iter().any(|host| of_uplink(&host.link) && overlap(prefix, &host.address.trunc()))
 }
 
 fn chooses(mode: NetworkMode) -> bool {
@@ -173,7 +186,8 @@ fn subnet_of(
     let default_route = given.is_some() || chooses(place.mode);
     let parts = parts(view, &mut subnet.ip_subnets, &prefix, seed << 16)?;
     let reserve_gateway = !subnet.flags.has(SubnetFlags::DO_NOT_RESERVE_GATEWAY_ADDRESS);
-    Ok(Subnet { id, prefix, gateway, default_route, reserve_gateway, parts })
+    let outside = is_outside(view, place, &prefix);
+    Ok(Subnet { id, prefix, gateway, default_route, reserve_gateway, parts, outside })
 }
 
 /// Parses IP subnets of a subnet and fills in their identifiers; `seed` tells those of one call apart.
@@ -285,10 +299,8 @@ fn check_overlap(view: &View<'_>, new: &Subnet, place: &Place<'_>, siblings: &[S
     }
     for other in view.registry.networks.iter().filter(|other| other.meta.id != place.id) {
         // Networks that lead outside may be parts of one outside; on this host a bridge with an address has it alone.
-        if !other.host && !is_of_the_host(place.mode) {
-            continue;
-        }
-        if let Some(subnet) = other.subnets.iter().find(|subnet| overlaps(&subnet.prefix)) {
+        let alone = |subnet: &&Subnet| is_of_the_host(place.mode) || (other.host && !subnet.outside);
+        if let Some(subnet) = other.subnets.iter().filter(alone).find(|subnet| overlaps(&subnet.prefix)) {
             let what =
                 format!("{} of the network {} {}", subnet.prefix, other.meta.id, text::shown(other.name()));
             return refuse(taken, what);
@@ -297,8 +309,7 @@ fn check_overlap(view: &View<'_>, new: &Subnet, place: &Place<'_>, siblings: &[S
     for host in &view.context.host.addresses {
         let own = view.registry.link_is_used(&host.link);
         // A bridged network has the prefix of its uplink.
-        let outside =
-            !manages_addresses(place.mode) && place.uplink.is_some_and(|uplink| uplink.link == host.link);
+        let outside = joins_uplink(place.mode) && place.uplink.is_some_and(|uplink| uplink.link == host.link);
         if !own && !outside && overlaps(&host.address.trunc()) {
             let what = format!("the address {} of the host's link {}", host.address, host.link);
             return refuse(taken, what);
@@ -307,17 +318,11 @@ fn check_overlap(view: &View<'_>, new: &Subnet, place: &Place<'_>, siblings: &[S
     Ok(())
 }
 
-/// Whether the host gets an address on a network of this type with these subnets. On an uplink's own prefix the gateway
-/// is outside.
-pub(super) fn host_is_on(view: &View<'_>, place: &Place<'_>, subnets: &[Subnet]) -> bool {
-    match place.mode {
-        NetworkMode::Private | NetworkMode::Transparent => false,
-        NetworkMode::L2Bridge | NetworkMode::L2Tunnel => {
-            let host = &view.context.host.addresses;
-            !host
-                .iter()
-                .any(|address| subnets.iter().any(|subnet| overlap(&subnet.prefix, &address.address.trunc())))
-        }
-        _ => true,
+/// Whether the host is on a network of this type that is joined to its uplink so: as its gateway, or as who routes
+/// between it and the outside.
+pub(super) fn host_is_on(mode: NetworkMode, junction: Option<&Junction>) -> bool {
+    match junction {
+        None => !matches!(mode, NetworkMode::Private | NetworkMode::Transparent),
+        Some(junction) => *junction == Junction::Routed,
     }
 }

@@ -49,6 +49,9 @@ pub struct Endpoint {
     /// Which of the network's bridges its port is on, while it is attached.
     #[serde(default)]
     pub shard: u16,
+    /// The VLAN of its untagged frames, if its port is to be in one.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// Whether its DNS settings are those of the network, and change with them.
     #[serde(default)]
     pub network_dns: bool,

@@ -26,6 +26,9 @@ pub struct Subnet {
     pub reserve_gateway: bool,
     /// Parts of the prefix that endpoints can ask for by identifier.
     pub parts: Vec<(Guid, IpNet)>,
+    /// Whether it is of a prefix of the uplink, so that others outside are on it too, the gateway among them.
+    #[serde(default)]
+    pub outside: bool,
 }
 
 /// A network.
@@ -169,11 +172,15 @@ impl Network {
         ["hcj", "hck"].map(|prefix| format!("{prefix}{stem}-{number}"))
     }
 
-    /// The interface names of its links: its bridges, what joins them, and what carries them to other hosts.
+    /// The interface names of its links: its bridges, what joins them, and what carries them to others.
     pub fn links(&self) -> impl Iterator<Item = String> + '_ {
         let joints = (1..=self.shards).flat_map(|number| self.joint(number));
         let tunnel = self.tunnel.iter().flat_map(|tunnel| tunnel.links.iter().map(|(_, link)| link.clone()));
-        self.bridges().chain(joints).chain(tunnel)
+        let vlan = match &self.junction {
+            Some(Junction::Vlan { link, .. }) => Some(link.clone()),
+            _ => None,
+        };
+        self.bridges().chain(joints).chain(tunnel).chain(vlan)
     }
 
     /// The interface names of all its bridges, the first first.
@@ -200,6 +207,29 @@ impl Network {
     pub fn layer(&self) -> Option<Guid> {
         let uplink = self.uplink.as_ref().filter(|_| leads_outside(self.mode))?;
         Some(crate::names::layer(&uplink.link))
+    }
+
+    /// Whether the host routes between it and its uplink, as if they were one segment.
+    pub fn is_routed(&self) -> bool {
+        self.junction == Some(Junction::Routed)
+    }
+
+    /// How its endpoints share the uplink, if they stand on it: there is no bridge then.
+    pub fn sharing(&self) -> Option<Sharing> {
+        match self.junction {
+            Some(Junction::Shared(sharing)) => Some(sharing),
+            _ => None,
+        }
+    }
+
+    /// Whether the uplink is a port of its bridge.
+    pub fn is_enslaving(&self) -> bool {
+        matches!(self.junction, Some(Junction::Enslaved { .. }))
+    }
+
+    /// Whether its interfaces take part in IPv6: they may get addresses from outside, too.
+    pub fn takes_ipv6(&self) -> bool {
+        self.has_ipv6() || (self.subnets.is_empty() && (self.sharing().is_some() || self.is_enslaving()))
     }
 
     /// Whether the network has a subnet of this family.

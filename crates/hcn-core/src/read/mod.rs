@@ -3,7 +3,7 @@
 mod documents;
 mod filter;
 
-use hcn_dataplane::Counters;
+use hcn_dataplane::{Counters, LinkId};
 use hcn_schema::base::Version;
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::enums::QueryFlags;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub(crate) use documents::{containers, endpoint_params, resources, state};
 
+use crate::compile;
 use crate::decide::{check_incarnation, missing};
 use crate::entity::{Endpoint, Entity, EntityKey};
 use crate::registry::Registry;
@@ -74,7 +75,7 @@ fn addresses(endpoint: &Endpoint) -> Raw {
     Raw::of(&json!({ "Addresses": addresses }))
 }
 
-/// The endpoint whose counters a call is for: the name of its link, none while it has none.
+/// The endpoint whose counters a call is for: its link, none while it has none, and whether that is its own end of it.
 ///
 /// # Errors
 /// Those of [`read`].
@@ -83,13 +84,12 @@ pub fn stats_link(
     kind: Kind,
     target: Reference,
     query: Option<&str>,
-) -> Result<(Guid, Option<String>)> {
+) -> Result<(Guid, Option<(LinkId, bool)>)> {
     HostComputeQuery::parse(query)?;
     let Entity::Endpoint(endpoint) = find(registry, kind, target)? else {
         return Err(Error::new(HResult::REQUEST_UNSUPPORTED, format!("a {kind} has no counters")));
     };
-    let link = endpoint.port().map(str::to_owned);
-    Ok((endpoint.meta.id, link))
+    Ok((endpoint.meta.id, compile::carrier(registry, &endpoint)))
 }
 
 /// The statistics of an endpoint. What the host receives from its link, the endpoint has sent.

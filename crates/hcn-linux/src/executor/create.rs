@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use hcn_dataplane::{
-    Bridge, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Protocol, ReservedPorts, Route,
-    Veth,
+    Bridge, Family, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Protocol, ReservedPorts,
+    Route, Veth,
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::reaper::Released;
-use crate::{Retired, address, conntrack, nft, ports, resolver, route};
+use crate::{Retired, address, conntrack, nft, ports, resolver, route, sysctl};
 
 /// Make it, and refuse if it is there.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
@@ -231,6 +231,9 @@ impl Run<'_> {
             }
         }
         sent?;
+        for (op, bridge) in bridges.iter().filter(|(_, bridge)| bridge.proxy_arp) {
+            sysctl::answer_at_once(Family::V4, &bridge.name).map_err(|error| self.stop(*op, &error))?;
+        }
         for (op, bridge) in &bridges {
             let index = self.index(*op, &LinkId::host(&bridge.name))?;
             // The kernel would check its own link-local address for duplicates for up to 2.4 s, and until then not ask
@@ -240,6 +243,7 @@ impl Run<'_> {
                 promote_secondaries: true,
                 // Where the host has no neighbours, packets that come by it leave by another link.
                 loose_reverse_path: !bridge.arp,
+                proxy_arp: bridge.proxy_arp,
             };
             self.write(&Place::Host, *op, 0, link::describe(index, Some(&bridge.alias), traits));
             self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));
@@ -305,12 +309,16 @@ impl Run<'_> {
             let peer = self.index(op, &veth.peer)?;
             // The host end is only a port. It generates its link-local address when the peer comes up, not before.
             let port = IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() };
-            self.write(&Place::Host, op, 0, link::describe_port(host, &veth.alias, port));
+            self.write(&Place::Host, op, 0, link::describe_port(host, &veth.alias, port, veth.isolated));
+            if let Some(vlan) = veth.vlan {
+                self.tag_port(op, &veth.bridge, host, vlan)?;
+            }
             let traits = IpTraits {
                 no_ipv6_link_local: !veth.ipv6 && self.linux.ipv6,
                 promote_secondaries: true,
                 // The bridge has a route to the same prefix, so packets come by another link than replies leave.
                 loose_reverse_path: veth.peer.netns == Netns::Host,
+                proxy_arp: false,
             };
             let place = Place::from(&veth.peer.netns);
             if traits.no_ipv6_link_local {

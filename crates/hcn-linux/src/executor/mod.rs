@@ -7,6 +7,7 @@
 
 mod claim;
 mod create;
+mod enslave;
 mod outside;
 mod overlay;
 mod ports;
@@ -15,6 +16,7 @@ mod responders;
 mod rooms;
 mod steering;
 
+pub(crate) use enslave::give_back;
 pub(crate) use overlay::{NeighbourKey, WayKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;

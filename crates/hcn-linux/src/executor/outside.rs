@@ -1,49 +1,194 @@
-//! What joins networks to a link of the host: VLANs, the link as a port, interfaces on it, answers on it.
+//! What joins networks to a link of the host: VLANs, interfaces on it, answers on it. How it becomes a port itself is
+//! in `enslave`.
 
-use hcn_dataplane::{Enslaved, ProxyNeighbour, Sublink, Vlan};
+use hcn_dataplane::{Family, Key, LinkId, Netns, ProxyNeighbour, Sublink, Vlan};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::{Away, Run, Stop};
+use super::{Away, Place, Run, Stop, Tag};
+use crate::link::{self, IpTraits, LinkFacts};
+use crate::proxy::{self, Proxied};
+use crate::socket::Batch;
+use crate::{Claimed, Retired, error};
+
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// Gone already, as wanted.
+const GONE: &[i32] = &[libc::ENODEV];
 
 impl Run<'_> {
-    pub(super) fn make_vlan(&mut self, op: usize, _object: &Vlan, _again: bool) -> Result<(), Stop> {
-        self.cannot(op)
+    /// A link of the host that is not hcnd's: asked for each time, since another one may have the name by now.
+    pub(super) fn foreign(&mut self, op: usize, name: &str) -> Result<LinkFacts, Stop> {
+        self.look_up(op, &Place::Host, name)?.ok_or_else(|| {
+            let error = std::io::Error::other(format!("the host has no link {name}"));
+            self.stop(op, &error)
+        })
     }
 
-    pub(super) fn unmake_vlan(&mut self, op: usize, _object: &Vlan, _away: Away) -> Result<(), Stop> {
-        self.cannot(op)
+    /// The index of a link of the host, hcnd's or not.
+    fn any_link(&mut self, op: usize, name: &str) -> Result<u32, Stop> {
+        match self.linux.links.get(&LinkId::host(name)) {
+            Some(index) => Ok(*index),
+            None => self.foreign(op, name).map(|facts| facts.index),
+        }
     }
 
-    pub(super) fn make_enslaved(&mut self, op: usize, _object: &Enslaved, _again: bool) -> Result<(), Stop> {
-        self.cannot(op)
+    /// Two VLAN links of one number cannot be on one parent, not even for a moment: so one that goes is deleted at once,
+    /// and made anew if that is taken back.
+    pub(super) fn make_vlan(&mut self, op: usize, vlan: &Vlan, _again: bool) -> Result<(), Stop> {
+        let parent = self.foreign(op, &vlan.parent)?.index;
+        let bridge = self.index(op, &LinkId::host(&vlan.bridge))?;
+        self.write(&Place::Host, op, NEW, link::new_vlan(vlan, parent, bridge));
+        self.flush(|queue| queue.place == Place::Host)?;
+        let index = self.index(op, &LinkId::host(&vlan.name))?;
+        let port = IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() };
+        self.write(&Place::Host, op, 0, link::describe_port(index, &vlan.alias, port, false));
+        Ok(())
     }
 
-    pub(super) fn unmake_enslaved(&mut self, op: usize, _object: &Enslaved, _away: Away) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn unmake_vlan(&mut self, op: usize, vlan: &Vlan, _away: Away) -> Result<(), Stop> {
+        let found = self.own_link(op, &vlan.name)?;
+        self.touched[op] = true;
+        if let Some(index) = found {
+            self.push(&Place::Host, Tag { op, writes: true, tolerate: GONE }, 0, link::delete(index));
+        }
+        Ok(())
     }
 
-    pub(super) fn make_sublink(&mut self, op: usize, _object: &Sublink, _again: bool) -> Result<(), Stop> {
-        self.cannot(op)
+    /// Puts a port of a bridge into a VLAN. The bridge tells VLANs apart from then on; all others are in the first.
+    pub(super) fn tag_port(&mut self, op: usize, bridge: &str, port: u32, vlan: u16) -> Result<(), Stop> {
+        let bridge = self.index(op, &LinkId::host(bridge))?;
+        self.write(&Place::Host, op, 0, link::filter_vlans(bridge));
+        self.write(&Place::Host, op, 0, link::tag_port(port, vlan));
+        if vlan != 1 {
+            self.write(&Place::Host, op, 0, link::leave_first_vlan(port));
+        }
+        Ok(())
     }
 
-    pub(super) fn unmake_sublink(&mut self, op: usize, _object: &Sublink, _away: Away) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn make_sublink(&mut self, op: usize, sublink: &Sublink, again: bool) -> Result<(), Stop> {
+        let place = Place::from(&sublink.link.netns);
+        if let Place::Named(name) = &place {
+            self.open(op, name)?;
+        }
+        if again && let Some(retired) = self.unretire(&Key::Sublink(sublink.link.clone())) {
+            let Retired::Inside { place, index } = retired else { return Ok(()) };
+            self.linux.links.insert(sublink.link.clone(), index);
+            self.write(&place, op, 0, link::rename(index, &sublink.link.name));
+            self.write(&place, op, 0, link::set_up(index, true));
+            return Ok(());
+        }
+        let parent = self.foreign(op, &sublink.parent)?.index;
+        let netns = match &sublink.link.netns {
+            Netns::Host => None,
+            Netns::Named(name) => self.linux.namespaces.get(name).map(crate::netns::Handle::raw),
+        };
+        // What holds the name still is inside.
+        self.free_name(op, &sublink.link);
+        self.flush(|queue| queue.place == place)?;
+        self.write(&Place::Host, op, NEW, link::new_sublink(sublink, parent, netns));
+        self.flush(|queue| queue.place == Place::Host)?;
+        let index = self.index(op, &sublink.link)?;
+        let traits = IpTraits {
+            no_ipv6_link_local: !sublink.ipv6 && self.linux.ipv6,
+            promote_secondaries: true,
+            loose_reverse_path: sublink.link.netns == Netns::Host,
+            proxy_arp: false,
+        };
+        self.write(&place, op, 0, link::describe(index, Some(&sublink.alias), traits));
+        self.write(&place, op, 0, link::set_up(index, true));
+        Ok(())
+    }
+
+    /// An interface that goes is set aside, down and without its name; the reaper deletes it.
+    pub(super) fn unmake_sublink(&mut self, op: usize, sublink: &Sublink, away: Away) -> Result<(), Stop> {
+        let place = Place::from(&sublink.link.netns);
+        let index = match self.linux.links.remove(&sublink.link) {
+            Some(index) => Some(index),
+            None => {
+                let facts = self.look_up(op, &place, &sublink.link.name)?;
+                self.check_ours(op, facts)?.map(|facts| facts.index)
+            }
+        };
+        self.touched[op] = true;
+        let tag = || Tag { op, writes: true, tolerate: GONE };
+        if away == Away::TakenBack {
+            if let Some(index) = index {
+                self.push(&place, tag(), 0, link::delete(index));
+            }
+            return Ok(());
+        }
+        let retired = index.map_or(Retired::Nothing, |index| Retired::Inside { place: place.clone(), index });
+        self.retire(Key::Sublink(sublink.link.clone()), retired);
+        if let Some(index) = index {
+            let name = format!("hcx{}", self.next_sequence());
+            self.push(&place, tag(), 0, link::set_up(index, false));
+            self.push(&place, tag(), 0, link::rename(index, &name));
+        }
+        Ok(())
     }
 
     pub(super) fn make_proxy_neighbour(
         &mut self,
         op: usize,
-        _object: &ProxyNeighbour,
+        proxy: &ProxyNeighbour,
         _again: bool,
     ) -> Result<(), Stop> {
-        self.cannot(op)
+        let key = (proxy.link.clone(), proxy.address);
+        if let Some(claimed) = self.linux.proxied.get_mut(&key) {
+            claimed.count += 1;
+            self.touched[op] = true;
+            return Ok(());
+        }
+        let index = self.any_link(op, &proxy.link)?;
+        let foreign = self.proxied_by_others(op, index, proxy)?;
+        let family = Family::of(proxy.address);
+        self.linux.answering.claim(family, &proxy.link).map_err(|error| self.stop(op, &error))?;
+        self.touched[op] = true;
+        self.linux.proxied.insert(key, Claimed { count: 1, added: !foreign });
+        if !foreign {
+            self.write(&Place::Host, op, NLM_F_CREATE, proxy::create(index, proxy.address));
+        }
+        Ok(())
     }
 
     pub(super) fn unmake_proxy_neighbour(
         &mut self,
         op: usize,
-        _object: &ProxyNeighbour,
+        proxy: &ProxyNeighbour,
         _away: Away,
     ) -> Result<(), Stop> {
-        self.cannot(op)
+        self.touched[op] = true;
+        let key = (proxy.link.clone(), proxy.address);
+        let Some(claimed) = self.linux.proxied.get_mut(&key) else { return Ok(()) };
+        claimed.count = claimed.count.saturating_sub(1);
+        if claimed.count > 0 {
+            return Ok(());
+        }
+        let added = claimed.added;
+        self.linux.proxied.remove(&key);
+        if added && let Some(index) = self.index_if_any(op, &LinkId::host(&proxy.link), true)? {
+            let tag = Tag { op, writes: true, tolerate: &[libc::ENOENT, libc::ENODEV] };
+            self.push(&Place::Host, tag, 0, proxy::delete(index, proxy.address));
+        }
+        let family = Family::of(proxy.address);
+        self.linux.answering.release(family, &proxy.link).map_err(|error| self.stop(op, &error))
+    }
+
+    /// Whether the host speaks for the address already, because somebody else wants it to.
+    fn proxied_by_others(&mut self, op: usize, index: u32, proxy: &ProxyNeighbour) -> Result<bool, Stop> {
+        // What is under way may be about the same.
+        self.flush(|queue| queue.place == Place::Host)?;
+        let mut batch = Batch::new();
+        batch.push((), 0, proxy::get(index, proxy.address));
+        let linux = &mut *self.linux;
+        let fates = linux.wire.exchange(&linux.host, &mut batch).map_err(|error| self.stop(op, &error))?;
+        match fates.into_iter().next() {
+            Some(Ok(Some(payload))) => Ok(Proxied::read(&payload).is_some_and(|found| !found.ours)),
+            Some(Err(refusal)) if refusal.errno != libc::ENOENT => {
+                let error = error::refused(&self.words(op), &refusal);
+                self.note(op, error);
+                Err(Stop)
+            }
+            _ => Ok(false),
+        }
     }
 }

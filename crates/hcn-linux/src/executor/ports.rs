@@ -82,8 +82,11 @@ impl Run<'_> {
         made.keep().map_err(|error| self.stop(op, &error))?;
         self.linux.links.insert(LinkId::host(&tap.name), index);
         self.write(&Place::Host, op, 0, link::plug(index, bridge));
-        self.write(&Place::Host, op, 0, link::describe_port(index, &tap.alias, self.of_port()));
-        Ok(())
+        self.write(&Place::Host, op, 0, link::describe_port(index, &tap.alias, self.of_port(), tap.isolated));
+        match tap.vlan {
+            Some(vlan) => self.tag_port(op, &tap.bridge, index, vlan),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn unmake_tap(&mut self, op: usize, tap: &Tap, away: Away) -> Result<(), Stop> {

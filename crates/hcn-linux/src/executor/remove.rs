@@ -324,7 +324,7 @@ impl Run<'_> {
     }
 
     /// Base 36, so that name and prefix fit an interface name.
-    fn next_sequence(&mut self) -> String {
+    pub(super) fn next_sequence(&mut self) -> String {
         self.linux.sequence = self.linux.sequence.wrapping_add(1);
         let mut left = self.linux.sequence;
         let mut digits = Vec::new();

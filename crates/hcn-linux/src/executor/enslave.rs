@@ -1,0 +1,207 @@
+//! A link of the host becomes a port of a bridge, which stands for it from then on: addresses and routes move there.
+//!
+//! The host must not be cut off, whatever fails. So nothing is taken from one link before the other one has all of it;
+//! while both have it packets find their way, since the host takes what is for it whichever link it comes by. What is
+//! moved is what the kernel has at that moment, not what was noted of it: so a move that was interrupted anywhere is
+//! gone on with, or back, from wherever things are. What was noted counts only where neither link has anything.
+//!
+//! Where a gateway answered before it must answer by the bridge, too, or all is moved back.
+
+use std::io;
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use hcn_dataplane::{Address, Enslaved, LinkId, Mac, OpError, Route};
+use netlink_packet_core::NLM_F_CREATE;
+
+use super::{Away, Place, Run, Stop, Tag};
+use crate::announce;
+use crate::link::{self, LinkFacts};
+use crate::moving::{Belongings, Carrier};
+use crate::neighbours::{self, Reach};
+use crate::socket::Batch;
+use crate::{Linux, address, route};
+
+/// Beside what is there already, such as the same route by another link.
+const BESIDE: u16 = NLM_F_CREATE | libc::NLM_F_APPEND as u16;
+/// How long a gateway may take to answer before the move.
+const BEFORE: Duration = Duration::from_secs(1);
+/// And after it.
+const AFTER: Duration = Duration::from_secs(5);
+/// How long the bridge may take to notice that its port has a carrier.
+const CARRIER: Duration = Duration::from_millis(1500);
+const PAUSE: Duration = Duration::from_millis(1);
+
+const THERE: &[i32] = &[libc::EEXIST];
+const GONE: &[i32] = &[libc::ESRCH, libc::EADDRNOTAVAIL, libc::ENODEV];
+
+impl Run<'_> {
+    pub(super) fn make_enslaved(&mut self, op: usize, wanted: &Enslaved, _again: bool) -> Result<(), Stop> {
+        let uplink = self.foreign(op, &wanted.link)?;
+        let bridge = self.index(op, &LinkId::host(&wanted.bridge))?;
+        if uplink.master.is_some_and(|master| master != bridge) {
+            let message = format!("the link {} is part of another link already", wanted.link);
+            self.note(op, OpError { errno: Some(libc::EBUSY), message });
+            return Err(Stop);
+        }
+        let gateways: Vec<IpAddr> = wanted.routes.iter().filter_map(|route| route.gateway).collect();
+        let answering = if self.back || uplink.master.is_some() {
+            Vec::new()
+        } else {
+            neighbours::reached(self.linux, uplink.index, &gateways, BEFORE, Reach::Some)
+        };
+        self.write(&Place::Host, op, 0, link::plug(uplink.index, bridge));
+        // Endpoints may be in VLANs; a kernel that knows none has one segment for all.
+        let tag = Tag { op, writes: true, tolerate: &[libc::EOPNOTSUPP] };
+        self.push(&Place::Host, tag, 0, link::trunk(uplink.index));
+        self.flush(|queue| queue.place == Place::Host)?;
+        self.missed.remove(&op);
+        if uplink.operational {
+            wait_for_carrier(self.linux, bridge);
+        }
+        let from = Carrier { index: uplink.index, name: &wanted.link };
+        let to = Carrier { index: bridge, name: &wanted.bridge };
+        self.carry(op, from, to, wanted)?;
+        announce_all(self.linux, to);
+        let reached = neighbours::reached(self.linux, bridge, &answering, AFTER, Reach::All);
+        match answering.iter().find(|gateway| !reached.contains(gateway)) {
+            Some(silent) => {
+                let message = format!(
+                    "{silent} has answered on {} and does not answer any more since it is a port of {}",
+                    wanted.link, wanted.bridge
+                );
+                self.note(op, OpError { errno: Some(libc::ETIMEDOUT), message });
+                Err(Stop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn unmake_enslaved(&mut self, op: usize, wanted: &Enslaved, _away: Away) -> Result<(), Stop> {
+        let bridge = self.index_if_any(op, &LinkId::host(&wanted.bridge), true)?;
+        let uplink = self.look_up(op, &Place::Host, &wanted.link)?;
+        self.touched[op] = true;
+        // A link that is gone has nothing to get back.
+        let Some(uplink) = uplink else { return Ok(()) };
+        let to = Carrier { index: uplink.index, name: &wanted.link };
+        // A bridge that is gone has taken what it had with it.
+        let from = Carrier { index: bridge.unwrap_or_default(), name: &wanted.bridge };
+        self.carry(op, from, to, wanted)?;
+        if uplink.master.is_some() && uplink.master == bridge {
+            self.write(&Place::Host, op, 0, link::unplug(uplink.index));
+        }
+        self.flush(|queue| queue.place == Place::Host)?;
+        announce_all(self.linux, to);
+        Ok(())
+    }
+
+    /// Moves everything from one link to the other.
+    fn carry(&mut self, op: usize, from: Carrier<'_>, to: Carrier<'_>, noted: &Enslaved) -> Result<(), Stop> {
+        let mut read = |index| Belongings::read(&mut self.linux.wire, &self.linux.host, index);
+        let (there, here) = match (read(from.index), read(to.index)) {
+            (Ok(there), Ok(here)) => (there, here),
+            (Err(error), _) | (_, Err(error)) => return Err(self.stop(op, &error)),
+        };
+        let tag = |tolerate| Tag { op, writes: true, tolerate };
+        if there.is_bare() && here.is_bare() {
+            self.give_noted(op, to, noted);
+        }
+        for message in there.give(from, to) {
+            self.push(&Place::Host, tag(THERE), BESIDE, message);
+        }
+        self.flush(|queue| queue.place == Place::Host)?;
+        if self.errors.contains_key(&op) {
+            // What the other link did not take stays.
+            return Err(Stop);
+        }
+        for message in there.take(from) {
+            self.push(&Place::Host, tag(GONE), 0, message);
+        }
+        self.flush(|queue| queue.place == Place::Host)?;
+        // What was there, or gone, already is as wanted.
+        self.missed.remove(&op);
+        if self.errors.contains_key(&op) { Err(Stop) } else { Ok(()) }
+    }
+
+    /// Gives a link what was noted when the network was made.
+    fn give_noted(&mut self, op: usize, to: Carrier<'_>, noted: &Enslaved) {
+        let link = LinkId::host(to.name);
+        let tag = || Tag { op, writes: true, tolerate: THERE };
+        for address in &noted.addresses {
+            let address = Address { link: link.clone(), address: *address, prefix_route: true };
+            self.push(&Place::Host, tag(), BESIDE, address::create(to.index, &address));
+        }
+        for route in &noted.routes {
+            let covers = |gateway: &IpAddr| noted.addresses.iter().any(|address| address.contains(gateway));
+            let on_link = route.gateway.is_some_and(|gateway| !covers(&gateway));
+            let route = Route {
+                link: link.clone(),
+                destination: route.destination,
+                gateway: route.gateway,
+                metric: route.metric,
+            };
+            self.push(&Place::Host, tag(), BESIDE, route::create(to.index, &route, on_link));
+        }
+    }
+}
+
+/// Gives everything that a bridge has back to a port of it that is not hcnd's, and the port its freedom.
+///
+/// # Errors
+/// The kernel refused; nothing was taken from the bridge then.
+pub(crate) fn give_back(linux: &mut Linux, bridge: &LinkFacts, port: &LinkFacts) -> io::Result<()> {
+    let found = Belongings::read(&mut linux.wire, &linux.host, bridge.index)?;
+    let stands_for_it = bridge.mac == port.mac || found.leads_further();
+    let from = Carrier { index: bridge.index, name: &bridge.name };
+    let to = Carrier { index: port.index, name: &port.name };
+    if stands_for_it {
+        let mut batch = Batch::new();
+        found.give(from, to).into_iter().for_each(|message| batch.push((), BESIDE, message));
+        for fate in linux.wire.exchange(&linux.host, &mut batch)? {
+            match fate {
+                Err(refusal) if !THERE.contains(&refusal.errno) => return Err(refusal.into()),
+                _ => {}
+            }
+        }
+    }
+    let mut batch = Batch::new();
+    if stands_for_it {
+        found.take(from).into_iter().for_each(|message| batch.push((), 0, message));
+    }
+    batch.push((), 0, link::unplug(port.index));
+    linux.wire.exchange(&linux.host, &mut batch)?;
+    announce_all(linux, to);
+    Ok(())
+}
+
+/// Waits until a bridge carries packets.
+fn wait_for_carrier(linux: &mut Linux, bridge: u32) {
+    // Tests that make messages fail mean those that change something.
+    let fault = linux.wire.fault.take();
+    let deadline = Instant::now() + CARRIER;
+    while !facts_of(linux, bridge).is_some_and(|facts| facts.operational) && Instant::now() < deadline {
+        sleep(PAUSE);
+    }
+    linux.wire.fault = fault;
+}
+
+fn facts_of(linux: &mut Linux, index: u32) -> Option<LinkFacts> {
+    let mut batch = Batch::new();
+    batch.push((), 0, link::get_index(index));
+    let answer = linux.wire.exchange(&linux.host, &mut batch).ok()?.pop()?.ok()??;
+    LinkFacts::read(&answer)
+}
+
+/// Tells the neighbours of a link where the host's addresses are now.
+fn announce_all(linux: &mut Linux, at: Carrier<'_>) {
+    let fault = linux.wire.fault.take();
+    let mac: Option<Mac> = facts_of(linux, at.index).and_then(|facts| facts.mac);
+    let found = Belongings::read(&mut linux.wire, &linux.host, at.index);
+    linux.wire.fault = fault;
+    if let (Some(mac), Ok(found)) = (mac, found) {
+        for address in found.addresses() {
+            announce::tell(&linux.packets, at.index, mac, address);
+        }
+    }
+}
