@@ -6,13 +6,19 @@
 mod capture;
 
 use std::fs;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use capture::Capture;
 use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
-use hcn_tests::traffic::{HOST, ask_tcp, in_netns, is_silent, seen_as, serve, wait_for_outside};
-use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, run_ok};
+use hcn_tests::traffic::{HOST, PORT, in_netns, is_silent, seen_as, serve, wait_for_outside};
+use hcn_tests::{Sandbox, in_sandbox, netns_exec, run_ok};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const FAMILIES: [usize; 2] = [0, 1];
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
@@ -125,8 +131,8 @@ fn a_transparent_endpoint_stands_on_the_uplink_and_leaves_it_alone() {
         let macs = capture.end();
         let mac = client.query("Endpoint", &a.endpoint)["MacAddress"].as_str().unwrap().to_lowercase();
         assert!(macs.contains(&mac.replace('-', ":")), "{macs:?}");
-        let stats = client.ok("Endpoint.QueryStats", &json!({"id": a.endpoint, "query": ""}));
-        let number = |member: &str| stats["statistics"][member].as_u64().unwrap_or_default();
+        let stats = client.ok("Endpoint.QueryStats", &json!({"id": a.endpoint}));
+        let number = |member: &str| stats["properties"][member].as_u64().unwrap_or_default();
         assert!(number("PacketsSent") > 10 && number("PacketsReceived") > 10, "{stats}");
         client.detach(&a.namespace, &a.endpoint);
         for family in FAMILIES {
@@ -141,5 +147,138 @@ fn a_transparent_endpoint_stands_on_the_uplink_and_leaves_it_alone() {
             client.delete("Namespace", &container.namespace);
         }
         assert_unchanged(&before, "the network is gone");
+    });
+}
+
+/// A sandbox whose hcnd is configured so, and what must live as long.
+fn configured(text: &str) -> (Sandbox, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("hcnd.toml");
+    fs::write(&file, text).unwrap();
+    (Sandbox::new().option("--config").option(file.to_str().unwrap()), folder)
+}
+
+const BRIDGE: &str = "[uplinks]\ntransparent = \"bridge\"\n";
+
+/// Asks the host from outside, over and over; gives the longest time without an answer.
+struct Watch {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+            while !ends.load(Ordering::Relaxed) {
+                if is_answered("outside", UPLINK[0]) {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+            }
+            longest.max(last.elapsed())
+        });
+        Self { over, thread }
+    }
+
+    fn end(self) -> Duration {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Whether a datagram is answered within a moment.
+fn is_answered(netns: &str, server: &str) -> bool {
+    in_netns(netns, || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        socket.connect((server, PORT)).unwrap();
+        socket.send(b"?").is_ok() && socket.recv(&mut [0; 64]).is_ok()
+    })
+}
+
+#[test]
+fn an_uplink_can_be_a_port_and_the_host_stays_reachable() {
+    let (sandbox, _folder) = configured(BRIDGE);
+    in_sandbox!(sandbox, {
+        forward();
+        run_ok(&[
+            "ip",
+            "route",
+            "add",
+            "198.51.100.0/24",
+            "via",
+            OUTSIDE[0],
+            "src",
+            UPLINK[0],
+            "metric",
+            "7",
+        ]);
+        run_ok(&["ip", "addr", "add", "203.0.113.99/32", "dev", "eth0"]);
+        let before = dump();
+        let mut client = Client::new();
+        let watch = Watch::start();
+        let network = network_of(&mut client, "Transparent", &json!({}));
+        let bridge = format!("hcn{}", network[..8].to_lowercase());
+        assert_eq!(run_ok(&["ip", "-br", "addr", "show", "dev", "eth0", "scope", "global"]), "");
+        let shown = run_ok(&["ip", "-br", "addr", "show", "dev", &bridge]);
+        assert!(shown.contains("203.0.113.10/24") && shown.contains("2001:db8:ffff::10/64"), "{shown}");
+        let [a, b] = [50, 51].map(|end| container(&mut client, &network, end));
+        for family in FAMILIES {
+            assert_eq!(seen_as("outside", &a.addresses[family]), OUTSIDE[family]);
+            assert_eq!(seen_as(&a.namespace, OUTSIDE[family]), a.addresses[family]);
+            assert_eq!(seen_as(&a.namespace, &b.addresses[family]), a.addresses[family]);
+            assert_eq!(seen_as(&a.namespace, UPLINK[family]), a.addresses[family]);
+            assert_eq!(seen_as(HOST, &a.addresses[family]), UPLINK[family]);
+            assert_eq!(seen_as(HOST, OUTSIDE[family]), UPLINK[family]);
+            assert!(full_size_passes(&a.namespace, OUTSIDE[family]));
+        }
+        let mut other = with_version(&json!({"Type": "Transparent"}));
+        assert_eq!(client.refused("Network.Create", &json!({"settings": other})), 0x803b_0011);
+        // Other networks lead out by the bridge.
+        other["Type"] = json!("NAT");
+        let nat = client.network(&["192.0.2.0/24"]);
+        let inner = client.container(&nat, &json!({}));
+        assert_eq!(seen_as(&inner.namespace, OUTSIDE[0]), UPLINK[0]);
+        client.delete("Network", &nat);
+        client.delete("Network", &network);
+        for container in [&a, &b, &inner] {
+            client.delete("Namespace", &container.namespace);
+        }
+        let silence = watch.end();
+        assert!(silence < Duration::from_millis(300), "{silence:?}");
+        assert_unchanged(&before, "the network is gone");
+        for family in FAMILIES {
+            assert_eq!(seen_as(HOST, OUTSIDE[family]), UPLINK[family]);
+        }
+    });
+}
+
+#[test]
+fn an_uplink_whose_gateway_does_not_answer_any_more_is_moved_back() {
+    let (sandbox, _folder) = configured(BRIDGE);
+    in_sandbox!(sandbox, {
+        forward();
+        let before = dump();
+        let other = "02:00:00:00:00:77";
+        let rules = format!(
+            "table netdev t {{ chain c {{ type filter hook ingress device eth0 priority 0; ether saddr {other} drop; }}; }}"
+        );
+        let nft = netns_exec("outside", &["nft", &rules]);
+        assert_eq!(nft.code, Some(0), "{nft}");
+        let mut client = Client::new();
+        let policies =
+            json!([{"Type": "SourceMacAddress", "Settings": {"SourceMacAddress": other.replace(':', "-")}}]);
+        let settings = with_version(&json!({"Type": "Transparent", "Policies": policies}));
+        let reply = client.call("Network.Create", &json!({"settings": settings}));
+        assert!(reply.raw.contains("does not answer any more"), "{}", reply.raw);
+        assert_unchanged(&before, "moved back");
+        for family in FAMILIES {
+            assert_eq!(seen_as(HOST, OUTSIDE[family]), UPLINK[family]);
+            assert_eq!(seen_as("outside", UPLINK[family]), OUTSIDE[family]);
+        }
+        assert_eq!(client.ids("Network"), Vec::<String>::new());
     });
 }

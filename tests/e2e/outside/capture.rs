@@ -9,8 +9,7 @@ use std::thread::{self, JoinHandle};
 use hcn_tests::traffic::in_netns;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
-    sockopt,
+    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 

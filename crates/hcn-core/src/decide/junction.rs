@@ -259,7 +259,9 @@ fn enslaved(view: &View<'_>, uplink: &Uplink) -> Outcome<Junction> {
 /// Refuses a second network where one of those `excluding` has the uplink.
 fn alone(view: &View<'_>, uplink: &Uplink, excluding: impl Fn(&Junction) -> bool, what: &str) -> Outcome<()> {
     let on_it = |network: &&std::sync::Arc<Network>| {
-        network.uplink.as_ref().is_some_and(|other| other.link == uplink.link)
+        // Meanwhile its bridge stands for it.
+        let stands_for_it = network.is_enslaving() && network.bridge == uplink.link;
+        (stands_for_it || network.uplink.as_ref().is_some_and(|other| other.link == uplink.link))
             && network.junction.as_ref().is_some_and(&excluding)
     };
     let Some(other) = view.registry.networks.iter().find(on_it) else { return Ok(()) };
