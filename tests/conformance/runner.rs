@@ -36,6 +36,8 @@ struct Inside<D, C> {
     daemon: InProcess<D>,
     call: C,
     repeats: bool,
+    /// Its data plane is the kernel, and nobody has told it what that lacks.
+    real: bool,
 }
 
 impl<D: Dataplane + 'static> InsidePlainly<D> {
@@ -44,6 +46,7 @@ impl<D: Dataplane + 'static> InsidePlainly<D> {
             daemon: start(case, dataplane),
             call: |_, wire, method, parameters| plainly(wire, method, parameters),
             repeats: false,
+            real: false,
         }
     }
 }
@@ -73,6 +76,14 @@ where
         self.repeats
     }
 
+    fn lacks(&self, feature: &str) -> bool {
+        self.real && !hcn_linux::features().has(feature)
+    }
+
+    fn knows_kernel(&self) -> bool {
+        false
+    }
+
     fn start_again(&mut self, reboot: bool) {
         self.daemon.start_again(reboot);
     }
@@ -90,6 +101,10 @@ struct InSandbox {
 impl Subject for InSandbox {
     fn socket(&self) -> PathBuf {
         sandbox_socket()
+    }
+
+    fn lacks(&self, feature: &str) -> bool {
+        !hcn_linux::features().has(feature)
     }
 
     fn start_again(&mut self, reboot: bool) {
@@ -201,7 +216,12 @@ fn run_with_failures<D: Dataplane + 'static, S>(
         };
         fail_everywhere(dataplane, wire, (method, parameters), &mut check, &mut count)
     };
-    let mut subject = Inside { daemon: start(case, dataplane), call, repeats: true };
+    let mut subject = Inside {
+        daemon: start(case, dataplane),
+        call,
+        repeats: true,
+        real: dataplane.lock().known.is_some(),
+    };
     case.run(&mut subject);
     delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
     drop(subject);
@@ -248,7 +268,7 @@ fn what_cannot_be_made_durable_is_taken_back() {
             }
             plainly(wire, method, parameters)
         };
-        case.run(&mut Inside { daemon: start(&case, &dataplane), call, repeats: true });
+        case.run(&mut Inside { daemon: start(&case, &dataplane), call, repeats: true, real: false });
     }
     assert!(count > 50 || chosen().is_some(), "only {count} failures were injected");
 }

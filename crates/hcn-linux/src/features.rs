@@ -78,7 +78,7 @@ const FAMILIES: [(&str, u8, u32, &str); 5] = [
     ("nftables inet", INET, PREROUTING, "hcnd at all"),
     ("nftables ip", 2, PREROUTING, "rules of IPv4 alone"),
     ("nftables ip6", 10, PREROUTING, "rules of IPv6 alone"),
-    ("nftables bridge", 7, PREROUTING, "rules between endpoints of a bridge"),
+    ("nftables bridge", BRIDGE, PREROUTING, "rules between endpoints of a bridge"),
     ("nftables netdev", NETDEV, INGRESS, "rules ahead of the bridge"),
 ];
 
@@ -112,6 +112,7 @@ const PERSIST: u32 = 4;
 
 const INET: u8 = 1;
 const NETDEV: u8 = 5;
+const BRIDGE: u8 = 7;
 const PREROUTING: u32 = 0;
 const INGRESS: u32 = 0;
 const POSTROUTING: u32 = 4;
@@ -129,6 +130,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_NEWQDISC: u16 = 36;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const TCA_KIND: u16 = 1;
 const NFT_MSG_NEWTABLE: u16 = 10 << 8;
@@ -176,10 +179,16 @@ fn probe() -> Vec<Feature> {
     let links = LINKS.iter().map(|(name, _, needed_for)| (*name, *needed_for));
     let qdiscs = QDISCS.iter().map(|(name, .., needed_for)| (*name, *needed_for));
     add(&mut links.chain(qdiscs), &ask(links_and_qdiscs));
+    add(
+        &mut std::iter::once(("bridge vlan filtering", "VLAN policies of endpoints")),
+        &ask(bridge_vlan_filtering),
+    );
     add(&mut std::iter::once(("tun", "endpoints of virtual machines")), &[has_tun()]);
     let families = FAMILIES.iter().map(|(name, .., needed_for)| (*name, *needed_for));
     let expressions = EXPRESSIONS.iter().map(|(name, .., needed_for)| (*name, *needed_for));
     add(&mut families.chain(expressions), &ask(nftables));
+    let bridged = ("bridge conntrack", "ACL policies of connections between endpoints of a bridge");
+    add(&mut std::iter::once(bridged), &ask(bridge_conntrack));
     add(&mut FLAGS.iter().map(|(name, _, needed_for)| (*name, *needed_for)), &ask(table_flags));
     let conntrack = ask(conntrack);
     let others = [
@@ -227,6 +236,33 @@ fn links_and_qdiscs(wire: &mut Wire) -> io::Result<Vec<bool>> {
     Ok(links.chain(qdiscs.iter().map(|fate| is_known(fate, libc::ENOENT))).collect())
 }
 
+/// A bridge of a VLAN protocol that there is not is refused, but only by who looks at it; else for its queues.
+fn bridge_vlan_filtering(wire: &mut Wire) -> io::Result<Vec<bool>> {
+    let socket = Socket::open(NETLINK_ROUTE)?;
+    let mut message = Message::new(RTM_NEWLINK, &[0; 16]);
+    message.add(IFLA_NUM_TX_QUEUES, &u32::MAX.to_ne_bytes());
+    message.nest(IFLA_LINKINFO, |info| {
+        info.add(IFLA_INFO_KIND, b"bridge");
+        info.nest(IFLA_INFO_DATA, |data| data.add(IFLA_BR_VLAN_PROTOCOL, &0x1234_u16.to_be_bytes()));
+    });
+    let mut batch = Batch::new();
+    batch.push((), NLM_F_CREATE | NLM_F_EXCL, message);
+    let fates = wire.exchange(&socket, &mut batch)?;
+    let is_it = |fate: &Fate| matches!(fate, Err(refusal) if refusal.errno == libc::EPROTONOSUPPORT);
+    Ok(fates.iter().map(is_it).collect())
+}
+
+/// A rule of the family `bridge` that asks for the state of a connection.
+fn bridge_conntrack(wire: &mut Wire) -> io::Result<Vec<bool>> {
+    let socket = Socket::open(NETLINK_NETFILTER)?;
+    let mut batch = Batch::new();
+    batch.push((), NLM_F_CREATE, new_table(BRIDGE, TABLE, 0));
+    batch.push((), NLM_F_CREATE, new_chain(BRIDGE, FILTER, "filter", PREROUTING));
+    // Into register 1, the state.
+    batch.push((), NLM_F_CREATE, new_rule(BRIDGE, FILTER, "ct", &[(1, 1), (2, 0)]));
+    Ok(vec![wire.transact(&socket, &mut batch, transaction())?.is_ok()])
+}
+
 /// One transaction of a table and a chain in each family and a rule with each expression. What a kernel lacks it
 /// refuses, and all the rest with it; but only refusing takes it long, since it then waits for readers (RCU).
 fn nftables(wire: &mut Wire) -> io::Result<Vec<bool>> {
@@ -237,7 +273,7 @@ fn nftables(wire: &mut Wire) -> io::Result<Vec<bool>> {
         batch.push((), NLM_F_CREATE, new_chain(family, FILTER, "filter", hook));
     }
     for (_, expression, numbers, chain, _) in EXPRESSIONS {
-        batch.push((), NLM_F_CREATE, new_rule(chain, expression, numbers));
+        batch.push((), NLM_F_CREATE, new_rule(INET, chain, expression, numbers));
     }
     let chains = [(NAT_IN, PREROUTING), (NAT_OUT, POSTROUTING)];
     let mut ahead = Batch::new();
@@ -315,8 +351,8 @@ fn new_chain(family: u8, name: &str, kind: &str, hook: u32) -> Message {
 }
 
 /// A rule that first fills register 1.
-fn new_rule(chain: &str, expression: &str, numbers: Numbers) -> Message {
-    let mut rule = nft(NFT_MSG_NEWRULE, INET);
+fn new_rule(family: u8, chain: &str, expression: &str, numbers: Numbers) -> Message {
+    let mut rule = nft(NFT_MSG_NEWRULE, family);
     rule.text(1, TABLE);
     rule.text(2, chain);
     rule.nest(4, |list| {

@@ -9,12 +9,18 @@ use common::{isolated, sh, succeeds};
 use hcn_linux::features;
 
 /// What makes or shows each feature by hand. nft is asked for a rule in a chain of the type and hook that it needs.
-const BY_TOOL: [(&str, &str); 26] = [
+const BY_TOOL: [(&str, &str); 29] = [
     ("bridge", "ip link add p0 type bridge"),
     ("veth", "ip link add p1 type veth peer name p2"),
     ("vxlan", "ip link add p3 type vxlan id 7 dstport 4789"),
     ("macvlan", "ip link add p4 link p1 type macvlan"),
     ("vlan", "ip link add p5 link p1 type vlan id 9"),
+    ("ipvlan", "ip link add p7 link p2 type ipvlan mode l2"),
+    // Kernels without it make one that does not filter.
+    (
+        "bridge vlan filtering",
+        "ip link add p6 type bridge vlan_filtering 1 && ip -d link show p6 | grep -q 'vlan_filtering 1'",
+    ),
     ("tc tbf", "tc qdisc add dev p1 root tbf rate 1mbit burst 32kbit latency 400ms"),
     ("tc htb", "tc qdisc add dev p2 root htb"),
     ("tc clsact", "tc qdisc add dev p1 clsact"),
@@ -25,6 +31,11 @@ const BY_TOOL: [(&str, &str); 26] = [
     (
         "nftables bridge",
         "nft 'add table bridge a; add chain bridge a c { type filter hook forward priority 0; }'",
+    ),
+    (
+        "bridge conntrack",
+        "nft 'add table bridge b; add chain bridge b c { type filter hook prerouting priority 0; }; \
+         add rule bridge b c ct state new'",
     ),
     (
         "nftables netdev",

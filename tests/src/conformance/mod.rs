@@ -10,6 +10,8 @@
 //!     message, `record` is the whole `Error` of the record;
 //!   - `refused`: `{"hresult": "0x…", "text"?}`: how HNS of version 1 refuses, inside its envelope. A `V1.Call`
 //!     without it must succeed inside its envelope, too;
+//!   - `kernel`: a feature that not every kernel has. Where it is missing the call must be refused with 0x803b0015, and
+//!     the case ends there;
 //!   - `within`: seconds for which the call is repeated until the reply is as wanted;
 //!   - `stopping`: the call is made while the service ends with another one in flight, and the service is started
 //!     again;
@@ -44,7 +46,7 @@ const QUIET: Duration = Duration::from_millis(30);
 /// Between two tries of a call that is repeated.
 const RETRY: Duration = Duration::from_millis(20);
 /// The members of a step, beside those for people.
-const MEMBERS: [&str; 18] = [
+const MEMBERS: [&str; 19] = [
     "call",
     "with",
     "connection",
@@ -54,6 +56,7 @@ const MEMBERS: [&str; 18] = [
     "difference",
     "error",
     "refused",
+    "kernel",
     "within",
     "stopping",
     "subscribe",
@@ -106,6 +109,16 @@ pub trait Subject {
         false
     }
 
+    /// Whether its kernel lacks a feature.
+    fn lacks(&self, _feature: &str) -> bool {
+        false
+    }
+
+    /// Whether its service knows what the kernel lacks.
+    fn knows_kernel(&self) -> bool {
+        true
+    }
+
     /// Ends the service and starts it again, with a new start of the machine between, if so.
     fn start_again(&mut self, reboot: bool);
 
@@ -147,6 +160,13 @@ pub fn chosen() -> Option<String> {
     std::env::var("HCN_CASE").ok()
 }
 
+/// The step, as it must go where the kernel lacks what it needs.
+fn refused(step: &Value) -> Value {
+    let expected = json!({"hresult": "0x803b0015"});
+    let member = if step["call"] == "V1.Call" { "refused" } else { "error" };
+    json!({"call": step["call"], "with": step["with"], member: expected})
+}
+
 /// Just calls.
 ///
 /// # Panics
@@ -180,6 +200,13 @@ impl Case {
             let place = format!("case {}, step {}", self.name, index + 1);
             for name in step.as_object().unwrap().keys() {
                 assert!(name == "why" || MEMBERS.contains(&name.as_str()), "{place}: unknown member {name}");
+            }
+            if let Some(feature) = step["kernel"].as_str().filter(|feature| run.subject.lacks(feature)) {
+                if run.subject.knows_kernel() {
+                    run.step(&refused(step), &place);
+                }
+                eprintln!("{place}: this kernel lacks {feature}; the rest of the case is left out");
+                return;
             }
             run.step(step, &place);
         }
