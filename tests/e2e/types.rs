@@ -133,13 +133,24 @@ fn live_subnets() {
         let table = run_ok(&["nft", "list", "table", "inet", "hcnd"]);
         assert!(!table.contains("198.51.100.0") && !table.contains("2001:db8:99:1"), "{table}");
     }
-    // A family that was not there at first.
+    // A family that was not there at first, while somebody is.
     let v4 = client.network(&["198.51.100.0/24"]);
-    client.ok("Network.Modify", &subnets("Add", &v4, &["2001:db8:99:1::/64"]));
-    let both = client.container(&v4, &json!({}));
-    for family in FAMILIES {
-        assert_eq!(seen(&both.namespace, OUTSIDE[family]), UPLINK[family]);
+    let before = client.container(&v4, &json!({}));
+    serve(&before.namespace);
+    assert_eq!(seen(&before.namespace, OUTSIDE[0]), UPLINK[0]);
+    for _ in 0..2 {
+        client.ok("Network.Modify", &subnets("Add", &v4, &["2001:db8:99:1::/64"]));
+        let both = client.container(&v4, &json!({}));
+        for family in FAMILIES {
+            assert_eq!(seen(&both.namespace, OUTSIDE[family]), UPLINK[family]);
+        }
+        assert_eq!(seen(&both.namespace, &before.addresses[0]), both.addresses[0]);
+        assert_eq!(seen(&before.namespace, OUTSIDE[0]), UPLINK[0]);
+        client.delete("Endpoint", &both.endpoint);
+        client.ok("Network.Modify", &subnets("Remove", &v4, &["2001:db8:99:1::/64"]));
+        assert_eq!(seen(&before.namespace, OUTSIDE[0]), UPLINK[0]);
     }
+    client.delete("Endpoint", &before.endpoint);
 }
 
 #[test]

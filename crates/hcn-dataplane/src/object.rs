@@ -187,10 +187,7 @@ impl Object {
     pub fn changes_in_place(&self, to: &Self) -> bool {
         match (self, to) {
             (Self::Bridge(a), Self::Bridge(b)) => {
-                a.ipv6 == b.ipv6
-                    && a.arp == b.arp
-                    && a.proxy_arp == b.proxy_arp
-                    && a.vlan_filtering == b.vlan_filtering
+                a.arp == b.arp && a.proxy_arp == b.proxy_arp && a.vlan_filtering == b.vlan_filtering
             }
             (Self::Veth(a), Self::Veth(b)) => {
                 a.bridge == b.bridge

@@ -44,7 +44,15 @@ fn cases() -> Vec<Case> {
         }
         other => other,
     };
+    let of_one_family = |object: Object| match object {
+        Object::Bridge(mut bridge) => {
+            bridge.ipv6 = false;
+            Object::Bridge(bridge)
+        }
+        other => other,
+    };
     let change = vec![
+        Op::Change { from: bridge(), to: of_one_family(bridge()) },
         Op::Change { from: veth(2, "A"), to: changed(veth(2, "A")) },
         Op::Change { from: veth(3, "B"), to: changed(veth(3, "B")) },
     ];

@@ -74,7 +74,7 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
             peer: link.clone(),
             mac: endpoint.mac,
             mtu: network.mtu,
-            ipv6: network.takes_ipv6(),
+            ipv6: takes_ipv6(network, endpoint),
             isolated: network.mode == NetworkMode::L2Tunnel,
             vlan: endpoint.vlan,
         })
@@ -114,6 +114,12 @@ fn tap(network: &Network, endpoint: &Endpoint, port: &VmPort) -> Option<Tap> {
         isolated: network.mode == NetworkMode::L2Tunnel,
         vlan: endpoint.vlan,
     })
+}
+
+/// By its own addresses: those of a network come and go while it is attached. Without any, they may come from outside.
+fn takes_ipv6(network: &Network, endpoint: &Endpoint) -> bool {
+    let mut addresses = endpoint.addresses.iter();
+    if endpoint.addresses.is_empty() { network.takes_ipv6() } else { addresses.any(|a| a.addr().is_ipv6()) }
 }
 
 /// The given metric, else one by which the routes of the first interface win over those of the next: the

@@ -162,10 +162,18 @@ impl Run<'_> {
     /// Changes an object in place.
     pub(super) fn change(&mut self, op: usize, from: &Object, to: &Object) -> Result<(), Stop> {
         match (from, to) {
-            (Object::Bridge(_), Object::Bridge(to)) => {
+            (Object::Bridge(from), Object::Bridge(to)) => {
                 let index = self.index(op, &LinkId::host(&to.name))?;
                 let message = link::change(index, Some(&to.alias), Some(to.mac), to.mtu);
                 self.write(&Place::Host, op, 0, message);
+                let tag = |tolerate| Tag { op, writes: true, tolerate };
+                if to.ipv6 && !from.ipv6 {
+                    let address = address::create_link_local(index, to.mac);
+                    self.push(&Place::Host, tag(&[libc::EEXIST]), NEW, address);
+                } else if from.ipv6 && !to.ipv6 {
+                    let address = address::delete_link_local(index, from.mac);
+                    self.push(&Place::Host, tag(&[libc::EADDRNOTAVAIL]), 0, address);
+                }
                 Ok(())
             }
             (Object::Veth(_), Object::Veth(to)) => {
