@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hcn_tests::client::{Client, Container, DUAL};
 use hcn_tests::traffic::{HOST, ask_tcp, in_netns, is_silent, seen_as, serve, set_sysctl, wait_for_outside};
-use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, run_ok};
+use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
 
 const GATEWAYS: [&str; 2] = ["192.0.2.1", "2001:db8:abcd:12::1"];
@@ -122,7 +122,7 @@ fn addresses_are_usable_as_soon_as_attach_has_answered() {
             }
             serve(&new.namespace);
             ask_tcp(&server.namespace, &new.addresses[1]).unwrap();
-            assert!(attached.elapsed() < Duration::from_millis(200), "{:?}", attached.elapsed());
+            assert!(attached.elapsed() < patience(Duration::from_millis(200)), "{:?}", attached.elapsed());
             let argv = ["ip", "-n", &new.namespace, "-6", "addr", "show", "scope", "global", "tentative"];
             let addresses = run_ok(&argv);
             assert_eq!(addresses, "");

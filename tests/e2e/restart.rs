@@ -15,7 +15,7 @@ use hcn_tests::conformance::{delete_everything, snapshot};
 use hcn_tests::kernel::{assert_unchanged, differences, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{HOST, seen_as, serve};
-use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running, run};
+use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running, patience, run};
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use tempfile::TempDir;
@@ -100,7 +100,7 @@ fn outlives_it() {
     let started = Instant::now();
     kill(hcnd, Signal::SIGTERM).unwrap();
     eventually("hcnd has ended", || !is_running(hcnd));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < patience(Duration::from_secs(2)), "{:?}", started.elapsed());
     UnixStream::connect(sandbox_socket()).unwrap_err();
     // The table stays with all that is in it; it has no owner then.
     let unowned = |mut dump: BTreeMap<String, BTreeSet<String>>| {
@@ -165,7 +165,7 @@ fn idle_and_half_spoken_clients_do_not_delay_the_end() {
         half.write_all(b"{\"method\":").unwrap();
         let started = Instant::now();
         assert_eq!(hcnd.end(Signal::SIGTERM).code, Some(0));
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert!(started.elapsed() < patience(Duration::from_secs(1)), "{:?}", started.elapsed());
         drop(idle);
     });
 }

@@ -9,7 +9,7 @@ use std::thread;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, set_sysctl, wait_for_outside};
-use hcn_tests::{Sandbox, in_sandbox, netns_exec, run_ok};
+use hcn_tests::{Sandbox, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
 
 /// Where the servers in containers listen.
@@ -289,7 +289,7 @@ fn a_udp_flow_follows_its_service() {
         let id = client.load_balancer(&balancer(&[&containers[0]], &VIPS[..1], 0));
         // One socket, so one flow: the kernel remembers where it goes.
         let socket = in_netns("outside", || UdpSocket::bind(("0.0.0.0", 0)).unwrap());
-        socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        socket.set_read_timeout(Some(patience(std::time::Duration::from_secs(1)))).unwrap();
         let ask = || {
             socket.send_to(b"?", (VIPS[0], EXTERNAL)).unwrap();
             let mut answer = [0; 64];

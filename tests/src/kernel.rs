@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::process::{eventually, run_ok};
+use crate::time::patience;
 
 /// Everything that is destroyed in the background must be gone by then.
 const REAPED: Duration = Duration::from_secs(10);
@@ -138,7 +139,7 @@ pub fn settled_dump() -> BTreeMap<String, BTreeSet<String>> {
 /// # Panics
 /// Something differs still when everything should be reaped.
 pub fn assert_unchanged(before: &BTreeMap<String, BTreeSet<String>>, place: &str) {
-    let deadline = Instant::now() + REAPED;
+    let deadline = Instant::now() + patience(REAPED);
     loop {
         let lines = differences(before, &dump());
         if lines.is_empty() {

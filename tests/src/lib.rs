@@ -17,9 +17,11 @@ mod nodes;
 mod process;
 mod sandbox;
 pub mod service;
+mod time;
 pub mod traffic;
 pub mod wire;
 
 pub use nodes::Node;
 pub use process::{Background, Finished, descendants, eventually, is_running, netns_exec, run, run_ok};
 pub use sandbox::{Caller, Sandbox, built_hcnd, test_name_of};
+pub use time::patience;

@@ -14,6 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::time::patience;
+
 const POLL: Duration = Duration::from_millis(5);
 /// Longer than anything but a hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -124,7 +126,7 @@ impl Background {
 
     /// Waits until it has written `text` to stdout.
     pub fn wait_for_stdout(&mut self, text: &str) {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + patience(DEADLINE);
         while !self.stdout().contains(text) {
             let ended = self.child.try_wait().expect("the state of a child");
             if let Some(status) = ended.filter(|_| !self.stdout().contains(text)) {
@@ -136,9 +138,9 @@ impl Background {
         }
     }
 
-    /// Waits for its end, or kills it at the deadline and fails.
+    /// Waits for its end, or kills it at the deadline, as that is on this machine, and fails.
     pub fn wait(&mut self, deadline: Duration) -> Finished {
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + patience(deadline);
         loop {
             if let Some(status) = self.child.try_wait().expect("the state of a child") {
                 return self.finished(status);
@@ -177,11 +179,11 @@ fn content(file: &File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Waits until `condition` holds; fails with `what` after ten seconds.
+/// Waits until `condition` holds; fails with `what` after ten seconds, as they are on this machine.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + patience(Duration::from_secs(10));
     while !condition() {
-        assert!(Instant::now() < end, "not within 10 s: {what}");
+        assert!(Instant::now() < end, "not in time: {what}");
         sleep(POLL);
     }
 }

@@ -17,6 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::process::{Finished, eventually, netns_exec, run};
+use crate::time::patience;
 
 /// Where servers listen that are not told otherwise.
 pub const PORT: u16 = 7777;
@@ -101,8 +102,8 @@ pub fn ask_tcp(netns: &str, server: &str) -> io::Result<String> {
 pub fn ask_tcp_at(netns: &str, server: &str, port: u16) -> io::Result<String> {
     let server = SocketAddr::new(server.parse().unwrap(), port);
     in_netns(netns, || {
-        let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&server, patience(PATIENCE))?;
+        stream.set_read_timeout(Some(patience(PATIENCE)))?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -126,7 +127,7 @@ pub fn ask_udp_at(netns: &str, server: &str, port: u16) -> io::Result<String> {
     in_netns(netns, || {
         let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let socket = UdpSocket::bind((any, 0))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(patience(PATIENCE)))?;
         socket.connect((server, port))?;
         socket.send(b"?")?;
         let mut answer = [0; 64];
@@ -151,14 +152,20 @@ pub fn seen_as(netns: &str, server: &str) -> String {
 /// Sends one echo request and waits for its reply.
 #[must_use]
 pub fn ping(netns: &str, address: &str) -> Finished {
-    let argv = ["ping", "-n", "-c", "1", "-W", "1", address];
-    if netns == HOST { run(&argv) } else { netns_exec(netns, &argv) }
+    echo(netns, address, PATIENCE)
 }
 
 /// Whether an echo request stays without a reply; a hundred times longer than one takes is waited.
 #[must_use]
 pub fn is_silent(netns: &str, address: &str) -> bool {
-    netns_exec(netns, &["ping", "-n", "-c", "1", "-W", "0.3", address]).code != Some(0)
+    echo(netns, address, Duration::from_millis(300)).code != Some(0)
+}
+
+/// Sends one echo request and waits so long for its reply.
+fn echo(netns: &str, address: &str, time: Duration) -> Finished {
+    let seconds = patience(time).as_secs_f64().to_string();
+    let argv = ["ping", "-n", "-c", "1", "-W", &seconds, address];
+    if netns == HOST { run(&argv) } else { netns_exec(netns, &argv) }
 }
 
 /// Waits until an address of the uplink is usable: the sandbox starts while the kernel still settles it.

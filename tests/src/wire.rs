@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::time::patience;
+
 /// A reply that takes longer fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,7 +35,7 @@ impl Wire {
     /// Nobody listens.
     pub fn connect(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience(PATIENCE)))?;
         Ok(Self { reader: BufReader::new(stream) })
     }
 
@@ -85,7 +87,7 @@ impl Wire {
     pub fn receive_within(&mut self, time: Duration) -> io::Result<Option<Reply>> {
         self.reader.get_ref().set_read_timeout(Some(time))?;
         let arrived = self.reader.fill_buf().map(|_| ());
-        self.reader.get_ref().set_read_timeout(Some(PATIENCE))?;
+        self.reader.get_ref().set_read_timeout(Some(patience(PATIENCE)))?;
         match arrived {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
