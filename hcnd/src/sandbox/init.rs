@@ -25,7 +25,8 @@ const SOCKET: &str = "/run/hcnd/hcnd.sock";
 const HNS_SOCKET: &str = "/run/hcnd/hns.sock";
 const LOG: &str = "/run/hcnd/hcnd.log";
 const STORE: &str = "/run/hcnd/state.redb";
-const READY_DEADLINE: Duration = Duration::from_secs(10);
+/// An hcnd that ends is noticed at once; one that loads the kernel's modules on a slow machine takes 20 s.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the socket of an hcnd that is starting is tried, in milliseconds.
 const READY_POLL: u8 = 2;
