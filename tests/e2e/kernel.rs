@@ -20,17 +20,17 @@ const UPLINK_MAC: &str = "52:54:00:00:00:0a";
 
 /// How each feature is made by hand, or seen, in a network namespace that is thrown away.
 const BY_HAND: [(&str, &str); 11] = [
-    ("bridge", "ip link add a type bridge"),
-    ("veth", "ip link add a type veth peer name b"),
-    ("vxlan", "ip link add a type vxlan id 7 dstport 4789"),
-    ("macvlan", "ip link add a type veth peer name b && ip link add c link a type macvlan"),
-    ("vlan", "ip link add a type veth peer name b && ip link add c link a type vlan id 9"),
-    ("ipvlan", "ip link add a type veth peer name b && ip link add c link a type ipvlan"),
+    ("bridge", "ip link add p0 type bridge"),
+    ("veth", "ip link add p0 type veth peer name p1"),
+    ("vxlan", "ip link add p0 type vxlan id 7 dstport 4789"),
+    ("macvlan", "ip link add p0 type veth peer name p1 && ip link add p2 link p0 type macvlan"),
+    ("vlan", "ip link add p0 type veth peer name p1 && ip link add p2 link p0 type vlan id 9"),
+    ("ipvlan", "ip link add p0 type veth peer name p1 && ip link add p2 link p0 type ipvlan"),
     (
         "bridge vlan filtering",
-        "ip link add a type bridge vlan_filtering 1 && ip -d link show a | grep -q 'vlan_filtering 1'",
+        "ip link add p0 type bridge vlan_filtering 1 && ip -d link show p0 | grep -q 'vlan_filtering 1'",
     ),
-    ("tun", "ip tuntap add a mode tap"),
+    ("tun", "ip tuntap add p0 mode tap"),
     (
         "nftables bridge",
         "nft 'add table bridge a; add chain bridge a c { type filter hook forward priority 0; }'",
