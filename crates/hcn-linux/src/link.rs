@@ -30,6 +30,7 @@ const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LOCAL: u16 = 4;
@@ -71,6 +72,8 @@ pub(crate) struct LinkFacts {
     pub(crate) peer: Option<u32>,
     /// That is in another namespace.
     pub(crate) peer_elsewhere: bool,
+    /// A bridge that can tell VLANs apart.
+    pub(crate) knows_vlans: bool,
     /// Of a VXLAN link.
     pub(crate) vxlan: Option<VxlanFacts>,
 }
@@ -103,6 +106,13 @@ impl VxlanFacts {
     }
 }
 
+/// Whether IFLA_LINKINFO is that of a bridge that knows a protocol of VLANs.
+fn knows_vlans(info: &[u8]) -> bool {
+    let kind = attributes::find(info, IFLA_INFO_KIND).map(attributes::text);
+    let data = attributes::find(info, IFLA_INFO_DATA).unwrap_or_default();
+    kind.as_deref() == Some("bridge") && attributes::find(data, IFLA_BR_VLAN_PROTOCOL).is_some()
+}
+
 impl LinkFacts {
     /// Reads an RTM_NEWLINK payload.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
@@ -129,7 +139,10 @@ impl LinkFacts {
                     let names = attributes::all(value).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
                     facts.other_names = names.map(|(_, name)| attributes::text(name)).collect();
                 }
-                IFLA_LINKINFO => facts.vxlan = VxlanFacts::read(value),
+                IFLA_LINKINFO => {
+                    facts.vxlan = VxlanFacts::read(value);
+                    facts.knows_vlans = knows_vlans(value);
+                }
                 IFLA_LINK_NETNSID => facts.peer_elsewhere = true,
                 _ => {}
             }

@@ -93,7 +93,8 @@ impl Belongings {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let all = wire.dump(socket, &route::get_all(family))?;
-            routes.extend(all.into_iter().filter(|payload| leaves_by(payload, index)));
+            let by_it = all.into_iter().filter(|payload| leaves_by(payload, index));
+            routes.extend(by_it.flat_map(|payload| apart(payload, index)));
         }
         routes.sort_by_key(|payload| {
             attributes::all(&payload[RTMSG..])
@@ -173,6 +174,26 @@ fn leaves_by(payload: &[u8], index: u32) -> bool {
         RTA_MULTIPATH => hops(value).any(|at| attributes::number(&value[at + 4..]) == Some(index)),
         _ => false,
     })
+}
+
+/// An IPv6 route by several next hops is as many routes, of which those by other links stay where they are: while two
+/// links have the same, the kernel tells them as one.
+fn apart(payload: Vec<u8>, index: u32) -> Vec<Vec<u8>> {
+    let hops_of = |payload: &[u8]| attributes::find(&payload[RTMSG..], RTA_MULTIPATH).map(<[u8]>::to_vec);
+    let Some(several) = hops_of(&payload).filter(|_| payload[0] == AF_INET6) else { return vec![payload] };
+    let by_it = hops(&several).filter(|at| attributes::number(&several[at + 4..]) == Some(index));
+    let alone = by_it.map(|at| {
+        let mut octets = payload[..RTMSG].to_vec();
+        octets[8] |= several[at + 2] & RTNH_F_ONLINK;
+        let common = attributes::all(&payload[RTMSG..]).filter(|(kind, _)| *kind != RTA_MULTIPATH);
+        common.for_each(|(kind, value)| append(&mut octets, kind, value));
+        append(&mut octets, RTA_OIF, &index.to_ne_bytes());
+        let length = u16::from_ne_bytes([several[at], several[at + 1]]);
+        let own = several.get(at + RTNEXTHOP..at + usize::from(length)).unwrap_or_default();
+        attributes::all(own).for_each(|(kind, value)| append(&mut octets, kind, value));
+        octets
+    });
+    alone.collect()
 }
 
 /// Where the next hops of RTA_MULTIPATH begin.

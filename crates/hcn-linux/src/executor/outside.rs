@@ -156,16 +156,22 @@ impl Run<'_> {
         proxy: &ProxyNeighbour,
         _away: Away,
     ) -> Result<(), Stop> {
-        self.touched[op] = true;
         let key = (proxy.link.clone(), proxy.address);
+        let last = self.linux.proxied.get(&key).filter(|claimed| claimed.count == 1);
+        // Before anything is changed: what fails here leaves all as it is.
+        let index = match last {
+            Some(_) => self.index_if_any(op, &LinkId::host(&proxy.link), true)?,
+            None => None,
+        };
+        self.touched[op] = true;
         let Some(claimed) = self.linux.proxied.get_mut(&key) else { return Ok(()) };
-        claimed.count = claimed.count.saturating_sub(1);
+        claimed.count -= 1;
         if claimed.count > 0 {
             return Ok(());
         }
         let added = claimed.added;
         self.linux.proxied.remove(&key);
-        if added && let Some(index) = self.index_if_any(op, &LinkId::host(&proxy.link), true)? {
+        if added && let Some(index) = index {
             let tag = Tag { op, writes: true, tolerate: &[libc::ENOENT, libc::ENODEV] };
             self.push(&Place::Host, tag, 0, proxy::delete(index, proxy.address));
         }
