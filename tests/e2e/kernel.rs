@@ -309,7 +309,10 @@ fn vlans_of_endpoints() {
         assert_eq!(seen_as(HOST, OUTSIDE[family]), UPLINK[family]);
     }
     let [tagged, astray, untagged] = frames.of_mac();
-    assert!(tagged > 5 && astray == 0 && untagged == 0, "tagged {tagged}, otherwise {astray}, not {untagged}");
+    assert!(
+        tagged > 5 && astray == 0 && untagged == 0,
+        "tagged {tagged}, otherwise {astray}, not {untagged}"
+    );
     delete(&mut client, &id, &[&bare, &a, &b, &other]);
     netns_exec("outside", &["nft", "delete", "table", "netdev", "frames"]);
     assert_unchanged(&before, "the network is gone");
@@ -350,7 +353,10 @@ fn ipvlan() {
     }
     let shown = netns_exec(&a.namespace, &["ip", "-j", "-d", "link", "show", "eth0"]);
     let link: Value = serde_json::from_str(&shown.stdout).unwrap();
-    assert_eq!((&link[0]["linkinfo"]["info_kind"], &link[0]["address"]), (&json!("ipvlan"), &json!(UPLINK_MAC)));
+    assert_eq!(
+        (&link[0]["linkinfo"]["info_kind"], &link[0]["address"]),
+        (&json!("ipvlan"), &json!(UPLINK_MAC))
+    );
     let [_, _, bare] = frames.of_mac();
     assert!(bare > 10 && frames.foreign() == 0, "{bare} frames of the uplink, {} others", frames.foreign());
     client.detach(&a.namespace, &a.endpoint);

@@ -28,8 +28,8 @@ pub use decide::{Context, L2BridgeBy, Settings, TransparentBy, named_links};
 pub use engine::{Action, Engine, Failure, Job, Ticket};
 pub use entity::{
     BalancedPort, Change, Endpoint, Entity, EntityKey, GuestNetworkService, Junction, LoadBalancer, Meta,
-    Namespace, Network, PORTS_OF_A_BRIDGE, Place, PortMapping, PortReservation, Resource, Route,
-    RoutingTable, SdnRoute, Step, Subnet, Tunnel, Uplink, VmPort,
+    Namespace, Network, PORTS_OF_A_BRIDGE, Place, PortMapping, PortReservation, RemoteSubnet, Resource,
+    Route, RoutingTable, SdnRoute, Step, Subnet, Tunnel, Uplink, VmPort,
 };
 pub use registry::{Registry, Table};
 pub use turns::CallId;

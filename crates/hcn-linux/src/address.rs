@@ -27,22 +27,18 @@ pub(crate) fn of_claim(claim: &Claim) -> Address {
     Address { link: LinkId::host(&claim.bridge), address: IpNet::from(claim.address), prefix_route: false }
 }
 
-/// RTM_NEWADDR of the link-local address that belongs to a MAC address (RFC 4291, appendix A), usable at once.
+/// The link-local address that belongs to a MAC address (RFC 4291, appendix A).
+pub(crate) fn link_local(mac: Mac) -> IpNet {
+    let [a, b, c, d, e, f] = mac.0;
+    let address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+    Ipv6Net::new_assert(address.into(), 64).into()
+}
+
+/// RTM_NEWADDR of the link-local address of a MAC address, usable at once.
 pub(crate) fn create_link_local(index: u32, mac: Mac) -> RouteNetlinkMessage {
     let mut message = body(index, link_local(mac));
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     RouteNetlinkMessage::NewAddress(message)
-}
-
-/// RTM_DELADDR of the same.
-pub(crate) fn delete_link_local(index: u32, mac: Mac) -> RouteNetlinkMessage {
-    delete(index, link_local(mac))
-}
-
-fn link_local(mac: Mac) -> IpNet {
-    let [a, b, c, d, e, f] = mac.0;
-    let address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
-    Ipv6Net::new_assert(address.into(), 64).into()
 }
 
 /// RTM_DELADDR.

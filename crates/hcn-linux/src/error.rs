@@ -92,6 +92,14 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EEXIST, Object::Bridge(bridge)) => {
             format!("a link {} exists and is not ours to touch; rename or delete it", bridge.name)
         }
+        (libc::EEXIST, Object::Vxlan(vxlan)) => format!(
+            "another link of this host has the VNI {} on UDP port {}, or the name {}; delete it, or choose another VSID or VxlanPort",
+            vxlan.vni, vxlan.port, vxlan.name
+        ),
+        (libc::EADDRINUSE, Object::Vxlan(vxlan)) => {
+            format!("UDP port {} is used by a program of the host; choose another VxlanPort", vxlan.port)
+        }
+        (libc::EOPNOTSUPP, Object::Vxlan(_)) => "the kernel lacks vxlan (CONFIG_VXLAN)".to_owned(),
         (libc::EEXIST, Object::Home(Home { prefix, .. }) | Object::Masquerade(Masquerade { prefix })) => {
             format!("{prefix} overlaps a prefix that is in the table inet hcnd already")
         }

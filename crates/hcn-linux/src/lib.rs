@@ -163,6 +163,8 @@ enum Retired {
     Netns(netns::Handle),
     /// A port, held until no one can want it back.
     Port(ports::Held),
+    /// A claim that had so many others below it.
+    Claim(usize),
     /// It was gone already.
     Nothing,
 }
@@ -279,6 +281,8 @@ impl Linux {
                     | Object::Joint(_)
                     | Object::Sublink(_)
                     | Object::Tap(_)
+                    | Object::FdbEntry(_)
+                    | Object::Neighbour(_)
                     | Object::HeldPort(_),
                 ..
             } => {
@@ -292,7 +296,7 @@ impl Linux {
                     Some(Retired::Link { index, .. }) => self.reaper.release(Released::Link(index)),
                     Some(Retired::Inside { place, index }) => self.release_inside(&place, index),
                     Some(Retired::Netns(handle)) => self.reaper.release(Released::Netns(handle)),
-                    Some(Retired::Port(_) | Retired::Nothing) | None => {}
+                    Some(Retired::Port(_) | Retired::Claim(_) | Retired::Nothing) | None => {}
                 }
             }
             _ => {}

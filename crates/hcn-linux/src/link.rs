@@ -6,10 +6,10 @@ use std::os::fd::RawFd;
 use hcn_dataplane::{Bridge, Joint, Mac, Sharing, Sublink, Veth, Vlan, Vxlan};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{
-    AfSpecBridge, AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeStpState, BridgeVlanInfo, BridgeVlanInfoFlags,
-    In6AddrGenMode, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan,
-    InfoPortData, InfoPortKind, InfoVeth, InfoVlan, InfoVxlan, IpVlanMode, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    AfSpecBridge, AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgeStpState,
+    BridgeVlanInfo, BridgeVlanInfoFlags, In6AddrGenMode, InetDevConf, InfoBridge, InfoBridgePort, InfoData,
+    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, InfoVxlan, IpVlanMode,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -281,6 +281,7 @@ pub(crate) fn describe_tunnel(index: u32, link_alias: &str, traits: IpTraits) ->
         InfoBridgePort::UnicastFlood(false),
         InfoBridgePort::MulticastFlood(false),
         InfoBridgePort::BroadcastFlood(false),
+        InfoBridgePort::MulticastRouter(BridgeMulticastRouterType::Disabled),
         InfoBridgePort::NeighSupress(true),
     ];
     let mut attributes = vec![

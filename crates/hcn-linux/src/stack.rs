@@ -17,27 +17,25 @@ impl<K, V> Default for Stacks<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Stacks<K, V> {
-    /// Puts a claim on top; one of the same claimant goes.
-    pub(crate) fn push(&mut self, key: K, claimant: &str, value: V) {
+    /// Puts a claim on top, or with so many others below it; one of the same claimant goes. Says whether it holds now.
+    pub(crate) fn insert(&mut self, key: K, claimant: &str, value: V, depth: Option<usize>) -> bool {
         let claims = self.claims.entry(key).or_default();
         claims.retain(|(other, _)| other != claimant);
-        claims.push((claimant.to_owned(), value));
+        let depth = depth.unwrap_or(usize::MAX).min(claims.len());
+        claims.insert(depth, (claimant.to_owned(), value));
+        depth + 1 == claims.len()
     }
 
-    /// Puts a claim below all others.
-    pub(crate) fn push_below(&mut self, key: K, claimant: &str, value: V) {
-        self.claims.entry(key).or_default().insert(0, (claimant.to_owned(), value));
-    }
-
-    /// Gives a claim up. Says whether it was the one that held.
-    pub(crate) fn remove(&mut self, key: &K, claimant: &str) -> bool {
-        let Some(claims) = self.claims.get_mut(key) else { return false };
-        let held = claims.last().is_some_and(|(holder, _)| holder == claimant);
-        claims.retain(|(other, _)| other != claimant);
+    /// Gives a claim up. Says how many others were below it, and whether it held.
+    pub(crate) fn remove(&mut self, key: &K, claimant: &str) -> Option<(usize, bool)> {
+        let claims = self.claims.get_mut(key)?;
+        let depth = claims.iter().position(|(other, _)| other == claimant)?;
+        claims.remove(depth);
+        let held = depth == claims.len();
         if claims.is_empty() {
             self.claims.remove(key);
         }
-        held
+        Some((depth, held))
     }
 
     /// The claim that holds.
@@ -53,15 +51,18 @@ mod tests {
     #[test]
     fn the_last_claim_holds_and_then_the_one_before() {
         let mut stacks = Stacks::default();
-        stacks.push("it", "a", 1);
-        stacks.push("it", "b", 2);
+        assert!(stacks.insert("it", "a", 1, None));
+        assert!(stacks.insert("it", "b", 2, None));
         assert_eq!(stacks.top(&"it"), Some(&2));
-        assert!(!stacks.remove(&"it", "a"));
-        assert!(!stacks.remove(&"it", "nobody"));
-        stacks.push_below("it", "c", 3);
-        assert!(stacks.remove(&"it", "b"));
+        assert_eq!(stacks.remove(&"it", "a"), Some((0, false)));
+        assert_eq!(stacks.remove(&"it", "nobody"), None);
+        assert!(!stacks.insert("it", "c", 3, Some(0)));
+        assert_eq!(stacks.remove(&"it", "b"), Some((1, true)));
         assert_eq!(stacks.top(&"it"), Some(&3));
-        assert!(stacks.remove(&"it", "c"));
+        assert!(stacks.insert("it", "b", 2, Some(1)));
+        assert_eq!(stacks.top(&"it"), Some(&2));
+        assert_eq!(stacks.remove(&"it", "b"), Some((1, true)));
+        assert_eq!(stacks.remove(&"it", "c"), Some((0, true)));
         assert_eq!(stacks.top(&"it"), None);
         assert!(stacks.claims.is_empty());
     }

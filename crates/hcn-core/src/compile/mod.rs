@@ -13,6 +13,7 @@ mod shards;
 
 use hcn_dataplane::{LinkId, Object, State};
 
+pub(crate) use overlay::reached_alike;
 pub(crate) use responders::tell_alike;
 
 use crate::entity::{Change, Endpoint, Entity};

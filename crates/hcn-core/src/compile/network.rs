@@ -25,7 +25,8 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         mac: network.bridge_mac,
         mtu: network.mtu,
         ipv6: enslaving || (open && network.has_ipv6()),
-        arp: open,
+        // On an overlay the bridge answers for what is on other hosts.
+        arp: open || network.tunnel.is_some(),
         proxy_arp: routed,
         vlan_filtering: false,
     })];

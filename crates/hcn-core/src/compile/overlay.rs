@@ -4,13 +4,13 @@
 
 use std::net::IpAddr;
 
-use hcn_dataplane::{Barrier, FdbEntry, HostSide, LinkId, Mac, Neighbour, Object, Route, Vxlan, Ways};
+use hcn_dataplane::{Barrier, FdbEntry, HostSide, LinkId, Neighbour, Object, Route, Vxlan, Ways};
 use hcn_schema::call::Kind;
 use hcn_schema::enums::{EndpointPolicyType, NetworkPolicyType, OneOf};
-use hcn_schema::settings::{ProviderAddressSettings, RemoteSubnetRouteSettings};
+use hcn_schema::settings::ProviderAddressSettings;
 use ipnet::IpNet;
 
-use crate::entity::{Endpoint, Network, Tunnel};
+use crate::entity::{Endpoint, Network, RemoteSubnet, Tunnel};
 use crate::names;
 
 pub(super) fn of_network(network: &Network) -> Vec<Object> {
@@ -29,9 +29,9 @@ pub(super) fn of_network(network: &Network) -> Vec<Object> {
     });
     let mut objects: Vec<Object> = links.collect();
     objects.extend(host_side(network));
-    for (number, route) in remote_subnets(network).enumerate() {
-        objects.extend(to_subnet(network, tunnel, &route, number));
-    }
+    // Where the host is not, nobody routes.
+    let routed = tunnel.remote.iter().filter(|_| network.host);
+    objects.extend(routed.flat_map(|remote| to_subnet(network, tunnel, remote)));
     objects
 }
 
@@ -48,67 +48,65 @@ fn host_side(network: &Network) -> Option<Object> {
     })
 }
 
-/// A subnet of another host.
-struct RemoteSubnet {
-    prefix: IpNet,
-    vsid: Option<u32>,
-    provider: IpAddr,
-    router: Mac,
-}
-
-/// What the policies say of other hosts' subnets; what could not be read was refused when it came.
-fn remote_subnets(network: &Network) -> impl Iterator<Item = RemoteSubnet> {
-    let kind = Some(OneOf::Known(NetworkPolicyType::RemoteSubnetRoute));
-    let policies = network.document.policies.iter().filter(move |policy| policy.kind == kind);
-    policies.filter_map(|policy| {
-        let given: RemoteSubnetRouteSettings = hcn_schema::parse(policy.settings.as_ref()?.get()).ok()?;
-        Some(RemoteSubnet {
-            prefix: given.destination_prefix?.parse::<IpNet>().ok()?.trunc(),
-            vsid: given.isolation_id,
-            provider: given.provider_address?.parse().ok()?,
-            router: given.distributed_router_mac_address?.parse().ok()?,
-        })
-    })
-}
-
-fn to_subnet(network: &Network, tunnel: &Tunnel, remote: &RemoteSubnet, number: usize) -> Vec<Object> {
-    let own = network.subnets.iter().any(|subnet| subnet.prefix == remote.prefix);
-    if own || is_here(network, tunnel, remote.provider) {
+/// The way to a subnet of another host. What is claimed is named by what it says, so that taking one policy out leaves
+/// the others as they are.
+fn to_subnet(network: &Network, tunnel: &Tunnel, remote: &RemoteSubnet) -> Vec<Object> {
+    let RemoteSubnet { prefix, vsid, provider, router } = *remote;
+    let own = network.subnets.iter().any(|subnet| subnet.prefix == prefix);
+    if own || is_here(network, tunnel, provider) {
         return Vec::new();
     }
-    let known = tunnel.links.iter().find(|(vsid, _)| Some(*vsid) == remote.vsid);
-    let Some((vsid, link)) = known.or(tunnel.links.first()) else { return Vec::new() };
-    let claimant = format!("{} {number}", network.meta.id);
-    let next_hop = remote.prefix.addr();
+    let known = tunnel.links.iter().find(|(other, _)| *other == vsid);
+    let Some((of_link, link)) = known.or(tunnel.links.first()) else { return Vec::new() };
+    let claimant = format!("{} {prefix} {vsid} {provider} {router}", network.meta.id);
+    let next_hop = prefix.addr();
     vec![
         Object::FdbEntry(FdbEntry {
             vxlan: link.clone(),
-            mac: remote.router,
-            destination: remote.provider,
-            vni: remote.vsid.filter(|other| other != vsid),
+            mac: router,
+            destination: provider,
+            vni: Some(vsid).filter(|other| other != of_link),
             claimant: claimant.clone(),
         }),
         Object::Neighbour(Neighbour {
             link: network.bridge.clone(),
             address: next_hop,
-            mac: remote.router,
+            mac: router,
             routed: false,
             claimant,
         }),
         Object::Route(Route {
             link: LinkId::host(&network.bridge),
-            destination: remote.prefix,
+            destination: prefix,
             gateway: Some(next_hop),
             metric: 0,
         }),
     ]
 }
 
+/// Whether an endpoint of another host is reached alike on both: if not, what is made for it differs, or what that
+/// stands on is made anew.
+pub(crate) fn reached_alike(one: &Network, other: &Network, endpoint: &Endpoint) -> bool {
+    let stands_on = |network: &Network, link: &str| {
+        let tunnel = network.tunnel.as_ref()?;
+        let (vni, _) = tunnel.links.iter().find(|(_, name)| name == link)?;
+        Some((*vni, tunnel.port, tunnel.local))
+    };
+    let objects = of_endpoint(one, endpoint);
+    let same_link = |object: &Object| match object {
+        Object::FdbEntry(entry) => stands_on(one, &entry.vxlan) == stands_on(other, &entry.vxlan),
+        _ => true,
+    };
+    objects == of_endpoint(other, endpoint) && objects.iter().all(same_link)
+}
+
+/// An endpoint of another host: a neighbour behind its host's provider address.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> Vec<Object> {
     let Some(tunnel) = network.tunnel.as_ref().filter(|_| endpoint.remote) else { return Vec::new() };
     // Without one, or with this host's own, it is a record alone: clients make such ones for virtual addresses.
     let provider = provider_address(endpoint).filter(|address| !is_here(network, tunnel, *address));
-    let Some(provider) = provider else { return Vec::new() };
+    // Nor can the router's address be elsewhere.
+    let Some(provider) = provider.filter(|_| endpoint.mac != network.bridge_mac) else { return Vec::new() };
     let mut objects = Vec::new();
     for address in endpoint.addresses.iter().map(IpNet::addr) {
         let subnet = network.subnet_of(address);
@@ -121,11 +119,13 @@ pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> Vec<Object>
             vni: None,
             claimant: claimant.clone(),
         }));
+        // The other host's router knows better: clients make MAC addresses up for endpoints of routed subnets.
+        let by_router = tunnel.remote.iter().any(|remote| remote.prefix.contains(&address));
         objects.push(Object::Neighbour(Neighbour {
             link: network.bridge.clone(),
             address,
             mac: endpoint.mac,
-            routed: subnet.is_none() && network.host,
+            routed: subnet.is_none() && !by_router && network.host,
             claimant,
         }));
     }

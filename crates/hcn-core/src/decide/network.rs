@@ -63,7 +63,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         !document.flags.has(NetworkFlags::DISABLE_HOST_PORT) && subnets::host_is_on(mode, junction.as_ref());
     let bridge_mac = match junction::bridge_mac(view, &ground, junction.as_ref())? {
         Some(mac) => mac,
-        None => uplink::bridge_mac(&document, mode, id, &mac_ranges)?,
+        None => uplink::bridge_mac(&document, mode, id, (&mac_ranges, uplink.as_ref()))?,
     };
     uplink::fill_policies(&mut document, mode, &text::hcn_mac(bridge_mac), uplink.as_ref());
     let ground = junction::Ground { document: &document, mode, uplink: uplink.as_ref(), subnets: &subnets };
@@ -186,6 +186,8 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     let request: ModifyRequest<NetworkResourceType> = hcn_schema::parse(request(given)?)?;
     let (resource, kind) = request.target()?;
     let mut new = Network::clone(network);
+    // Policies that stay come before those of the request.
+    let mut kept = 0;
     match (resource, kind) {
         (
             NetworkResourceType::Policy,
@@ -193,6 +195,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         ) => {
             let settings: PolicyRequest<NetworkPolicyType> = request.settings()?;
             new.document.policies = policies::modify_network(view, network, kind, &settings.policies)?;
+            kept = new.document.policies.len().saturating_sub(settings.policies.len());
         }
         (NetworkResourceType::Dns, ModifyRequestType::Update) => {
             new.document.dns = Some(request.settings::<Dns>()?).filter(|dns| *dns != Dns::default());
@@ -214,13 +217,18 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         }
         _ => return Err(Refusal::Error(policies::unsupported(resource.name(), kind))),
     }
-    new.tunnel = tunnel::renew(view, &new)?;
+    let subnets = network.document.ipams.first().map_or(0, |ipam| ipam.subnets.len());
     replaced(view, network, new)
+        .map_err(|refusal| refusal.map(|error| tunnel::in_request(error, kept, subnets)))
 }
 
 /// The decision that a network is changed, and its endpoints with it as far as they say what it says.
 pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network) -> Outcome<Decision> {
     new.meta = Meta::next(&network.meta, view.context.filetime);
+    if new.tunnel.is_some() {
+        new.bridge_mac = uplink::given_router(&new.document)?.unwrap_or(new.bridge_mac);
+        new.tunnel = tunnel::renew(view, &new)?;
+    }
     let new = Arc::new(new);
     let after = Entity::Network(Arc::clone(&new));
     let mut decision = Decision::new(Change::default(), Answer::Done);
@@ -231,11 +239,14 @@ pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network
 }
 
 /// Changes the endpoints that have taken over the network's DNS settings when these change; and lets what is made for
-/// all of them follow when the host begins or ceases to answer them. What resolvers are asked belongs to namespaces.
+/// all of them follow when the host begins or ceases to answer them, or when those of other hosts are reached otherwise.
+/// What resolvers are asked belongs to namespaces.
 fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut Decision) -> Outcome<()> {
     let same_dns = old.document.dns == new.document.dns;
     let all = !compile::tell_alike(old, new);
-    let concerned = |endpoint: &&Arc<Endpoint>| all || (!same_dns && endpoint.network_dns);
+    let elsewhere = |endpoint: &Endpoint| endpoint.remote && !compile::reached_alike(old, new, endpoint);
+    let concerned =
+        |endpoint: &&Arc<Endpoint>| all || (!same_dns && endpoint.network_dns) || elsewhere(endpoint);
     let endpoints: Vec<&Arc<Endpoint>> = view.registry.endpoints_of(new.meta.id).filter(concerned).collect();
     let namespaces: BTreeSet<Guid> = endpoints.iter().filter_map(|endpoint| endpoint.namespace).collect();
     let ids = endpoints.iter().map(|endpoint| (Kind::Endpoint, endpoint.meta.id));

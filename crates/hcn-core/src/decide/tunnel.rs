@@ -1,14 +1,18 @@
 //! What carries an overlay to other hosts: a VXLAN link for each VSID of its subnets (contract 9.2, RFC 7348).
 
+use std::net::IpAddr;
+
 use hcn_schema::call::Kind;
 use hcn_schema::enums::{NetworkMode, NetworkPolicyType, OneOf, SubnetPolicyType};
 use hcn_schema::network::{HostComputeNetwork, Subnet as SubnetDocument};
-use hcn_schema::settings::{ProviderAddressSettings, VlanSettings, VxlanPortSettings};
-use hcn_schema::{Error, Guid, HResult, Result};
+use hcn_schema::settings::{
+    ProviderAddressSettings, RemoteSubnetRouteSettings, VlanSettings, VxlanPortSettings,
+};
+use hcn_schema::{Error, Guid, HResult, Raw, Result};
 
 use super::junction::Ground;
-use super::{Outcome, Refusal, View, uplink};
-use crate::entity::{Network, Tunnel};
+use super::{Outcome, Refusal, View, policies, uplink};
+use crate::entity::{Network, RemoteSubnet, Subnet, Tunnel};
 use crate::{names, text};
 
 /// UDP port of VXLAN (RFC 7348, section 5).
@@ -51,24 +55,30 @@ pub(super) fn overhead(tunnel: &Tunnel) -> u32 {
 
 fn tunnel(view: &View<'_>, id: Guid, ground: &Ground<'_>, present: Option<&Tunnel>) -> Outcome<Tunnel> {
     let document = ground.document;
-    let port = uplink::settings::<VxlanPortSettings>(document, NetworkPolicyType::VxlanPort)?
-        .and_then(|(_, settings)| settings.port)
-        .unwrap_or(PORT);
+    let given = uplink::settings::<VxlanPortSettings>(document, NetworkPolicyType::VxlanPort)?;
+    let port_path = given.as_ref().map(|(path, _)| format!("{path}.Port"));
+    let port = given.and_then(|(_, settings)| settings.port).unwrap_or(PORT);
     let local = uplink::settings::<ProviderAddressSettings>(document, NetworkPolicyType::ProviderAddress)?;
     let local = local.map(|(path, settings)| {
         let given = settings.provider_address.unwrap_or_default();
         text::address(&given, &format!("{path}.ProviderAddress"))
     });
-    let mut tunnel = Tunnel { port, local: local.transpose()?, links: Vec::new(), subnets: Vec::new() };
-    let documents = subnet_documents(document);
-    for (subnet, (path, document)) in ground.subnets.iter().zip(documents) {
+    let local = local.transpose()?;
+    let remote = remote_subnets(document, local)?;
+    let mut tunnel = Tunnel { port, local, links: Vec::new(), subnets: Vec::new(), remote };
+    // A network that changes its port takes its VSIDs along.
+    let moved = present.is_some_and(|present| present.port != port);
+    for (path, document) in subnet_documents(document) {
+        let is_its = |subnet: &&Subnet| document.id.as_deref() == Some(&subnet.id.to_string());
+        let Some(subnet) = ground.subnets.iter().find(is_its) else { continue };
         let vsid = vsid(document)?;
         tunnel.subnets.push((subnet.id, vsid));
         if tunnel.links.iter().any(|(other, _)| *other == vsid) {
             continue;
         }
+        let path = if moved { port_path.clone() } else { Some(format!("{path}.Policies")) };
         check_free(view, id, vsid, port)
-            .map_err(|refusal| refusal.map(|error| error.within(&format!("{path}.Policies"))))?;
+            .map_err(|refusal| refusal.map(|error| Error { path: path.clone(), ..error }))?;
         let known = present.and_then(|present| present.links.iter().find(|(other, _)| *other == vsid));
         let link = match known {
             Some((_, link)) => link.clone(),
@@ -77,6 +87,60 @@ fn tunnel(view: &View<'_>, id: Guid, ground: &Ground<'_>, present: Option<&Tunne
         tunnel.links.push((vsid, link));
     }
     Ok(tunnel)
+}
+
+/// What the policies say of other hosts' subnets. Each was checked by itself before.
+fn remote_subnets(document: &HostComputeNetwork, local: Option<IpAddr>) -> Result<Vec<RemoteSubnet>> {
+    let kind = Some(OneOf::Known(NetworkPolicyType::RemoteSubnetRoute));
+    let own = uplink::given_router(document)?;
+    let mut remote = Vec::new();
+    for (index, policy) in document.policies.iter().enumerate().filter(|(_, policy)| policy.kind == kind) {
+        let path = format!("Policies[{index}].Settings");
+        let at = |member: &str| format!("{path}.{member}");
+        let raw = policy.settings.as_ref().map_or("{}", Raw::get);
+        let given: RemoteSubnetRouteSettings = hcn_schema::parse(raw).map_err(|error| error.within(&path))?;
+        let (prefix, provider, router) =
+            (given.destination_prefix, given.provider_address, given.distributed_router_mac_address);
+        let prefix = text::prefix(&prefix.unwrap_or_default(), &at("DestinationPrefix"))?.trunc();
+        let provider = text::address(&provider.unwrap_or_default(), &at("ProviderAddress"))?;
+        let member = at("DistributedRouterMacAddress");
+        let router = text::mac(&router.unwrap_or_default(), HResult::INVALID_POLICY, &member)?;
+        check_family(local, provider).map_err(|error| error.within(&path))?;
+        if own == Some(router) && local != Some(provider) {
+            let message = format!("{router} is the address of this network's own router");
+            return Err(Error::new(HResult::INVALID_POLICY, message)
+                .at(member)
+                .expected("the DrMacAddress of the network on the other host"));
+        }
+        remote.push(RemoteSubnet { prefix, vsid: given.isolation_id.unwrap_or(VSID), provider, router });
+    }
+    Ok(remote)
+}
+
+/// Refuses a provider address that this host's cannot send to.
+pub(super) fn check_family(local: Option<IpAddr>, provider: IpAddr) -> Result<()> {
+    let ipv6 = local.is_some_and(|local| local.is_ipv6());
+    if provider.is_ipv6() == ipv6 {
+        return Ok(());
+    }
+    let message = format!("{provider} is of another family than this host's provider address");
+    let expected = if ipv6 { "an IPv6 address" } else { "an IPv4 address" };
+    Err(Error::new(HResult::INVALID_POLICY, message).at("ProviderAddress").expected(expected))
+}
+
+/// Moves the path of an error from the network's document to the request that changes it: of its policies these many are
+/// there already, of its subnets those.
+pub(super) fn in_request(error: Error, policies: usize, subnets: usize) -> Error {
+    let moved = |path: &str| {
+        let (index, rest) = path.strip_prefix("Ipams[0].Subnets[")?.split_once(']')?;
+        let index: usize = index.parse().ok()?;
+        Some(format!("Settings.Subnets[{}]{rest}", index.checked_sub(subnets)?))
+    };
+    match error.path.as_deref() {
+        Some(path) if path.starts_with("Policies[") => policies::in_given(error, policies).within("Settings"),
+        Some(path) => Error { path: moved(path).or(error.path), ..error },
+        None => error,
+    }
 }
 
 /// The documents of the subnets, in the order in which they are parsed, with their places.
@@ -103,8 +167,8 @@ fn check_free(view: &View<'_>, id: Guid, vsid: u32, port: u16) -> Outcome<()> {
         let tunnel = network.tunnel.as_ref().filter(|tunnel| tunnel.port == port);
         tunnel.is_some_and(|tunnel| tunnel.links.iter().any(|(other, _)| *other == vsid))
     };
-    let others = view.registry.networks.iter().filter(|other| other.meta.id != id);
-    for other in others.filter(|other| has(other)) {
+    let mut others = view.registry.networks.iter().filter(|other| other.meta.id != id);
+    if let Some(other) = others.find(|other| has(other)) {
         view.settled(Kind::Network, other.meta.id)?;
         let name = text::shown(other.name());
         let message = format!("the network {} {name} has the VSID {vsid} on UDP port {port}", other.meta.id);

@@ -178,20 +178,33 @@ pub(super) fn bridge_mac(
     document: &HostComputeNetwork,
     mode: NetworkMode,
     id: Guid,
-    ranges: &[(Mac, Mac)],
+    (ranges, uplink): (&[(Mac, Mac)], Option<&Uplink>),
 ) -> Result<Mac> {
     if mode != NetworkMode::Overlay {
         return Ok(names::bridge_mac(id));
     }
-    if let Some((path, settings)) =
-        settings::<DrMacAddressSettings>(document, NetworkPolicyType::DrMacAddress)?
-    {
-        let given = settings.address.unwrap_or_default();
-        return text::mac(&given, HResult::INVALID_POLICY, &format!("{path}.Address"));
+    if let Some(router) = given_router(document)? {
+        return Ok(router);
     }
-    let candidates = (0..1024).map(|salt| names::router_mac(id, salt));
+    // Hosts that make a network under the same ID are not one router.
+    let place = match uplink.and_then(|uplink| uplink.address).map(|address| address.addr()) {
+        Some(IpAddr::V4(address)) => u64::from(u32::from(address)) << 10,
+        Some(IpAddr::V6(address)) => (u128::from(address) as u64) << 10,
+        None => 0,
+    };
+    let candidates = (0..1024).map(|salt| names::router_mac(id, place + salt));
     let is_free = |mac: &Mac| ranges.iter().all(|(first, last)| mac < first || last < mac);
     Ok(candidates.into_iter().find(is_free).unwrap_or_else(|| names::bridge_mac(id)))
+}
+
+/// The MAC address of an overlay's router that its policies give.
+pub(super) fn given_router(document: &HostComputeNetwork) -> Result<Option<Mac>> {
+    let given = settings::<DrMacAddressSettings>(document, NetworkPolicyType::DrMacAddress)?;
+    let read = |(path, settings): (String, DrMacAddressSettings)| {
+        let given = settings.address.unwrap_or_default();
+        text::mac(&given, HResult::INVALID_POLICY, &format!("{path}.Address"))
+    };
+    given.map(read).transpose()
 }
 
 /// The links of the host that the document of a call names, in either version: by name, or by index in digits.

@@ -21,7 +21,7 @@ pub use endpoint::{Endpoint, Place, PortMapping, Route, VmPort};
 pub use guest_network_service::GuestNetworkService;
 pub use load_balancer::{BalancedPort, LoadBalancer};
 pub use namespace::{Namespace, Resource};
-pub use network::{Junction, Network, PORTS_OF_A_BRIDGE, RoutingTable, Subnet, Tunnel, Uplink};
+pub use network::{Junction, Network, PORTS_OF_A_BRIDGE, RemoteSubnet, RoutingTable, Subnet, Tunnel, Uplink};
 pub(crate) use network::{MOST_SHARDS, leads_outside};
 pub use port_reservation::PortReservation;
 pub use sdn_route::SdnRoute;

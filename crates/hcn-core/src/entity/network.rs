@@ -123,6 +123,22 @@ pub struct Tunnel {
     pub links: Vec<(u32, String)>,
     /// The VSID of each subnet.
     pub subnets: Vec<(Guid, u32)>,
+    /// Subnets of other hosts.
+    #[serde(default)]
+    pub remote: Vec<RemoteSubnet>,
+}
+
+/// A subnet of another host, which routes to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteSubnet {
+    /// Prefix, host bits zero.
+    pub prefix: IpNet,
+    /// The VSID that the other host has it in.
+    pub vsid: u32,
+    /// The other host's address.
+    pub provider: IpAddr,
+    /// The MAC address of the other host's router.
+    pub router: Mac,
 }
 
 impl Tunnel {

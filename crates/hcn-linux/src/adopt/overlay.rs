@@ -3,15 +3,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 
-use hcn_dataplane::{FdbEntry, LinkId, Neighbour, Netns, Object, Vxlan};
+use hcn_dataplane::{Family, FdbEntry, LinkId, Neighbour, Netns, Object, Route, Vxlan};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 
 use super::{Adoption, is_same};
-use crate::executor::{NeighbourKey, WayKey};
+use crate::executor::{self, NeighbourKey, WayKey};
 use crate::link::GROUP;
 use crate::neighbour::{self, NeighbourFacts};
+use crate::observe::{self, Routes};
+use crate::route;
 use crate::socket::Batch;
+
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
 impl Adoption<'_> {
     /// A link is there once it is up: that is the last thing that is done to a new one.
@@ -97,11 +103,8 @@ impl Adoption<'_> {
             };
             let holds = |entry: &FdbEntry| entry.destination == destination && entry.vni == facts.vni;
             for entry in entries.iter().filter(|_| entries.iter().any(|entry| holds(entry))) {
-                if holds(entry) {
-                    self.linux.ways.push(key.clone(), &entry.claimant, FdbEntry::clone(entry));
-                } else {
-                    self.linux.ways.push_below(key.clone(), &entry.claimant, FdbEntry::clone(entry));
-                }
+                let depth = (!holds(entry)).then_some(0);
+                self.linux.ways.insert(key.clone(), &entry.claimant, FdbEntry::clone(entry), depth);
                 self.found.insert(Object::FdbEntry(FdbEntry::clone(entry)));
             }
         }
@@ -115,6 +118,7 @@ impl Adoption<'_> {
                 claims.entry((neighbour.link.clone(), neighbour.address)).or_default().push(neighbour);
             }
         }
+        let mut stale = HashMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             for facts in self.known(family)?.into_iter().filter(|facts| facts.ours) {
                 let (Some(name), Some(address), Some(mac)) =
@@ -125,19 +129,44 @@ impl Adoption<'_> {
                 let key = (name.clone(), address);
                 let Some(entries) = claims.get(&key) else {
                     batch.push((), 0, neighbour::delete(facts.index, address));
+                    stale.insert((facts.index, address), name);
                     continue;
                 };
                 for entry in entries.iter().filter(|_| entries.iter().any(|entry| entry.mac == mac)) {
-                    if entry.mac == mac {
-                        self.linux.neighbours.push(key.clone(), &entry.claimant, Neighbour::clone(entry));
-                    } else {
-                        self.linux.neighbours.push_below(
-                            key.clone(),
-                            &entry.claimant,
-                            Neighbour::clone(entry),
-                        );
+                    if entry.mac == mac && entry.routed {
+                        // It is there, but for a kill.
+                        let route = executor::route_to(name, address);
+                        batch.push((), NEW, route::create(facts.index, &route, false));
                     }
+                    let depth = (entry.mac != mac).then_some(0);
+                    let claim = Neighbour::clone(entry);
+                    self.linux.neighbours.insert(key.clone(), &entry.claimant, claim, depth);
                     self.found.insert(Object::Neighbour(Neighbour::clone(entry)));
+                }
+            }
+        }
+        self.lost_routes(&stale, batch)
+    }
+
+    /// Takes away the routes to neighbours that are no longer known, and by them.
+    fn lost_routes(
+        &mut self,
+        stale: &HashMap<(u32, IpAddr), &String>,
+        batch: &mut Batch<()>,
+    ) -> io::Result<()> {
+        let mut routes = Routes::new();
+        for family in [Family::V4, Family::V6] {
+            if stale.keys().any(|(_, address)| Family::of(*address) == family) {
+                observe::routes(&mut self.linux.wire, &self.linux.host, family, &mut routes)?;
+            }
+        }
+        for ((index, destination, metric), gateways) in routes {
+            for gateway in gateways {
+                let place = (index, gateway.unwrap_or(destination.addr()));
+                let alone = destination.prefix_len() == destination.max_prefix_len();
+                if let Some(name) = stale.get(&place).filter(|_| gateway.is_some() || alone) {
+                    let route = Route { link: LinkId::host(name), destination, gateway, metric };
+                    batch.push((), 0, route::delete(index, &route));
                 }
             }
         }

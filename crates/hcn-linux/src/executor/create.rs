@@ -167,12 +167,16 @@ impl Run<'_> {
                 let message = link::change(index, Some(&to.alias), Some(to.mac), to.mtu);
                 self.write(&Place::Host, op, 0, message);
                 let tag = |tolerate| Tag { op, writes: true, tolerate };
-                if to.ipv6 && !from.ipv6 {
-                    let address = address::create_link_local(index, to.mac);
-                    self.push(&Place::Host, tag(&[libc::EEXIST]), NEW, address);
-                } else if from.ipv6 && !to.ipv6 {
-                    let address = address::delete_link_local(index, from.mac);
-                    self.push(&Place::Host, tag(&[libc::EADDRNOTAVAIL]), 0, address);
+                match (from.ipv6, to.ipv6) {
+                    (false, true) => {
+                        let message = address::create_link_local(index, to.mac);
+                        self.push(&Place::Host, tag(&[libc::EEXIST]), NEW, message);
+                    }
+                    (true, false) => {
+                        let message = address::delete(index, address::link_local(from.mac));
+                        self.push(&Place::Host, tag(&[libc::EADDRNOTAVAIL]), 0, message);
+                    }
+                    _ => {}
                 }
                 Ok(())
             }

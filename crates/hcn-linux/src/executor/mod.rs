@@ -17,7 +17,7 @@ mod rooms;
 mod steering;
 
 pub(crate) use enslave::give_back;
-pub(crate) use overlay::{NeighbourKey, WayKey};
+pub(crate) use overlay::{NeighbourKey, WayKey, route_to};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 

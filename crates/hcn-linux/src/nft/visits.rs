@@ -1,11 +1,11 @@
 //! What the host and a bridge exchange where that is not everything: what is for certain addresses of the host, with its
-//! answers, and what it takes to find neighbours (RFC 4861). Bridges and addresses come and go as elements.
+//! answers, what services lead there, and what it takes to find neighbours (RFC 4861). Bridges and addresses come and go as elements.
 
 use netlink_packet_netfilter::nftables::{Expressions, NfTablesMessage};
 
 use super::expressions::{
     FAMILIES, NF_ACCEPT, NF_DROP, Part, V4, V6, answering, decide, equal, icmp_type, jump, key, lookup,
-    of_family, rule,
+    of_family, rule, translated,
 };
 use super::filter::{INPUT, OUTPUT};
 use super::maps::{DOORS, WALLED};
@@ -25,13 +25,17 @@ pub(super) fn rules() -> Vec<(u16, NfTablesMessage)> {
         rule(chain, key(&V4, &[link]).into_iter().chain([lookup(WALLED), jump(to)]))
     };
     let mut rules = vec![walled(INPUT, Part::Input, VISITING), walled(OUTPUT, Part::Output, CALLING)];
+    // Services lead to and from the host wherever they lead.
+    let served = |chain: &str| rule(chain, translated().into_iter().chain([decide(NF_ACCEPT)]));
     rules.extend(neighbours(VISITING));
+    rules.push(served(VISITING));
     for family in FAMILIES {
         let door = of_family(family).into_iter().chain(key(family, &[Part::Input, Part::Destination]));
         rules.push(rule(VISITING, door.chain([lookup(&family.set(DOORS)), decide(NF_ACCEPT)])));
     }
     rules.push(rule(VISITING, [decide(NF_DROP)]));
     rules.push(rule(CALLING, answering().into_iter().chain([decide(NF_ACCEPT)])));
+    rules.push(served(CALLING));
     rules.extend(neighbours(CALLING));
     rules.push(rule(CALLING, [decide(NF_DROP)]));
     rules

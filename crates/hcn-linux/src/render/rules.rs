@@ -65,7 +65,12 @@ fn visits() -> Vec<NfListObject<'static>> {
     };
     let mut rules =
         vec![walled(INPUT, MetaKey::Iifname, VISITING), walled(OUTPUT, MetaKey::Oifname, CALLING)];
+    let served = |chain: &str| {
+        let translated = matched(Operator::IN, conntrack("status", None), string("dnat"));
+        rule(chain, [translated, Statement::Accept(None)])
+    };
     rules.extend(neighbours(VISITING));
+    rules.push(served(VISITING));
     for (header, suffix, _) in FAMILIES {
         let door = concat([meta(MetaKey::Iifname), payload(header, "daddr")]);
         rules.push(rule(VISITING, [is(door, &format!("@doors{suffix}")), Statement::Accept(None)]));
@@ -74,6 +79,7 @@ fn visits() -> Vec<NfListObject<'static>> {
     let states = Expression::List(vec![string("established"), string("related")]);
     let answers = matched(Operator::IN, conntrack("state", None), states);
     rules.push(rule(CALLING, [answers, Statement::Accept(None)]));
+    rules.push(served(CALLING));
     rules.extend(neighbours(CALLING));
     rules.push(rule(CALLING, [Statement::Drop(None)]));
     rules

@@ -11,7 +11,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::decide::{Decision, Outcome, View, endpoint, network, policies, same_id};
+use crate::decide::{Decision, Outcome, View, endpoint, network, policies, same_id, tunnel};
 use crate::entity::{Endpoint, Entity, Meta, Namespace, Network};
 use crate::{text, v1};
 
@@ -25,6 +25,8 @@ pub(super) fn network(view: &View<'_>, target: Reference, given: &str) -> Outcom
     same_id(given.id.as_deref(), network.meta.id)?;
     check_network(&network, &given)?;
     let mut new = Network::clone(&network);
+    let mut kept = 0;
+    let mut flats = Vec::new();
     for (index, extension) in given.extensions.iter().enumerate() {
         let request = Extension { id: extension.id.clone(), is_enabled: extension.is_enabled };
         network::set_extension(&mut new, &request, &format!("Extensions[{index}]."))?;
@@ -35,10 +37,15 @@ pub(super) fn network(view: &View<'_>, target: Reference, given: &str) -> Outcom
         let changed = policies::modify_network(view, &network, ModifyRequestType::Update, &update.policies)
             .map_err(|refusal| refusal.map(own))?;
         new.flat = v1::flat_after(&network.flat, &changed, &update);
+        kept = changed.len().saturating_sub(update.policies.len());
         new.document.policies = changed;
+        flats = update.flats;
     }
     set_dns(&mut new.document.dns, [given.dns_server_list, given.dns_suffix, given.dns_domain]);
-    network::replaced(view, &network, new)
+    network::replaced(view, &network, new).map_err(|refusal| {
+        let own = |error| v1::own_policy_path(&flats, IN_REQUEST, tunnel::in_request(error, kept, 0));
+        refusal.map(own)
+    })
 }
 
 /// Refuses members that say something else than what is and cannot change. Clients send back whole documents.

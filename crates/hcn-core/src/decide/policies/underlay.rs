@@ -1,5 +1,7 @@
 //! What policies of networks and endpoints say of the net beneath: links, addresses and tags (contract 2.13, 2.14).
 
+use std::net::IpAddr;
+
 use hcn_schema::settings::{InterfaceConstraintSettings, ProviderAddressSettings};
 use hcn_schema::{Error, HResult, Raw, Result};
 
@@ -21,9 +23,11 @@ pub(super) fn isolation_id(given: Option<u32>, last: u32) -> Result<()> {
 }
 
 /// Settings of a ProviderAddress.
-pub(super) fn provider_address(raw: Option<&Raw>) -> Result<()> {
+pub(super) fn provider_address(raw: Option<&Raw>) -> Result<IpAddr> {
     let given: ProviderAddressSettings = settings(raw)?;
-    words::unicast(given.provider_address.as_deref(), "ProviderAddress")
+    let member = "ProviderAddress";
+    words::unicast(given.provider_address.as_deref(), member)?;
+    text::address(&given.provider_address.unwrap_or_default(), member)
 }
 
 /// Settings of an InterfaceConstraint. PowerShell sends a bare name; WSL sends members that are all zero.
