@@ -1,15 +1,34 @@
 //! Networks of type Overlay carry packets between hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails must fail the test")]
 
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
 use hcn_tests::client::{Client, Container, with_version};
-use hcn_tests::traffic::{HOST, ask_tcp, is_silent, seen_as, serve, wait_for_outside};
-use hcn_tests::{Node, Sandbox, eventually, in_sandbox, netns_exec, run_ok};
+use hcn_tests::service::sandbox_socket;
+use hcn_tests::traffic::{
+    HOST, PORT, ask_tcp, ask_tcp_at, in_netns, is_silent, seen_as, serve, wait_for_outside,
+};
+use hcn_tests::wire::Reply;
+use hcn_tests::{
+    Background, Node, Sandbox, descendants, eventually, in_sandbox, is_running, netns_exec, run_ok,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 const FAMILIES: [usize; 2] = [0, 1];
 
 /// A network of a host, by the number of its subnets.
 fn overlay(client: &mut Client, subnet: u8, vsid: u32, policies: &[Value]) -> String {
+    flagged(client, subnet, vsid, policies, 0)
+}
+
+/// The same, with flags.
+fn flagged(client: &mut Client, subnet: u8, vsid: u32, policies: &[Value], flags: u32) -> String {
     let vsid = json!([{"Type": "VSID", "Settings": {"IsolationId": vsid}}]);
     let subnets = json!([
         {"IpAddressPrefix": format!("10.44.{subnet}.0/24"), "Policies": vsid,
@@ -19,9 +38,9 @@ fn overlay(client: &mut Client, subnet: u8, vsid: u32, policies: &[Value]) -> St
     ]);
     let mut all = vec![json!({"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}})];
     all.extend_from_slice(policies);
-    let settings = with_version(
-        &json!({"Type": "Overlay", "Policies": all, "Ipams": [{"Type": "Static", "Subnets": subnets}]}),
-    );
+    let settings = with_version(&json!({
+        "Type": "Overlay", "Policies": all, "Ipams": [{"Type": "Static", "Subnets": subnets}], "Flags": flags,
+    }));
     client.ok("Network.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned()
 }
 
@@ -70,17 +89,37 @@ fn remote_subnets(subnet: u8, vsid: u32, provider: &str, router: &str) -> Value 
 
 /// Two hosts with one subnet, a container on each, and each host told of the other's.
 fn stretched(vsid: u32, extra: &[Value]) -> ([Client; 2], [String; 2], [Container; 2], [String; 2]) {
-    let nodes = [1, 2].map(Node::new);
-    let mut clients = nodes.map(Node::client);
+    let mut clients = [1, 2].map(|number| Node::new(number).client());
     let networks = [0, 1].map(|at: usize| overlay(&mut clients[at], 1, vsid, extra));
-    let containers = [0, 1]
-        .map(|at: usize| container(&mut clients[at], &networks[at], 1, 10 * (u8::try_from(at).unwrap() + 1)));
+    let (containers, remotes) = populate(&mut clients, &networks, 1, 0);
+    (clients, networks, containers, remotes)
+}
+
+/// A container on each of two hosts, which are told of each other's by provider addresses of a family.
+fn populate(
+    clients: &mut [Client; 2],
+    networks: &[String; 2],
+    subnet: u8,
+    family: usize,
+) -> ([Container; 2], [String; 2]) {
+    let containers = [(0, 10), (1, 20)]
+        .map(|(at, last): (usize, u8)| container(&mut clients[at], &networks[at], subnet, last));
     let macs = [0, 1].map(|at: usize| mac(&mut clients[at], &containers[at].endpoint));
-    let remotes = [0, 1].map(|at: usize| {
-        let provider = &nodes[1 - at].addresses()[0];
+    let remotes = [(0, 2), (1, 1)].map(|(at, other): (usize, u8)| {
+        let provider = &Node::new(other).addresses()[family];
         remote(&mut clients[at], &networks[at], &containers[1 - at].addresses, &macs[1 - at], provider)
     });
-    (clients, networks, containers, remotes)
+    (containers, remotes)
+}
+
+/// Whether two containers on two hosts see each other as they are, both ways and by both families.
+fn see_each_other(containers: &[Container; 2], places: &[String; 2]) {
+    for (from, to) in [(0, 1), (1, 0)] {
+        for family in FAMILIES {
+            let seen = seen_as(&places[from], &containers[to].addresses[family]);
+            assert_eq!(seen, containers[from].addresses[family]);
+        }
+    }
 }
 
 fn places(containers: &[Container; 2]) -> [String; 2] {
@@ -94,12 +133,7 @@ fn endpoints_of_one_subnet_on_two_hosts_see_each_other_as_they_are() {
         let (mut clients, _, containers, remotes) = stretched(4096, &[]);
         let places = places(&containers);
         places.iter().for_each(|place| serve(place));
-        for (from, to) in [(0, 1), (1, 0)] {
-            for family in FAMILIES {
-                let seen = seen_as(&places[from], &containers[to].addresses[family]);
-                assert_eq!(seen, containers[from].addresses[family]);
-            }
-        }
+        see_each_other(&containers, &places);
         // Frames as large as they may be, and not larger: 1500 less what the tunnel takes.
         let ping = |size: &str| {
             netns_exec(
@@ -184,8 +218,6 @@ fn nothing_is_flooded() {
         // Neighbours that are known are not asked for on the other host, either.
         let neighbours = netns_exec(&places[0], &["ip", "neigh", "flush", "all"]);
         assert_eq!(neighbours.code, Some(0), "{neighbours}");
-        let arps = || netns_exec("outside", &["ip", "-s", "-j", "link", "show", "eth0"]).stdout;
-        drop(arps());
         assert_eq!(seen_as(&places[0], &containers[1].addresses[0]), containers[0].addresses[0]);
     });
 }
@@ -259,4 +291,241 @@ fn overlays_of_two_vsids_do_not_hear_each_other() {
             run_ok(&["ip", "link", "show", "type", "vxlan"]).contains("state UNKNOWN")
         });
     });
+}
+
+#[test]
+fn flannel_and_kube_proxy_get_what_they_ask_for() {
+    in_sandbox!(Sandbox::new().nodes(2), {
+        wait_for_outside();
+        let nodes = [1, 2].map(Node::new);
+        let mut clients = nodes.map(Node::client);
+        let prefixes = ["192.0.2", "198.51.100"];
+        let networks = [0, 1].map(|at: usize| {
+            let text = r#"{"Name":"flannel.4096","Type":"Overlay","Policies":[{"Type":"NetAdapterName","Settings":{"NetworkAdapterName":"eth0"}}],"MacPool":{},"Dns":{},"Ipams":[{"Type":"Static","Subnets":[{"IpAddressPrefix":"192.0.2.0/24","Policies":[{"Type":"VSID","Settings":{"IsolationId":4096}}],"Routes":[{"NextHop":"192.0.2.1","DestinationPrefix":"0.0.0.0/0"}]}]}],"Flags":8,"Health":{"Extra":{}},"SchemaVersion":{"Major":2,"Minor":0}}"#;
+            let settings: Value = serde_json::from_str(&text.replace("192.0.2", prefixes[at])).unwrap();
+            clients[at].ok("Network.Create", &json!({"settings": settings}))["id"].as_str().unwrap().to_owned()
+        });
+        let routers = [0, 1].map(|at: usize| router(&mut clients[at], &networks[at]));
+        let details = run_ok(&["ip", "-d", "link", "show", "type", "vxlan"]);
+        let words = ["vxlan id 4096", "local 203.0.113.10", "dstport 4789", "nolearning", "mtu 1450"];
+        assert!(words.iter().all(|word| details.contains(word)), "{details}");
+        let bridge = format!("hcn{}", &networks[0][..8].to_lowercase());
+        let bridge = run_ok(&["ip", "addr", "show", "dev", &bridge]);
+        let mac_of_router = routers[0].to_lowercase().replace('-', ":");
+        assert!(bridge.contains("192.0.2.1/24") && bridge.contains(&mac_of_router), "{bridge}");
+        for at in [0, 1] {
+            let settings = json!({
+                "DestinationPrefix": format!("{}.0/24", prefixes[1 - at]), "IsolationId": 4096,
+                "ProviderAddress": nodes[1 - at].addresses()[0], "DistributedRouterMacAddress": routers[1 - at],
+            });
+            let route = json!([{"Type": "RemoteSubnetRoute", "Settings": settings}]);
+            policies(&mut clients[at], "Add", &networks[at], &route);
+        }
+        let pod =
+            clients[0].container(&networks[0], &json!({"IpConfigurations": [{"IpAddress": "192.0.2.10"}]}));
+        let away =
+            clients[1].container(&networks[1], &json!({"IpConfigurations": [{"IpAddress": "198.51.100.7"}]}));
+        serve(&nodes[1].place(&away.namespace));
+
+        // kube-proxy makes MAC addresses up for endpoints of other hosts; the router there knows the true ones.
+        let to = |ip: &str| [ip.to_owned()];
+        let backend =
+            remote(&mut clients[0], &networks[0], &to("198.51.100.7"), "02-11-c6-33-64-07", "203.0.113.20");
+        let virtual_mac = "52-54-00-00-00-0a";
+        remote(&mut clients[0], &networks[0], &to("198.51.100.200"), virtual_mac, "203.0.113.10");
+        let source = json!({"MacAddress": virtual_mac, "IpConfigurations": [{"IpAddress": "192.0.2.200"}]});
+        clients[0].endpoint(&networks[0], &source);
+        let ways = run_ok(&["bridge", "fdb", "show"]);
+        let way = ways.lines().find(|line| line.starts_with("02:11:c6:33:64:07") && line.contains(" dst "));
+        assert!(way.is_some_and(|way| way.contains("dst 203.0.113.20")), "{ways}");
+        assert!(!ways.contains("52:54:00:00:00:0a"), "{ways}");
+        let neighbours = run_ok(&["ip", "neigh"]);
+        assert!(
+            neighbours
+                .lines()
+                .any(|line| line.starts_with("198.51.100.7 ") && line.contains("02:11:c6:33:64:07")),
+            "{neighbours}"
+        );
+        assert!(!neighbours.contains("198.51.100.200"), "{neighbours}");
+        assert_eq!(seen_as(&pod.namespace, "198.51.100.7"), "192.0.2.10");
+
+        // A service whose back end is there.
+        clients[0].load_balancer(&json!({
+            "HostComputeEndpoints": [backend], "SourceVIP": "192.0.2.200", "FrontendVIPs": ["198.51.100.200"],
+            "PortMappings": [{"Protocol": 6, "InternalPort": PORT, "ExternalPort": 80}],
+        }));
+        assert_eq!(ask_tcp_at(&pod.namespace, "198.51.100.200", 80).unwrap(), "192.0.2.200");
+
+        // Where no router leads to an endpoint, its own MAC address counts.
+        let true_mac = mac(&mut clients[1], &away.endpoint);
+        clients[0].delete("Endpoint", &backend);
+        let document = clients[0].query("Network", &networks[0]);
+        let listed = document["Policies"].as_array().unwrap().iter();
+        let gone: Vec<&Value> = listed.filter(|policy| policy["Type"] == "RemoteSubnetRoute").collect();
+        remote(&mut clients[0], &networks[0], &to("198.51.100.7"), &true_mac, "203.0.113.20");
+        policies(&mut clients[0], "Remove", &networks[0], &json!(gone));
+        assert!(run_ok(&["ip", "route"]).contains("198.51.100.7 dev"));
+        assert_eq!(seen_as(&pod.namespace, "198.51.100.7"), "192.0.2.10");
+    });
+}
+
+fn subnets(client: &mut Client, request: &str, network: &str, subnets: &Value) -> Reply {
+    let settings =
+        json!({"ResourceType": "Subnet", "RequestType": request, "Settings": {"Subnets": subnets}});
+    client.call("Network.Modify", &json!({"id": network, "settings": settings}))
+}
+
+#[test]
+fn subnets_and_ports_change_while_endpoints_are_there() {
+    in_sandbox!(Sandbox::new().nodes(2), {
+        wait_for_outside();
+        let (mut clients, networks, containers, _) = stretched(4096, &[]);
+        let first = places(&containers);
+        first.iter().for_each(|place| serve(place));
+        let vsid = json!([{"Type": "VSID", "Settings": {"IsolationId": 5005}}]);
+        let more = json!([
+            {"IpAddressPrefix": "10.44.2.0/24", "Policies": vsid},
+            {"IpAddressPrefix": "fd44:2::/64", "Policies": vsid},
+        ]);
+        for at in [0, 1] {
+            let added = subnets(&mut clients[at], "Add", &networks[at], &more);
+            assert_eq!(added.error, None, "{}", added.raw);
+        }
+        let (others, remotes) = populate(&mut clients, &networks, 2, 0);
+        let second = places(&others);
+        second.iter().for_each(|place| serve(place));
+        see_each_other(&others, &second);
+        see_each_other(&containers, &first);
+        let count = || run_ok(&["ip", "-o", "link", "show", "type", "vxlan"]).lines().count();
+        assert_eq!(count(), 2);
+
+        // The other host's port stays until it is changed, too.
+        let port = json!([{"Type": "VxlanPort", "Settings": {"Port": 4790}}]);
+        policies(&mut clients[0], "Add", &networks[0], &port);
+        assert!(is_silent(&first[0], &containers[1].addresses[0]));
+        policies(&mut clients[1], "Add", &networks[1], &port);
+        see_each_other(&containers, &first);
+        see_each_other(&others, &second);
+
+        // A VSID that another network has is refused where it is said.
+        let other = overlay(&mut clients[0], 9, 7000, &[port[0].clone()]);
+        let refused = subnets(
+            &mut clients[0],
+            "Add",
+            &other,
+            &json!([
+                {"IpAddressPrefix": "10.45.0.0/24", "Policies": vsid},
+            ]),
+        );
+        assert_eq!(refused.hresult(), Some(0x803b_0011), "{}", refused.raw);
+        assert_eq!(refused.parameters["path"], "Settings.Subnets[0].Policies", "{}", refused.raw);
+
+        for at in [0, 1] {
+            clients[at].delete("Endpoint", &others[at].endpoint);
+            clients[at].delete("Endpoint", &remotes[at]);
+            let gone = subnets(&mut clients[at], "Remove", &networks[at], &more);
+            assert_eq!(gone.error, None, "{}", gone.raw);
+        }
+        assert_eq!(count(), 2, "one of each network");
+        see_each_other(&containers, &first);
+    });
+}
+
+#[test]
+fn hosts_find_each_other_by_ipv6() {
+    in_sandbox!(Sandbox::new().nodes(2), {
+        wait_for_outside();
+        let mut clients = [1, 2].map(|number| Node::new(number).client());
+        let networks = [(0, 1), (1, 2)].map(|(at, number): (usize, u8)| {
+            let address = &Node::new(number).addresses()[1];
+            let provider = json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": address}});
+            overlay(&mut clients[at], 1, 4096, &[provider])
+        });
+        let (containers, _) = populate(&mut clients, &networks, 1, 1);
+        let places = places(&containers);
+        places.iter().for_each(|place| serve(place));
+        see_each_other(&containers, &places);
+        let whole = ["ping", "-c1", "-W1", "-M", "do", "-s", "1402", &containers[1].addresses[0]];
+        let whole = netns_exec(&places[0], &whole);
+        assert_eq!(whole.code, Some(0), "{whole}");
+        let provider = json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": "203.0.113.20"}});
+        let settings = with_version(&json!({
+            "Flags": 1, "MacAddress": "02-11-00-00-00-01", "IpConfigurations": [{"IpAddress": "10.44.1.99"}],
+            "Policies": [provider],
+        }));
+        let refused =
+            clients[0].call("Endpoint.Create", &json!({"network_id": networks[0], "settings": settings}));
+        assert_eq!(refused.hresult(), Some(0x803b_000d), "{}", refused.raw);
+        assert_eq!(refused.parameters["path"], "Policies[0].Settings.ProviderAddress", "{}", refused.raw);
+    });
+}
+
+#[test]
+fn without_the_host_endpoints_still_see_each_other() {
+    in_sandbox!(Sandbox::new().nodes(2), {
+        wait_for_outside();
+        let mut clients = [1, 2].map(|number| Node::new(number).client());
+        // DisableHostPort.
+        let networks = [0, 1].map(|at: usize| flagged(&mut clients[at], 1, 4096, &[], 1024));
+        let (containers, _) = populate(&mut clients, &networks, 1, 0);
+        let places = places(&containers);
+        places.iter().for_each(|place| serve(place));
+        see_each_other(&containers, &places);
+        for (gateway, host) in [("10.44.1.1", "203.0.113.10"), ("fd44:1::1", "2001:db8:ffff::10")] {
+            assert!(is_silent(&places[0], gateway) && is_silent(&places[0], host));
+        }
+    });
+}
+
+#[test]
+fn a_stream_outlives_a_restart_of_hcnd() {
+    in_sandbox!(Sandbox::new().nodes(2), {
+        wait_for_outside();
+        let (_, _, containers, remotes) = stretched(4096, &[]);
+        let places = places(&containers);
+        let listener = in_netns(&places[1], || TcpListener::bind("10.44.1.20:9000").unwrap());
+        let mut near = in_netns(&places[0], || TcpStream::connect("10.44.1.20:9000").unwrap());
+        let (mut far, _) = listener.accept().unwrap();
+        let mut exchange = || {
+            for _ in 0..50 {
+                let mut heard = [0; 4];
+                near.write_all(b"ping").unwrap();
+                far.read_exact(&mut heard).unwrap();
+                far.write_all(&heard).unwrap();
+                near.read_exact(&mut heard).unwrap();
+                assert_eq!(&heard, b"ping");
+            }
+        };
+        exchange();
+        let index = || run_ok(&["ip", "-o", "link", "show", "type", "vxlan"]);
+        let before = index();
+        let hcnd = hcnd_of_this_host();
+        kill(hcnd, Signal::SIGTERM).unwrap();
+        eventually("hcnd has ended", || !is_running(hcnd));
+        exchange();
+        let socket = sandbox_socket();
+        let again = Background::start(Command::new("hcnd").args(["--socket", socket.to_str().unwrap()]));
+        eventually("the next one listens", || UnixStream::connect(&socket).is_ok());
+        exchange();
+        assert_eq!(index(), before);
+        // It goes on with what the last one knew.
+        serve(&places[1]);
+        assert_eq!(seen_as(&places[0], &containers[1].addresses[1]), containers[0].addresses[1]);
+        Client::new().delete("Endpoint", &remotes[0]);
+        assert!(is_silent(&places[0], &containers[1].addresses[1]));
+        drop(again);
+    });
+}
+
+/// The process of this host's hcnd, of those of the sandbox.
+fn hcnd_of_this_host() -> Pid {
+    let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let here = netns("self");
+    let is_it = |pid: &Pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name == "hcnd\n" && netns(&pid.to_string()) == here
+    };
+    let found: Vec<Pid> = descendants(Pid::from_raw(1)).into_iter().filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0]
 }
