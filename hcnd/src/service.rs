@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{
-    Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links, read,
+    Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links,
+    named_netns, read,
 };
 use hcn_dataplane::{Applied, Counters, HostFacts, Kernel, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
@@ -87,9 +88,9 @@ impl Service {
             last_call: 0,
             started,
             host: Arc::default(),
+            kernel: None,
             settings: Arc::new(settings),
             probe: probe.clone(),
-            kernel: None,
         };
         owner.adopt().await;
         tokio::spawn(owner.run(messages));
@@ -187,10 +188,10 @@ struct Owner {
     last_call: CallId,
     started: Instant,
     host: Arc<HostFacts>,
+    /// What the kernel has, once it is known.
+    kernel: Option<Kernel>,
     settings: Arc<Settings>,
     probe: Probe,
-    /// What it has found.
-    kernel: Option<Kernel>,
 }
 
 impl Owner {
@@ -248,14 +249,8 @@ impl Owner {
                 Err(error) => tracing::error!(%error, "cannot look at the host"),
             }
         }
-        let kernel = match self.kernel {
-            Some(known) => known,
-            // Some milliseconds after the start; it does not change.
-            None => *self.kernel.insert(self.probe.kernel().await),
-        };
-        if self.host.kernel != kernel {
-            Arc::make_mut(&mut self.host).kernel = kernel;
-        }
+        self.look_at_kernel().await;
+        self.look_at_netns(caller, &call).await;
         self.last_call += 1;
         self.replies.insert(self.last_call, reply);
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -271,6 +266,30 @@ impl Owner {
             hns: caller.hns,
         };
         self.engine.submit(self.last_call, call, context)
+    }
+
+    /// Notes what the kernel has. It is known some milliseconds after the start, and does not change.
+    async fn look_at_kernel(&mut self) {
+        let kernel = match self.kernel {
+            Some(known) => known,
+            None => *self.kernel.insert(self.probe.kernel().await),
+        };
+        if self.host.kernel != kernel {
+            Arc::make_mut(&mut self.host).kernel = kernel;
+        }
+    }
+
+    /// Looks at the network namespace that a call is about, where somebody else made it.
+    async fn look_at_netns(&mut self, caller: &Caller, call: &Call) {
+        let place = named_netns(self.engine.working(), call, caller.pid);
+        if place.is_none() && self.host.netns.is_none() {
+            return;
+        }
+        let netns = match place {
+            Some(place) => self.worker.netns(place).await.ok(),
+            None => None,
+        };
+        self.host = Arc::new(HostFacts { netns, ..HostFacts::clone(&self.host) });
     }
 
     fn perform(&mut self, actions: Vec<Action>) {

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, HostFacts, LinkId, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, HostFacts, LinkId, NetnsFacts, OpError, Plan, State, UndoError,
 };
 use tokio::sync::oneshot;
 
@@ -100,6 +100,14 @@ impl Worker {
     /// Outer: the thread has ended.
     pub async fn host(&self, links: Vec<String>) -> Result<Result<HostFacts, OpError>, Stopped> {
         self.ask(move |dataplane| dataplane.host(&links)).await
+    }
+
+    /// See [`Dataplane::netns`].
+    ///
+    /// # Errors
+    /// The thread has ended.
+    pub async fn netns(&self, place: String) -> Result<NetnsFacts, Stopped> {
+        self.ask(move |dataplane| dataplane.netns(&place)).await
     }
 
     /// See [`Dataplane::counters`].

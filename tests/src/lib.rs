@@ -19,6 +19,7 @@ mod sandbox;
 pub mod service;
 mod time;
 pub mod traffic;
+pub mod vm;
 pub mod wire;
 
 pub use nodes::Node;

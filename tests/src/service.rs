@@ -8,8 +8,8 @@ use std::thread;
 
 use hcn_core::restore;
 use hcn_dataplane::{
-    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, HostLink, LinkId, OpError,
-    Plan, State, UndoError,
+    Applied, ApplyError, Chaos, Counters, Dataplane, Fake, HostAddress, HostFacts, HostLink, LinkId,
+    NetnsFacts, OpError, Plan, State, UndoError,
 };
 use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
@@ -59,6 +59,9 @@ impl<D: Dataplane> Dataplane for Shared<D> {
     }
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
         self.lock().host(links)
+    }
+    fn netns(&mut self, place: &str) -> NetnsFacts {
+        self.lock().netns(place)
     }
     fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {
         self.lock().counters(link)

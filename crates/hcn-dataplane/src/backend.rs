@@ -44,11 +44,32 @@ pub trait Dataplane: Send {
     /// The kernel did not answer.
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError>;
 
+    /// What is at this path, or has this name in the netns folder (a name has no `/`).
+    fn netns(&mut self, place: &str) -> NetnsFacts {
+        let _ = place;
+        NetnsFacts::default()
+    }
+
     /// What a link has carried, seen from its namespace; none where there is no such link.
     ///
     /// # Errors
     /// The kernel did not answer.
     fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError>;
+}
+
+/// What a network namespace is that somebody else made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetnsFacts {
+    /// Its number; 0 = not known.
+    pub inode: u64,
+    /// It is the one that hcnd itself runs in.
+    pub own: bool,
+    /// It has this name in the netns folder, as a namespace of hcnd's.
+    pub known_as: Option<String>,
+    /// The names of its links.
+    pub links: Vec<String>,
+    /// Why it cannot be had.
+    pub problem: Option<OpError>,
 }
 
 /// A plan that was carried out and is neither settled nor undone.
@@ -80,6 +101,8 @@ pub struct HostFacts {
     pub links: Vec<HostLink>,
     /// What the kernel has.
     pub kernel: Kernel,
+    /// The network namespace that the call is about, where it is one that somebody else made.
+    pub netns: Option<NetnsFacts>,
 }
 
 impl HostFacts {
@@ -197,7 +220,7 @@ pub struct HostAddress {
 }
 
 /// Why one operation failed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct OpError {
     /// The kernel's error number, when it is the kernel that refused.

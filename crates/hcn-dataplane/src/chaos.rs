@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
 
-use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, OpError, UndoError};
+use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, NetnsFacts, OpError, UndoError};
 use crate::object::{LinkId, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
@@ -67,6 +67,10 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
 
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {
         self.inner.host(links)
+    }
+
+    fn netns(&mut self, place: &str) -> NetnsFacts {
+        self.inner.netns(place)
     }
 
     fn counters(&mut self, link: &LinkId) -> Result<Option<Counters>, OpError> {

@@ -15,15 +15,16 @@ mod plan;
 mod state;
 
 pub use backend::{
-    Applied, ApplyError, Counters, Dataplane, HostAddress, HostFacts, HostLink, Kernel, OpError, UndoError,
+    Applied, ApplyError, Counters, Dataplane, HostAddress, HostFacts, HostLink, Kernel, NetnsFacts, OpError,
+    UndoError,
 };
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
-    Address, Annex, Barrier, Bridge, Claim, Enslaved, Family, FdbEntry, Forwarding, Frontend, HeldPort, Home,
-    Hop, HostRoute, HostSide, Isolation, Joint, Key, Lease, LinkId, Mac, Masquerade, Neighbour, Netns,
-    NetnsFile, Object, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Service, Sharing,
-    Source, Steering, Sublink, Tap, Veth, Vlan, Vxlan, Ways,
+    Address, Annex, Barrier, Bridge, Claim, Enslaved, Existing, Family, FdbEntry, Forwarding, Frontend,
+    HeldPort, Home, Hop, HostRoute, HostSide, Isolation, Joint, Key, Lease, LinkId, Mac, Masquerade,
+    Neighbour, Netns, NetnsFile, Object, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route,
+    Service, Sharing, Source, Steering, Sublink, Tap, Veth, Vlan, Vxlan, Ways,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

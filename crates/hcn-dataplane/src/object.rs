@@ -18,7 +18,7 @@ pub use rules::{
     Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts, Service,
     Source, Ways,
 };
-pub use services::{Lease, NetnsFile, Resolver, Responder};
+pub use services::{Existing, Lease, NetnsFile, Resolver, Responder};
 
 /// One kernel object.
 #[derive(Clone, Debug, PartialEq, Eq)]

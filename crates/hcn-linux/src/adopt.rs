@@ -33,6 +33,14 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
     })?;
     let Adoption { linux, mut found, .. } = adoption;
     nft::take_over(&mut linux.wire, &linux.nft, wanted.iter().map(|(_, object)| object))?;
+    let isolations = || {
+        wanted.iter().filter_map(|(_, object)| match object {
+            Object::Isolation(isolation) => Some(isolation),
+            _ => None,
+        })
+    };
+    nft::take_over_isolation(&mut linux.wire, &linux.nft, isolations())?;
+    linux.isolated = isolations().map(|isolation| isolation.port.clone()).collect();
     for (_, object) in wanted.iter().filter(|(_, object)| nft::holds(object)) {
         found.insert(object.clone());
     }
@@ -137,6 +145,10 @@ impl Adoption<'_> {
         for (name, handle) in unwanted {
             // The name last: after a kill in between it would lead here again.
             resolver::remove(&self.linux.netns_etc, &name)?;
+            // It may be one that lives on with who made it.
+            let mut batch = Batch::new();
+            batch.push((), 0, link::unmark(LOOPBACK));
+            self.linux.wire.exchange(&handle.socket, &mut batch)?;
             self.linux.folder.unbind(&name)?;
             self.linux.reaper.release(Released::Netns(handle));
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hcn_dataplane::{Home, Key, Masquerade, Object, Op, OpError};
+use hcn_dataplane::{Home, Key, Masquerade, NetnsFile, Object, Op, OpError};
 
 use crate::socket::Refusal;
 
@@ -102,6 +102,13 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EOPNOTSUPP, Object::Vxlan(_)) => "the kernel lacks vxlan (CONFIG_VXLAN)".to_owned(),
         (libc::EEXIST, Object::Home(Home { prefix, .. }) | Object::Masquerade(Masquerade { prefix })) => {
             format!("{prefix} overlaps a prefix that is in the table inet hcnd already")
+        }
+        (libc::EALREADY, Object::Netns(_)) => "it is one of hcnd's namespaces already".to_owned(),
+        (libc::ESTALE, Object::Netns(NetnsFile { from: Some(existing), .. })) => {
+            format!("at {} is another network namespace than there was", existing.path)
+        }
+        (libc::EINVAL, Object::Netns(NetnsFile { from: Some(existing), .. })) => {
+            format!("{} is no network namespace, or the host's own", existing.path)
         }
         (libc::EEXIST, Object::Netns(netns)) => {
             format!("a file {} exists in the netns folder and is not ours; remove it", netns.name)

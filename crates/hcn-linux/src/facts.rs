@@ -77,6 +77,7 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Re
         uplink: uplink.and_then(name),
         links: links.into_values().map(host_link).collect(),
         kernel: Kernel::default(),
+        netns: None,
     })
 }
 

@@ -39,7 +39,7 @@ mod sysctl;
 mod tun;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt as _;
@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 
 use hcn_dataplane::{
     Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Key, LinkId, Neighbour, Netns,
-    Object, Op, OpError, Plan, State, UndoError,
+    NetnsFacts, Object, Op, OpError, Plan, State, UndoError,
 };
 use hcn_responder::Responders;
 use ipnet::IpNet;
@@ -116,6 +116,8 @@ pub struct Linux {
     reserved: reserved::Reserved,
     /// Addresses of the host on bridges, by bridge, with who counts on them.
     claims: HashMap<(String, IpAddr), Claimed>,
+    /// Ports that exchange nothing with others.
+    isolated: HashSet<String>,
     /// Which bridge each bridge is joined to, of those that are.
     joined: HashMap<String, String>,
     /// Where VXLAN links send frames.
@@ -238,6 +240,7 @@ impl Linux {
             claims: HashMap::new(),
             ways: Stacks::default(),
             neighbours: Stacks::default(),
+            isolated: HashSet::new(),
             joined: HashMap::new(),
             proxied: HashMap::new(),
             answering: sysctl::Answering::default(),
@@ -262,6 +265,27 @@ impl Linux {
     #[doc(hidden)]
     pub fn fault_pending(&mut self) -> bool {
         self.wire.fault.take().is_some()
+    }
+
+    /// What is at a path, or has this name in the netns folder.
+    fn look_at(&mut self, place: &str) -> io::Result<NetnsFacts> {
+        let handle = self.folder.look(place)?;
+        let own = self.folder.is_own(&handle)?;
+        let links = observe::links(&mut self.wire, &handle.socket)?;
+        let identity = handle.identity()?;
+        Ok(NetnsFacts {
+            inode: identity.1,
+            own,
+            known_as: self.namespace_of(identity),
+            links: links.into_keys().collect(),
+            problem: None,
+        })
+    }
+
+    /// The name of one of hcnd's namespaces, by what identifies it.
+    pub(crate) fn namespace_of(&self, identity: (u64, u64)) -> Option<String> {
+        let same = |handle: &netns::Handle| handle.identity().is_ok_and(|other| other == identity);
+        self.namespaces.iter().find(|(_, handle)| same(handle)).map(|(name, _)| name.clone())
     }
 
     fn settle_op(&mut self, op: &Op) {
@@ -346,6 +370,17 @@ impl Dataplane for Linux {
         facts::read(&mut self.wire, &self.host, links).map_err(|error| OpError {
             errno: error.raw_os_error(),
             message: format!("cannot read the host's addresses: {error}"),
+        })
+    }
+
+    fn netns(&mut self, place: &str) -> NetnsFacts {
+        self.look_at(place).unwrap_or_else(|error| {
+            let message = match error.raw_os_error() {
+                Some(libc::EINVAL) => "this is no network namespace".to_owned(),
+                _ => error.to_string(),
+            };
+            let problem = Some(OpError { errno: error.raw_os_error(), message });
+            NetnsFacts { problem, ..NetnsFacts::default() }
         })
     }
 

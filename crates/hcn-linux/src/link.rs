@@ -419,6 +419,11 @@ pub(crate) fn mark_up(index: u32, link_alias: &str) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(message)
 }
 
+/// RTM_SETLINK: without an alias.
+pub(crate) fn unmark(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(message(index, vec![alias("")]))
+}
+
 /// RTM_SETLINK: a port of this bridge and up.
 pub(crate) fn plug(index: u32, bridge: u32) -> RouteNetlinkMessage {
     let mut message = message(index, vec![LinkAttribute::Controller(bridge)]);

@@ -3,17 +3,20 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use hcn_dataplane::Existing;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::announce::PacketSocket;
 use crate::socket::Socket;
 
 const NONE: Option<&str> = None;
+const NSFS_MAGIC: FsType = FsType(libc::NSFS_MAGIC);
 /// The namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -27,6 +30,11 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Device and number, by which two files are seen to be of one namespace.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        identity(&self.file)
+    }
+
     /// For `IFLA_NET_NS_FD`.
     pub(crate) fn raw(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -77,9 +85,45 @@ impl Folder {
         made
     }
 
+    /// Gives a namespace that somebody else made a name.
+    ///
+    /// # Errors
+    /// EEXIST when the name is taken, EINVAL when it is no network namespace, ESTALE when it is another one than was
+    /// meant; nothing is left then or after any other error.
+    pub(crate) fn take_in(&self, name: &str, existing: &Existing) -> io::Result<Handle> {
+        let handle = self.enter(open_namespace(Path::new(&existing.path))?)?;
+        let inode = handle.identity()?.1;
+        if existing.inode != 0 && existing.inode != inode {
+            return Err(io::Error::from_raw_os_error(libc::ESTALE));
+        }
+        if self.is_own(&handle)? {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        self.bind(name, &handle)?;
+        Ok(handle)
+    }
+
+    /// What is at a path, or below this folder if it is only a name.
+    ///
+    /// # Errors
+    /// ENOENT, or EINVAL when it is no network namespace.
+    pub(crate) fn look(&self, place: &str) -> io::Result<Handle> {
+        let path = if place.contains('/') { PathBuf::from(place) } else { self.file(place)? };
+        self.enter(open_namespace(&path)?)
+    }
+
+    /// Whether a namespace is the one that hcnd runs in.
+    pub(crate) fn is_own(&self, handle: &Handle) -> io::Result<bool> {
+        Ok(identity(&self.host)? == handle.identity()?)
+    }
+
     /// A namespace that exists already, such as one made before a restart.
     pub(crate) fn adopt(&self, name: &str) -> io::Result<Handle> {
-        let file = File::open(self.file(name)?)?;
+        self.enter(File::open(self.file(name)?)?)
+    }
+
+    /// Opens sockets inside a namespace.
+    fn enter(&self, file: File) -> io::Result<Handle> {
         self.within(|| {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
             Ok((Socket::open(NETLINK_ROUTE)?, PacketSocket::open()?))
@@ -150,6 +194,21 @@ impl Folder {
         }
         result
     }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let facts = file.metadata()?;
+    Ok((facts.dev(), facts.ino()))
+}
+
+/// Opens what a client has named. Whatever else it is must not even be opened: a device could act on that, a pipe would
+/// wait.
+fn open_namespace(path: &Path) -> io::Result<File> {
+    let there = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
+    if fstatfs(&there)?.filesystem_type() != NSFS_MAGIC {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    File::open(format!("/proc/thread-self/fd/{}", there.as_raw_fd()))
 }
 
 fn back(host: BorrowedFd<'_>) -> io::Result<()> {

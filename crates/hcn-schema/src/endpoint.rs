@@ -47,6 +47,8 @@ document! {
         switch_id: guid "SwitchId",
         /// Port of that switch.
         switch_port_id: guid "SwitchPortId",
+        /// Interface name of the TAP interface on Linux, which a virtual machine opens.
+        tap_interface: text "TapInterface",
     }
 }
 

@@ -178,6 +178,9 @@ fn policies<'a>(document: &mut Document, policies: impl Iterator<Item = &'a Poli
 pub(crate) fn namespace(flags: &namespace::Flags) -> String {
     let mut document = Document::new(flags.name.as_deref());
     document.set("Type", &json!(flags.kind));
+    if let Some(netns) = &flags.netns {
+        document.set("AdditionalParams", &json!({"NetnsPath": netns}));
+    }
     document.text()
 }
 
@@ -435,11 +438,13 @@ mod tests {
 
     #[test]
     fn namespaces_and_their_members() {
-        let flags = namespace::Flags { name: None, kind: "Host".to_owned() };
+        let flags = namespace::Flags { name: None, kind: "Host".to_owned(), netns: None };
         assert_eq!(
             value(&namespace(&flags)),
             json!({"SchemaVersion": {"Major": 2, "Minor": 0}, "Type": "Host"})
         );
+        let flags = namespace::Flags { netns: Some("/run/netns/x".to_owned()), ..flags };
+        assert_eq!(value(&namespace(&flags))["AdditionalParams"], json!({"NetnsPath": "/run/netns/x"}));
         let expected = json!({"ResourceType": "Endpoint", "RequestType": "Add",
             "Settings": {"EndpointId": "00000000-0000-0000-0000-000000000000"}});
         assert_eq!(value(&member("Add", Guid::ZERO)), expected);

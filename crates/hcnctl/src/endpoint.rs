@@ -200,6 +200,9 @@ fn details(endpoint: &Value, networks: &HashMap<String, String>) -> Vec<(&'stati
         ("State:", state(&endpoint["State"])),
         ("MAC:", text(&endpoint["MacAddress"])),
     ];
+    if let Some(tap) = endpoint["AdditionalParams"]["TapInterface"].as_str() {
+        details.push(("TAP:", tap.to_owned()));
+    }
     for address in each(&endpoint["IpConfigurations"]) {
         details.push(("Address:", with_length(address)));
     }

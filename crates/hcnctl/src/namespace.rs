@@ -73,6 +73,10 @@ pub(crate) struct Flags {
     /// Host = a network namespace of its own; HostDefault = the host's.
     #[arg(long = "type", id = "type", value_name = "TYPE", default_value = "Host")]
     pub(crate) kind: String,
+
+    /// Path of a network namespace that is there already, such as /var/run/netns/x or /proc/PID/ns/net.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) netns: Option<String>,
 }
 
 pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {

@@ -1,18 +1,22 @@
 //! The kernel objects of an endpoint: its port mappings; and while it is attached a veth pair with its addresses and
 //! routes.
 
-use hcn_dataplane::{Address, Frontend, HeldPort, LinkId, Netns, Object, Route, Service, Source, Tap, Veth};
+use hcn_dataplane::{
+    Address, Frontend, HeldPort, Isolation, LinkId, Netns, Object, Route, Service, Source, Tap, Veth,
+};
 use hcn_schema::call::Kind;
 use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode};
 use ipnet::IpNet;
 
-use super::{outside, overlay, responders};
-use crate::entity::{Endpoint, Network, VmPort};
+use super::{outside, overlay, responders, shards};
+use crate::entity::{Endpoint, Junction, Network, VmPort};
 use crate::names;
 use crate::registry::Registry;
 
-/// What the kernel takes for an IPv6 route whose metric is zero.
-const IPV6_METRIC: u32 = 1024;
+/// The metrics of routes that are given none, IPv4 and IPv6.
+const METRICS: [u32; 2] = [256, 1024];
+/// The same of endpoints whose routes win over others'.
+const LOW_METRICS: [u32; 2] = [0, 512];
 
 pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     let mut objects = attachment(registry, endpoint);
@@ -23,6 +27,7 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
             let in_host = place(registry, endpoint) == Some(Netns::Host);
             objects.extend(outside::of_endpoint(network, endpoint, in_host));
         }
+        objects.extend(isolation(network, endpoint).map(Object::Isolation));
         objects.extend(responders::of_endpoint(network, endpoint));
     }
     for port in &endpoint.ports {
@@ -95,7 +100,7 @@ fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
             link: link.clone(),
             destination: route.destination,
             gateway: route.gateway,
-            metric: metric(interface, route),
+            metric: metric(endpoint, interface, route),
         });
         objects.extend(routes.map(Object::Route));
     }
@@ -124,8 +129,27 @@ fn takes_ipv6(network: &Network, endpoint: &Endpoint) -> bool {
 
 /// The given metric, else one by which the routes of the first interface win over those of the next: the
 /// kernel would refuse a second route that differs in nothing else.
-fn metric(interface: &str, route: &crate::entity::Route) -> u32 {
-    let base = if route.destination.addr().is_ipv4() { 0 } else { IPV6_METRIC };
+fn metric(endpoint: &Endpoint, interface: &str, route: &crate::entity::Route) -> u32 {
+    let low = endpoint.document.flags.has(EndpointFlags::ENABLE_LOW_INTERFACE_METRIC);
+    let [ipv4, ipv6] = if low { LOW_METRICS } else { METRICS };
+    let base = if route.destination.addr().is_ipv4() { ipv4 } else { ipv6 };
     let index: u32 = interface.trim_start_matches("eth").parse().unwrap_or_default();
     route.metric.map_or(base, u32::from) + index
+}
+
+/// What keeps an endpoint from the others of its network, if it wants nothing of them.
+fn isolation(network: &Network, endpoint: &Endpoint) -> Option<Isolation> {
+    let port = endpoint.port().filter(|_| shards::is_isolated(endpoint))?;
+    let outside = match (&network.junction, &network.uplink) {
+        (Some(Junction::Enslaved { .. }), Some(uplink)) => vec![uplink.link.clone()],
+        (Some(Junction::Vlan { link, .. }), _) => vec![link.clone()],
+        _ => Vec::new(),
+    };
+    let tunnels = network.tunnel.iter().flat_map(|tunnel| &tunnel.links).map(|(_, link)| link.clone());
+    Some(Isolation {
+        port: port.to_owned(),
+        bridge: network.bridge.clone(),
+        outside: outside.into_iter().chain(tunnels).collect(),
+        addresses: endpoint.addresses.iter().map(IpNet::addr).collect(),
+    })
 }

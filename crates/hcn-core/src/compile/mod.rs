@@ -9,7 +9,7 @@ mod outside;
 mod overlay;
 mod port_reservation;
 mod responders;
-mod shards;
+pub(crate) mod shards;
 
 use hcn_dataplane::{LinkId, Object, State};
 

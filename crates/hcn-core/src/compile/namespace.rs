@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hcn_dataplane::{NetnsFile, Object, Resolver};
 use hcn_schema::call::Kind;
 use hcn_schema::dns::Dns;
-use hcn_schema::enums::NamespaceType;
+use hcn_schema::enums::{EndpointFlags, NamespaceType};
 
 use super::responders;
 use crate::entity::{Endpoint, Namespace};
@@ -20,8 +20,10 @@ pub(super) fn objects(registry: &Registry, namespace: &Namespace) -> Vec<Object>
     let alias = names::alias(Kind::Namespace, namespace.meta.id, name);
     let mut objects =
         vec![Object::Netns(NetnsFile { name: namespace.file(), alias, from: namespace.from.clone() })];
-    let endpoints = namespace.endpoints().filter_map(|id| registry.endpoints.get(id));
-    let settings: Vec<Dns> = endpoints.map(|endpoint| settings(registry, endpoint)).collect();
+    let mut endpoints: Vec<_> = namespace.endpoints().filter_map(|id| registry.endpoints.get(id)).collect();
+    // Those first that want to be.
+    endpoints.sort_by_key(|endpoint| !endpoint.document.flags.has(EndpointFlags::OVERRIDE_DNS_SERVER_ORDER));
+    let settings: Vec<Dns> = endpoints.into_iter().map(|endpoint| settings(registry, endpoint)).collect();
     let contents = resolv_conf(settings.iter());
     if !contents.is_empty() {
         objects.push(Object::Resolver(Resolver { netns: namespace.file(), contents }));

@@ -1,15 +1,24 @@
 //! The kernel objects of a network that is larger than a bridge: more bridges, each joined to the first, on which the
 //! host is.
 
-use hcn_dataplane::{Annex, Barrier, Bridge, Home, HostSide, Joint, Object, Ways};
-use hcn_schema::call::Kind;
-use hcn_schema::enums::NetworkMode;
+use std::net::IpAddr;
 
-use crate::entity::Network;
+use hcn_dataplane::{Address, Annex, Barrier, Bridge, Home, HostSide, Joint, LinkId, Object, Ways};
+use hcn_schema::call::Kind;
+use hcn_schema::enums::{EndpointFlags, NetworkMode};
+
+use ipnet::IpNet;
+
+use crate::entity::{Endpoint, Network};
 use crate::names;
 
 pub(super) fn of_network(network: &Network) -> Vec<Object> {
     (1..=network.shards).flat_map(|number| of_shard(network, number)).collect()
+}
+
+/// Whether an endpoint exchanges nothing with others. Its port is on the first bridge, where the host is.
+pub(crate) fn is_isolated(endpoint: &Endpoint) -> bool {
+    endpoint.document.flags.has(EndpointFlags::DISABLE_INTER_COMPUTE_COMMUNICATION)
 }
 
 fn of_shard(network: &Network, number: u16) -> Vec<Object> {
@@ -42,6 +51,13 @@ fn of_shard(network: &Network, number: u16) -> Vec<Object> {
         let (host, ways) = (HostSide::Open, Ways::Closed);
         objects.push(Object::Barrier(Barrier { bridge: name(), host, ways }));
     }
+    // A packet that a service has translated goes up here, and the reverse path filter lets none pass by a link without
+    // an address.
+    let gateway = network.subnets.iter().filter_map(|subnet| subnet.gateway).find(IpAddr::is_ipv4);
+    objects.extend(gateway.map(|gateway| {
+        let (link, address) = (LinkId::host(&name()), IpNet::from(gateway));
+        Object::Address(Address { link, address, prefix_route: false })
+    }));
     objects.push(Object::Annex(Annex { bridge: name(), of: network.bridge.clone() }));
     objects.extend(
         network.subnets.iter().map(|subnet| Object::Home(Home { prefix: subnet.prefix, bridge: name() })),

@@ -17,7 +17,7 @@ use super::{
     missing, policies, ports, request, sdn_route, shards,
 };
 use crate::entity::{
-    Change, Endpoint, Entity, EntityKey, Meta, Namespace, Network, Place, Resource, Route, VmPort,
+    Change, Endpoint, Entity, EntityKey, Junction, Meta, Namespace, Network, Place, Resource, Route, VmPort,
 };
 use crate::{names, pools, text};
 
@@ -41,6 +41,7 @@ pub(super) fn create(
     }
     policies::check_endpoint(view, network, &document.policies)?;
     let remote = document.flags.has(EndpointFlags::REMOTE_ENDPOINT);
+    check_flags(view, &document)?;
     let mut cursors = Cursors::default();
     let addresses = if remote {
         addresses::remote(&document)?
@@ -108,6 +109,17 @@ pub(super) fn create(
     decision.cursors = cursors;
     decision.after.push(event("create", None, &entity));
     Ok(decision)
+}
+
+/// Refuses flags that this kernel has nothing for.
+pub(super) fn check_flags(view: &View<'_>, document: &HostComputeEndpoint) -> Result<()> {
+    let isolated = document.flags.has(EndpointFlags::DISABLE_INTER_COMPUTE_COMMUNICATION);
+    if isolated && !view.context.host.kernel.bridge_rules {
+        let message = "this kernel has no rules between the ports of a bridge (CONFIG_NF_TABLES_BRIDGE)";
+        let error = Error::new(HResult::REQUEST_UNSUPPORTED, message).at("Flags");
+        return Err(error.expected("flags without DisableInterComputeCommunication (2)"));
+    }
+    Ok(())
 }
 
 /// The fields that the service fills on query are not kept from the client's document.
@@ -319,8 +331,14 @@ pub(super) fn vm_port(
             "this kernel has no TAP interfaces (tun, CONFIG_TUN), which the ports of virtual machines are";
         return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
     }
+    let network = view.registry.networks.get(endpoint.network);
+    if network.is_some_and(|network| matches!(network.junction, Some(Junction::Shared(_)))) {
+        let message =
+            "the endpoints of this network stand on its uplink itself, where no virtual machine can";
+        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
+    }
     let id = id.unwrap_or(view.context.fresh_id);
-    let room = shards::room(view, endpoint.network)?;
+    let room = shards::room(view, endpoint)?;
     let tap = names::link(view.registry, "hvt", id);
     let owner = Some(view.context.caller_uid).filter(|uid| *uid != 0);
     let new = Endpoint {

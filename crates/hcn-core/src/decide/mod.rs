@@ -9,6 +9,7 @@ mod guest_network_service;
 mod junction;
 mod load_balancer;
 mod namespace;
+mod netns;
 mod network;
 mod policies;
 mod port_reservation;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 pub(crate) use gates::require;
 use hcn_dataplane::{HostFacts, Mac};
 use hcn_schema::base::Version;
+pub use netns::named_netns;
 pub use uplink::named_links;
 
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};

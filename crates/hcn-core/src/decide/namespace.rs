@@ -9,7 +9,7 @@ use hcn_schema::namespace::HostComputeNamespace;
 use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Result};
 
-use super::{Decision, Outcome, Refusal, View, document, endpoint, event, policies, request, shards};
+use super::{Decision, Outcome, Refusal, View, document, endpoint, event, netns, policies, request, shards};
 use crate::entity::{Change, Endpoint, Entity, Meta, Namespace, Place, Resource};
 use crate::{names, text};
 
@@ -37,11 +37,12 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
             Error::new(HResult::OBJECT_ALREADY_EXISTS, format!("there is a namespace with the ID {id}"));
         return Err(Refusal::Error(error.at("ID")));
     }
+    let from = netns::existing(view, kind, document.additional_params.as_ref())?;
     let number = number(view, kind, document.namespace_id);
     document.kind = Some(OneOf::Known(kind));
     clear_generated(&mut document);
     let namespace =
-        Namespace { meta: view.new_meta(id), document, kind, number, from: None, resources: Vec::new() };
+        Namespace { meta: view.new_meta(id), document, kind, number, from, resources: Vec::new() };
     let answer = Answer::Entity { id, incarnation: namespace.meta.incarnation };
     let entity = Entity::Namespace(Arc::new(namespace));
     let mut change = Change::default();
@@ -158,7 +159,7 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         NamespaceType::HostDefault => Some(names::link(view.registry, "hvp", id)),
         NamespaceType::Guest | NamespaceType::GuestDefault => None,
     };
-    let room = interface.as_ref().map(|_| shards::room(view, endpoint.network)).transpose()?;
+    let room = interface.as_ref().map(|_| shards::room(view, endpoint)).transpose()?;
     let attached = Endpoint {
         meta: Meta::next(&endpoint.meta, view.context.filetime),
         namespace: Some(namespace.meta.id),
@@ -179,11 +180,15 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
     Ok(decision)
 }
 
-/// The lowest `ethN` that no endpoint of the namespace has.
+/// The lowest `ethN` that no endpoint of the namespace has, nor another link in it.
 fn interface_name(view: &View<'_>, namespace: &Namespace) -> String {
+    // Who made the namespace may have links of its own in it.
+    let others = view.context.host.netns.as_ref().filter(|_| namespace.from.is_some());
+    let others = others.into_iter().flat_map(|netns| &netns.links).map(String::as_str);
     let taken: Vec<&str> = namespace
         .endpoints()
         .filter_map(|id| view.registry.endpoints.get(id)?.interface.as_deref())
+        .chain(others)
         .collect();
     let mut names = (0..=taken.len()).map(|index| format!("eth{index}"));
     names.find(|name| !taken.contains(&name.as_str())).unwrap_or_default()

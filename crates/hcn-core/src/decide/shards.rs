@@ -3,10 +3,17 @@
 use std::sync::Arc;
 
 use hcn_schema::call::{Kind, Reference};
-use hcn_schema::{Error, Guid, HResult};
+use hcn_schema::{Error, HResult};
 
 use super::{Decision, Outcome, Refusal, View, missing};
-use crate::entity::{Change, Entity, Junction, LoadBalancer, MOST_SHARDS, Network, PORTS_OF_A_BRIDGE};
+use crate::compile::shards::is_isolated;
+use crate::entity::{
+    Change, Endpoint, Entity, Junction, LoadBalancer, MOST_SHARDS, Network, PORTS_OF_A_BRIDGE,
+};
+
+/// How many ports the first bridge may have, with those that lead to other bridges. The kernel's limit is 1023, and counts
+/// those that were detached some moments ago.
+const PORTS_AT_MOST: usize = 960;
 
 /// Room for one more port.
 pub(super) struct Room {
@@ -25,12 +32,22 @@ impl Room {
 
 /// Room on the first bridge of a network that has any. Only where it is not the first one must the network be settled:
 /// no plan may depend on another one that is under way.
-pub(super) fn room(view: &View<'_>, id: Guid) -> Outcome<Room> {
+pub(super) fn room(view: &View<'_>, endpoint: &Endpoint) -> Outcome<Room> {
+    let id = endpoint.network;
     let target = Reference { id, incarnation: None };
     let network = view.registry.networks.get(id).ok_or_else(|| missing(Kind::Network, target))?;
     let first = Room { shard: 0, growth: Change::default() };
     if matches!(network.junction, Some(Junction::Shared(_))) {
         return Ok(first);
+    }
+    if is_isolated(endpoint) {
+        let taken = view.registry.ports_of(id, 0) + usize::from(network.shards);
+        if taken < PORTS_AT_MOST {
+            return Ok(first);
+        }
+        let message =
+            format!("the first bridge of the network {id}, where isolated endpoints are, has no room");
+        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
     }
     let has_room = |shard: &u16| view.registry.ports_of(id, *shard) < PORTS_OF_A_BRIDGE;
     match (0..=network.shards).find(has_room) {
@@ -45,10 +62,10 @@ pub(super) fn room(view: &View<'_>, id: Guid) -> Outcome<Room> {
 
 fn grow(view: &View<'_>, network: &Arc<Network>) -> Outcome<Room> {
     let shard = network.shards + 1;
-    if shard > MOST_SHARDS {
-        let most = (usize::from(MOST_SHARDS) + 1) * PORTS_OF_A_BRIDGE;
+    let taken = view.registry.ports_of(network.meta.id, 0) + usize::from(network.shards);
+    if shard > MOST_SHARDS || taken >= PORTS_AT_MOST {
         let message =
-            format!("the network {} has {most} attached endpoints, more it cannot have", network.meta.id);
+            format!("the network {} has {shard} full bridges, more it cannot have", network.meta.id);
         return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
     }
     let mut growth = Change::default();

@@ -1,5 +1,6 @@
 //! The record of a namespace.
 
+use hcn_dataplane::Existing;
 use hcn_schema::Guid;
 use hcn_schema::enums::{NamespaceResourceType, NamespaceType};
 use hcn_schema::namespace::HostComputeNamespace;
@@ -18,9 +19,9 @@ pub struct Namespace {
     pub kind: NamespaceType,
     /// Compartment number.
     pub number: u32,
-    /// Path of the network namespace that it is, which somebody else made; none = one of hcnd's own.
+    /// The network namespace that it is, which somebody else made; none = one of hcnd's own.
     #[serde(default)]
-    pub from: Option<String>,
+    pub from: Option<Existing>,
     /// What is in it, in the order of adding.
     pub resources: Vec<Resource>,
 }

@@ -58,6 +58,7 @@ pub(crate) fn endpoint_params(endpoint: &Endpoint) -> Option<Raw> {
             // The switch of a network has the network's ID.
             switch_id: Some(endpoint.network.to_string()),
             switch_port_id: Some(port.id.to_string()),
+            tap_interface: Some(port.tap.clone()).filter(|tap| !tap.is_empty()),
         })),
         None => endpoint.document.additional_params.clone(),
     }

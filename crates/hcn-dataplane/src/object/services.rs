@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 
 use super::basics::Mac;
 
@@ -13,8 +14,17 @@ pub struct NetnsFile {
     pub name: String,
     /// Link alias of its loopback, at most 255 bytes, by which it is recognised.
     pub alias: String,
-    /// Path of a namespace that is there already, which gets this name; none = a new one is made.
-    pub from: Option<String>,
+    /// A namespace that is there already, which gets this name; none = a new one is made.
+    pub from: Option<Existing>,
+}
+
+/// A network namespace that somebody else made and keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Existing {
+    /// Where it was found.
+    pub path: String,
+    /// Its number, by which it is known again: at its path may be another one later. 0 = whatever is there.
+    pub inode: u64,
 }
 
 /// The resolver configuration of a named namespace (`/etc/netns/NAME/resolv.conf`).

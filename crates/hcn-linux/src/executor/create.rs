@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use hcn_dataplane::{
-    Bridge, Family, Forwarding, HeldPort, Key, LinkId, Netns, Object, Op, OpError, Protocol, ReservedPorts,
-    Route, Veth,
+    Bridge, Existing, Family, Forwarding, HeldPort, Key, LinkId, Netns, NetnsFile, Object, Op, OpError,
+    Protocol, ReservedPorts, Route, Veth,
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
+use crate::netns::Handle;
 use crate::reaper::Released;
 use crate::{Retired, address, conntrack, nft, ports, resolver, route, sysctl};
 
@@ -25,10 +26,11 @@ impl Run<'_> {
         match object {
             Object::Forwarding(claim) => self.forward(op, claim),
             Object::Netns(netns) => {
-                let handle = match self.linux.folder.create(&netns.name) {
-                    Ok(handle) => handle,
-                    Err(error) => return Err(self.stop(op, &error)),
+                let handle = match &netns.from {
+                    None => self.linux.folder.create(&netns.name),
+                    Some(existing) => self.take_in(&netns.name, existing),
                 };
+                let handle = handle.map_err(|error| self.stop(op, &error))?;
                 self.linux.namespaces.insert(netns.name.clone(), handle);
                 self.touched[op] = true;
                 self.write(&Place::Named(netns.name.clone()), op, 0, link::mark_up(LOOPBACK, &netns.alias));
@@ -93,6 +95,7 @@ impl Run<'_> {
                 self.linux.forwarding.take_back(claim).map_err(|error| self.stop(op, &error))
             }
             Object::Netns(netns) => {
+                self.unmark(op, netns);
                 self.flush(|_| true)?;
                 self.linux.folder.unbind(&netns.name).map_err(|error| self.stop(op, &error))?;
                 if let Some(handle) = self.linux.namespaces.remove(&netns.name) {
@@ -284,7 +287,7 @@ impl Run<'_> {
                 Netns::Host => None,
                 Netns::Named(name) => {
                     self.open(*op, name)?;
-                    self.linux.namespaces.get(name).map(crate::netns::Handle::raw)
+                    self.linux.namespaces.get(name).map(Handle::raw)
                 }
             };
             messages.push((*op, veth, link::new_veth(veth, bridge, netns)));
@@ -357,6 +360,26 @@ impl Run<'_> {
         }
         for (flags, message) in nft::change(&nft::of(object), delete) {
             self.write(&Place::Nft, op, flags, message);
+        }
+    }
+
+    fn take_in(&mut self, name: &str, existing: &Existing) -> io::Result<Handle> {
+        let handle = self.linux.folder.take_in(name, existing)?;
+        // The one that has it already was not there when the call was decided.
+        match self.linux.namespace_of(handle.identity()?) {
+            None => Ok(handle),
+            Some(_) => {
+                self.linux.folder.unbind(name)?;
+                Err(io::Error::from_raw_os_error(libc::EALREADY))
+            }
+        }
+    }
+
+    /// Takes hcnd's mark from a namespace that lives on with who made it.
+    pub(super) fn unmark(&mut self, op: usize, netns: &NetnsFile) {
+        if netns.from.is_some() && self.linux.namespaces.contains_key(&netns.name) {
+            let tag = Tag { op, writes: true, tolerate: &[libc::ENODEV] };
+            self.push(&Place::Named(netns.name.clone()), tag, 0, link::unmark(LOOPBACK));
         }
     }
 

@@ -238,6 +238,12 @@ impl<'a> Run<'a> {
     /// Notes what can be reached on link after the operation.
     fn remember(&mut self, op: &Op) {
         match op {
+            Op::Create(Object::Isolation(isolation)) => {
+                self.linux.isolated.insert(isolation.port.clone());
+            }
+            Op::Remove { object: Object::Isolation(isolation), .. } => {
+                self.linux.isolated.remove(&isolation.port);
+            }
             Op::Create(object) => {
                 if let Some((link, prefix)) = on_link(object) {
                     self.linux.prefixes.entry(link.clone()).or_default().push(prefix);

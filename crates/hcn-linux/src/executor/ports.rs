@@ -5,7 +5,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Away, Place, Run, Stop};
 use crate::link::{self, IpTraits};
-use crate::{Retired, tun};
+use crate::{Retired, nft, tun};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -130,22 +130,20 @@ impl Run<'_> {
         IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() }
     }
 
-    pub(super) fn make_isolation(
-        &mut self,
-        op: usize,
-        _object: &Isolation,
-        _again: bool,
-    ) -> Result<(), Stop> {
-        self.cannot(op)
+    /// The tables are there as long as anybody is isolated. Who is, is noted when the operation begins, and forgotten when
+    /// it is taken back.
+    pub(super) fn make_isolation(&mut self, op: usize, isolation: &Isolation) {
+        let first = self.linux.isolated.len() == 1;
+        for (flags, message) in nft::isolate(isolation, first) {
+            self.write(&Place::Nft, op, flags, message);
+        }
     }
 
-    pub(super) fn unmake_isolation(
-        &mut self,
-        op: usize,
-        _object: &Isolation,
-        _away: Away,
-    ) -> Result<(), Stop> {
-        self.cannot(op)
+    pub(super) fn unmake_isolation(&mut self, op: usize, isolation: &Isolation) {
+        let last = self.linux.isolated.is_empty();
+        for (flags, message) in nft::release(isolation, last) {
+            self.write(&Place::Nft, op, flags, message);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! free at once, and so are its names: whoever wants one renames what holds it. Deleting it is the reaper's work,
 //! after the removal is settled.
 
-use hcn_dataplane::{Key, LinkId, Netns, Object, Veth};
+use hcn_dataplane::{Key, LinkId, Netns, NetnsFile, Object, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Away, Pair, Place, Run, Stop, Tag};
@@ -23,7 +23,7 @@ impl Run<'_> {
                 self.touched[op] = true;
                 Ok(())
             }
-            Object::Netns(netns) => self.remove_netns(op, &netns.name),
+            Object::Netns(netns) => self.remove_netns(op, netns),
             Object::Bridge(bridge) => {
                 let retired = match self.own_link(op, &bridge.name)? {
                     Some(index) => {
@@ -128,7 +128,12 @@ impl Run<'_> {
                 let Some(Retired::Netns(handle)) = self.unretire(&key) else { return Ok(()) };
                 let bound = self.linux.folder.bind(&netns.name, &handle);
                 self.linux.namespaces.insert(netns.name.clone(), handle);
-                bound.map_err(|error| self.stop(op, &error))
+                bound.map_err(|error| self.stop(op, &error))?;
+                if netns.from.is_some() {
+                    let mark = link::mark_up(link::LOOPBACK, &netns.alias);
+                    self.write(&Place::Named(netns.name.clone()), op, 0, mark);
+                }
+                Ok(())
             }
             Object::Bridge(bridge) => {
                 let key = Key::Bridge(bridge.name.clone());
@@ -280,7 +285,8 @@ impl Run<'_> {
         self.push(&Place::from(&link.netns), tag, 0, link::rename(index, &name)).frees_names = true;
     }
 
-    fn remove_netns(&mut self, op: usize, name: &str) -> Result<(), Stop> {
+    fn remove_netns(&mut self, op: usize, netns: &NetnsFile) -> Result<(), Stop> {
+        let name = netns.name.as_str();
         // What is still to be done inside needs the namespace under this name.
         self.flush(|_| true)?;
         let key = Key::Netns(name.to_owned());
@@ -297,6 +303,8 @@ impl Run<'_> {
                 Err(error) => return Err(self.stop(op, &error)),
             }
         }
+        self.unmark(op, netns);
+        self.flush(|_| true)?;
         self.linux.folder.unbind(name).map_err(|error| self.stop(op, &error))?;
         self.touched[op] = true;
         let handle = self.linux.namespaces.remove(name);

@@ -17,7 +17,10 @@ impl Run<'_> {
             Object::ProxyNeighbour(object) => self.make_proxy_neighbour(op, object, again),
             Object::Joint(object) => self.make_joint(op, object, again),
             Object::Tap(object) => self.make_tap(op, object, again),
-            Object::Isolation(object) => self.make_isolation(op, object, again),
+            Object::Isolation(object) => {
+                self.make_isolation(op, object);
+                Ok(())
+            }
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
             Object::Lease(object) => self.make_lease(op, object, again),
@@ -37,7 +40,10 @@ impl Run<'_> {
             Object::ProxyNeighbour(object) => self.unmake_proxy_neighbour(op, object, away),
             Object::Joint(object) => self.unmake_joint(op, object, away),
             Object::Tap(object) => self.unmake_tap(op, object, away),
-            Object::Isolation(object) => self.unmake_isolation(op, object, away),
+            Object::Isolation(object) => {
+                self.unmake_isolation(op, object);
+                Ok(())
+            }
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
             Object::Lease(object) => self.unmake_lease(op, object, away),

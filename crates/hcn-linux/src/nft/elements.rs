@@ -44,7 +44,7 @@ pub(crate) struct Element {
 }
 
 impl Element {
-    fn new(set: String, key: Vec<u8>) -> Self {
+    pub(super) fn new(set: String, key: Vec<u8>) -> Self {
         Self { set, key, key_end: None, interval_end: false, value: None }
     }
 
@@ -232,13 +232,13 @@ fn word(octets: &[u8]) -> Vec<u8> {
     word
 }
 
-fn ifname(link: &str) -> Vec<u8> {
+pub(super) fn ifname(link: &str) -> Vec<u8> {
     let mut name = link.as_bytes().to_vec();
     name.resize(IFNAME as usize, 0);
     name
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),

@@ -150,7 +150,7 @@ fn of_family(family: &Family) -> Vec<Set> {
     ]
 }
 
-fn set(name: &str, key: &[Type], interval: bool) -> Set {
+pub(super) fn set(name: &str, key: &[Type], interval: bool) -> Set {
     Set { name: name.to_owned(), key: key.to_vec(), data: None, interval }
 }
 

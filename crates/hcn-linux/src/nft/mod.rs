@@ -3,6 +3,7 @@
 mod elements;
 mod expressions;
 pub(crate) mod filter;
+mod isolation;
 pub(crate) mod maps;
 mod present;
 pub(crate) mod services;
@@ -20,6 +21,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 pub(crate) use elements::{difference, of};
+pub(crate) use isolation::{isolate, release, take_over_isolation};
 pub(crate) use take_over::take_over;
 
 use crate::error::StartError;
@@ -75,7 +77,12 @@ fn table(flags: Option<TableFlags>) -> TableMessage {
 pub(crate) fn holds(object: &Object) -> bool {
     matches!(
         object,
-        Object::Home(_) | Object::Masquerade(_) | Object::Service(_) | Object::Barrier(_) | Object::Annex(_)
+        Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Service(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Isolation(_)
     )
 }
 

@@ -48,7 +48,7 @@ pub(super) fn messages() -> Vec<(u16, NfTablesMessage)> {
     messages
 }
 
-fn hooked(name: &str, kind: &str, hook: InetHookNumber, priority: i32) -> (u16, NfTablesMessage) {
+pub(super) fn hooked(name: &str, kind: &str, hook: InetHookNumber, priority: i32) -> (u16, NfTablesMessage) {
     let attributes = vec![
         ChainAttribute::Table(TABLE.to_owned()),
         ChainAttribute::Name(name.to_owned()),

@@ -66,7 +66,7 @@ fn to_host(view: &View<'_>, endpoint: &Arc<Endpoint>, request: &HnsAttachRequest
         return into_namespace(view, &namespace, endpoint);
     }
     let interface = Some(names::link(view.registry, "hvp", endpoint.meta.id));
-    let room = shards::room(view, endpoint.network)?;
+    let room = shards::room(view, endpoint)?;
     let new = Endpoint { on_host: true, interface, shard: room.shard, ..Endpoint::clone(endpoint) };
     let mut decision = endpoint::plugged(view, endpoint, new);
     room.take(&mut decision);
