@@ -17,7 +17,7 @@ use netlink_packet_netfilter::nftables::{
 
 use super::elements::{self, Element};
 use super::present::{self, Present, Raw};
-use super::{change, inet, skeleton, table, transaction};
+use super::{TABLE, change, inet, skeleton, table, transaction};
 use crate::socket::{Batch, Refusal, Socket, Wire};
 
 /// `NFTNL_UDATA_TABLE_COMMENT`
@@ -144,18 +144,28 @@ impl Writer<'_> {
             _ => None,
         };
         let persistent = present.as_ref().is_some_and(|present| present.persistent);
-        if persistent && self.update(skeleton, OWNED, wanted)? {
+        let flags = if persistent || self.can_own()? { OWNED } else { None };
+        let same = persistent || (flags.is_none() && present.is_some());
+        if same && self.update(skeleton, flags, wanted)? {
             return Ok(Ok(()));
         }
-        match self.rebuild(skeleton, OWNED, wanted)? {
-            Err(Refusal { errno: libc::EOPNOTSUPP | libc::EINVAL, .. }) => {
-                if present.is_some() && self.update(skeleton, None, wanted)? {
-                    return Ok(Ok(()));
-                }
-                self.rebuild(skeleton, None, wanted)
-            }
-            done => Ok(done),
-        }
+        self.rebuild(skeleton, flags, wanted)
+    }
+
+    /// Whether the kernel has tables that are owned and persist: asked with a table that goes in the same transaction,
+    /// since one that does not refuses all the hundreds of messages that build hcnd's.
+    fn can_own(&mut self) -> io::Result<bool> {
+        let own = |flags: Option<TableFlags>| {
+            let mut attributes = vec![TableAttribute::Name(format!("{TABLE}-owned"))];
+            attributes.extend(flags.map(TableAttribute::Flags));
+            TableMessage { attributes }
+        };
+        let head = vec![
+            (NLM_F_CREATE, inet(NfTablesMessage::NewTable(own(OWNED)))),
+            (0, inet(NfTablesMessage::DeleteTable(own(None)))),
+        ];
+        let unknown = [libc::EOPNOTSUPP, libc::EINVAL];
+        Ok(!self.write(head, iter::empty())?.is_err_and(|refusal| unknown.contains(&refusal.errno)))
     }
 
     /// Becomes the table's owner and writes what differs. `false`: the kernel refused, and nothing but the owner
