@@ -15,12 +15,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use hcn_dataplane::{LinkId, Mac, Netns, Object, Op, ProxyNeighbour, Veth};
+use netlink_packet_core::NLM_F_CREATE;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::Linux;
 use crate::link::{self, LinkFacts};
-use crate::route;
 use crate::socket::Batch;
+use crate::{proxy, route};
 
 /// How long pairs are waited for: the kernel handles carriers at most once a second unless they are urgent.
 const DEADLINE: Duration = Duration::from_millis(1500);
@@ -153,7 +154,7 @@ pub(crate) fn announce(linux: &mut Linux, ops: &[Op]) {
                     announce_address(linux, arrival, address.address.addr());
                 }
             }
-            Op::Create(Object::ProxyNeighbour(proxy)) => announce_proxied(linux, proxy),
+            Op::Create(Object::ProxyNeighbour(proxy)) => speak_for(linux, proxy),
             _ => {}
         }
     }
@@ -174,12 +175,20 @@ fn announce_address(linux: &mut Linux, arrival: &Arrival<'_>, address: IpAddr) {
     }
 }
 
-/// Outside, somebody else may have had an address for which the host speaks now.
-fn announce_proxied(linux: &mut Linux, proxy: &ProxyNeighbour) {
-    if linux.links.contains_key(&LinkId::host(&proxy.link)) {
+/// Outside, somebody else may have had an address for which the host speaks now. On a bridge the kernel has forgotten
+/// what it was told before the bridge had its first port: it is told again.
+fn speak_for(linux: &mut Linux, proxy: &ProxyNeighbour) {
+    let added = linux.proxied.get(&(proxy.link.clone(), proxy.address)).is_some_and(|claimed| claimed.added);
+    let mut batch = Batch::new();
+    if let Some(index) = linux.links.get(&LinkId::host(&proxy.link)) {
+        if added {
+            batch.push((), NLM_F_CREATE, proxy::create(*index, proxy.address));
+            if let Err(error) = linux.wire.exchange(&linux.host, &mut batch) {
+                tracing::debug!(%error, address = %proxy.address, "cannot speak for a neighbour");
+            }
+        }
         return;
     }
-    let mut batch = Batch::new();
     batch.push((), 0, link::get(&proxy.link));
     let answer = linux.wire.exchange(&linux.host, &mut batch).ok().and_then(|mut fates| fates.pop()?.ok()?);
     if let Some(LinkFacts { index, mac: Some(mac), .. }) = answer.as_deref().and_then(LinkFacts::read) {

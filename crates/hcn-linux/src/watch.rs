@@ -1,8 +1,10 @@
-//! Brings the routes of tables back when a link of the host is up again: the kernel takes them away with the link, and
-//! what is discarded meanwhile would be discarded for good. There is a thread for it as long as there are tables.
+//! Brings back what the kernel takes away with a link, when the link is back: the routes of tables, since what is
+//! discarded meanwhile would be discarded for good, and the neighbours that the host speaks for, whom nobody would find
+//! any more. A link that only loses its carrier loses these, too. There is a thread for it once there is one of either.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,39 +19,60 @@ use nix::unistd::pipe;
 
 use crate::link::{self, LinkFacts};
 use crate::socket::{Batch, Messages, Socket, Wire};
-use crate::steering;
+use crate::{proxy, steering};
 
 /// `RTMGRP_LINK`
 const LINKS: u32 = 1;
 const RTM_NEWLINK: u16 = 16;
 
-/// The tables that there are, by bridge and family.
-type Tables = Mutex<HashMap<(String, Family), Steering>>;
-
-fn lock(tables: &Tables) -> MutexGuard<'_, HashMap<(String, Family), Steering>> {
-    tables.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is looked after.
+#[derive(Default)]
+struct Kept {
+    /// Tables by bridge and family.
+    tables: HashMap<(String, Family), Steering>,
+    /// Neighbours that the host speaks for, by link.
+    proxied: BTreeSet<(String, IpAddr)>,
 }
 
-/// The tables, and the thread that looks after them.
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is looked after, and the thread that does it.
 #[derive(Default)]
 pub(crate) struct Watch {
-    tables: Arc<Tables>,
+    kept: Arc<Mutex<Kept>>,
     thread: Option<(OwnedFd, JoinHandle<()>)>,
 }
 
 impl Watch {
     /// Looks after a table from now on, in the network namespace that the calling thread is in.
     pub(crate) fn add(&mut self, steering: &Steering) -> io::Result<()> {
-        lock(&self.tables).insert((steering.bridge.clone(), steering.family), steering.clone());
+        lock(&self.kept).tables.insert((steering.bridge.clone(), steering.family), steering.clone());
+        self.begin()
+    }
+
+    /// Looks after a neighbour that the host speaks for on a link.
+    pub(crate) fn add_proxied(&mut self, link: &str, address: IpAddr) -> io::Result<()> {
+        lock(&self.kept).proxied.insert((link.to_owned(), address));
+        self.begin()
+    }
+
+    /// Leaves a neighbour alone: once this returns, the host is not made to speak for it any more.
+    pub(crate) fn remove_proxied(&mut self, link: &str, address: IpAddr) {
+        lock(&self.kept).proxied.remove(&(link.to_owned(), address));
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
         if self.thread.is_none() {
             let mut events = netlink_sys::Socket::new(NETLINK_ROUTE)?;
             events.bind(&SocketAddr::new(0, LINKS))?;
             let socket = Socket::open(NETLINK_ROUTE)?;
             let (stopped, stop) = pipe()?;
-            let tables = Arc::clone(&self.tables);
+            let kept = Arc::clone(&self.kept);
             let thread = std::thread::Builder::new()
                 .name("uplinks".to_owned())
-                .spawn(move || run(&events, &socket, &stopped, &tables))?;
+                .spawn(move || run(&events, &socket, &stopped, &kept))?;
             self.thread = Some((stop, thread));
         }
         Ok(())
@@ -57,7 +80,7 @@ impl Watch {
 
     /// Leaves a table alone: once this returns, nothing is added to it any more.
     pub(crate) fn remove(&mut self, steering: &Steering) {
-        lock(&self.tables).remove(&(steering.bridge.clone(), steering.family));
+        lock(&self.kept).tables.remove(&(steering.bridge.clone(), steering.family));
     }
 }
 
@@ -71,26 +94,33 @@ impl Drop for Watch {
     }
 }
 
-fn run(events: &netlink_sys::Socket, socket: &Socket, stopped: &OwnedFd, tables: &Tables) {
+fn run(events: &netlink_sys::Socket, socket: &Socket, stopped: &OwnedFd, kept: &Mutex<Kept>) {
     let mut wire = Wire::new();
+    let mut carriers = HashMap::new();
     let mut buffer = vec![0; 64 << 10];
     // The descriptor is the socket's, which outlives this.
     while wait(events, stopped) {
         let mended = match events.recv(&mut &mut buffer[..], 0) {
             Ok(length) => {
                 let messages = Messages::of(&buffer[..length]).filter(|(kind, _)| *kind == RTM_NEWLINK);
-                let up =
-                    messages.filter_map(|(_, payload)| LinkFacts::read(payload)).filter(|facts| facts.up);
-                up.map(|facts| facts.name).try_for_each(|name| mend(&mut wire, socket, tables, Some(&name)))
+                let found = messages.filter_map(|(_, payload)| LinkFacts::read(payload));
+                let up: Vec<LinkFacts> = found.filter(|facts| facts.up).collect();
+                up.into_iter().try_for_each(|facts| {
+                    // Most events of links are about something else.
+                    if carriers.insert(facts.index, facts.operational) != Some(facts.operational) {
+                        speak_again(&mut wire, socket, kept, Some(&facts.name))?;
+                    }
+                    mend(&mut wire, socket, kept, Some(&facts.name))
+                })
             }
             // Some were lost: any link may be meant.
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                mend(&mut wire, socket, tables, None)
+                speak_again(&mut wire, socket, kept, None).and_then(|()| mend(&mut wire, socket, kept, None))
             }
             Err(error) => Err(error),
         };
         if let Err(error) = mended {
-            tracing::warn!(%error, "cannot look after the routes of constrained networks");
+            tracing::warn!(%error, "cannot look after what stands on links of the host");
         }
     }
 }
@@ -115,12 +145,38 @@ fn wait(events: &netlink_sys::Socket, stopped: &OwnedFd) -> bool {
     }
 }
 
-/// Adds the routes by a link that are missing; by all links, if none is named.
-fn mend(wire: &mut Wire, socket: &Socket, tables: &Tables, only: Option<&str>) -> io::Result<()> {
-    // Held until it is done, so that a table that goes gets no route afterwards.
-    let tables = lock(tables);
+/// Makes the host speak again for its neighbours on a link; on all links, if none is named.
+fn speak_again(wire: &mut Wire, socket: &Socket, kept: &Mutex<Kept>, only: Option<&str>) -> io::Result<()> {
+    // Held until it is done, so that nobody is spoken for who has gone meanwhile.
+    let kept = lock(kept);
+    let meant = |(link, _): &&(String, IpAddr)| only.is_none_or(|only| only == link);
     let mut batch = Batch::new();
-    for table in tables.values() {
+    let mut indexes: HashMap<&str, Option<u32>> = HashMap::new();
+    for (link, address) in kept.proxied.iter().filter(meant) {
+        let index = match indexes.get(link.as_str()) {
+            Some(index) => *index,
+            None => {
+                let mut question = Batch::new();
+                question.push((), 0, link::get(link));
+                let answer = wire.exchange(socket, &mut question)?.pop().and_then(|fate| fate.ok().flatten());
+                let index = answer.and_then(|payload| LinkFacts::read(&payload)).map(|facts| facts.index);
+                *indexes.entry(link).or_insert(index)
+            }
+        };
+        if let Some(index) = index {
+            batch.push((), NLM_F_CREATE, proxy::create(index, *address));
+        }
+    }
+    // A link that has gone meanwhile has no neighbours.
+    wire.exchange(socket, &mut batch).map(drop)
+}
+
+/// Adds the routes by a link that are missing; by all links, if none is named.
+fn mend(wire: &mut Wire, socket: &Socket, kept: &Mutex<Kept>, only: Option<&str>) -> io::Result<()> {
+    // Held until it is done, so that a table that goes gets no route afterwards.
+    let kept = lock(kept);
+    let mut batch = Batch::new();
+    for table in kept.tables.values() {
         let outside = table.hops.iter().filter(|hop| hop.link != table.bridge);
         for hop in outside.filter(|hop| only.is_none_or(|link| link == hop.link)) {
             let mut question = Batch::new();

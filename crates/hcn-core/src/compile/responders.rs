@@ -131,14 +131,15 @@ fn search(dns: Option<&Dns>) -> Vec<String> {
 fn steering(network: &Network) -> impl Iterator<Item = Steering> + '_ {
     let of_family = |family: Family| {
         let table = network.table.as_ref()?;
+        let tunnelled = network.mode == NetworkMode::L2Tunnel;
         let own = network.subnets.iter().map(|subnet| subnet.prefix);
         let own: Vec<IpNet> = own.filter(|prefix| Family::of(prefix.addr()) == family).collect();
-        if own.is_empty() || !network.host {
+        if own.is_empty() || !(network.is_routed() || (network.host && !tunnelled)) {
             return None;
         }
         let outside = table.routes.iter().filter(|route| Family::of(route.destination.addr()) == family);
-        // Back onto its own bridge, as the host does for services.
-        let own = own.into_iter().map(|destination| Hop {
+        // Back onto its own bridge, as the host does for services; but not where everything is to leave.
+        let own = own.into_iter().filter(|_| !tunnelled).map(|destination| Hop {
             destination,
             link: network.bridge.clone(),
             gateway: None,

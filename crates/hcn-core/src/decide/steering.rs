@@ -1,5 +1,5 @@
-//! Routing tables of networks whose packets do not go where the host's go: those of type ConstrainedICS, and of type ICS
-//! with an InterfaceConstraint.
+//! Routing tables of networks whose packets do not go where the host's go: those of type ConstrainedICS, of type ICS with
+//! an InterfaceConstraint, and of type L2Tunnel, whose packets leave by the uplink whoever they are for.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const FIRST: u32 = 0x6863_0000;
 
 pub(super) fn choose(view: &View<'_>, ground: &Ground<'_>) -> Outcome<Option<RoutingTable>> {
     let constrained = match ground.mode {
-        NetworkMode::ConstrainedIcs => true,
+        NetworkMode::ConstrainedIcs | NetworkMode::L2Tunnel => true,
         NetworkMode::Ics => uplink::constraint(ground.document)?.is_some(),
         _ => false,
     };

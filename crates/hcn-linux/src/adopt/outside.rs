@@ -151,6 +151,9 @@ impl Adoption<'_> {
             claimed.count += 1;
             if claimed.count == 1 {
                 self.linux.answering.adopt(Family::of(wanted.address), &wanted.link)?;
+                if found.ours {
+                    self.linux.watch.add_proxied(&wanted.link, wanted.address)?;
+                }
             }
             kept.insert((found.index, found.address));
             self.found.insert(Object::ProxyNeighbour(wanted.clone()));

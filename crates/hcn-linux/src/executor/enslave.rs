@@ -19,7 +19,7 @@ use super::{Away, Place, Run, Stop, Tag};
 use crate::announce;
 use crate::link::{self, LinkFacts};
 use crate::moving::{Belongings, Carrier};
-use crate::neighbours::{self, Reach};
+use crate::neighbours;
 use crate::socket::Batch;
 use crate::{Linux, address, route};
 
@@ -45,11 +45,13 @@ impl Run<'_> {
             self.note(op, OpError { errno: Some(libc::EBUSY), message });
             return Err(Stop);
         }
+        let from = Carrier { index: uplink.index, name: &wanted.link };
+        let to = Carrier { index: bridge, name: &wanted.bridge };
         let gateways: Vec<IpAddr> = wanted.routes.iter().filter_map(|route| route.gateway).collect();
         let answering = if self.back || uplink.master.is_some() {
             Vec::new()
         } else {
-            neighbours::reached(self.linux, uplink.index, &gateways, BEFORE, Reach::Some)
+            neighbours::reached(self.linux, from, &gateways, BEFORE)
         };
         self.write(&Place::Host, op, 0, link::plug(uplink.index, bridge));
         if quietly(self.linux, |linux| facts_of(linux, bridge)).is_some_and(|facts| facts.knows_vlans) {
@@ -60,11 +62,9 @@ impl Run<'_> {
         if uplink.operational {
             quietly(self.linux, |linux| wait_for_carrier(linux, bridge));
         }
-        let from = Carrier { index: uplink.index, name: &wanted.link };
-        let to = Carrier { index: bridge, name: &wanted.bridge };
         self.carry(op, from, to, wanted)?;
         announce_all(self.linux, to);
-        let reached = neighbours::reached(self.linux, bridge, &answering, AFTER, Reach::All);
+        let reached = neighbours::reached(self.linux, to, &answering, AFTER);
         match answering.iter().find(|gateway| !reached.contains(gateway)) {
             Some(silent) => {
                 let message = format!(
@@ -87,11 +87,13 @@ impl Run<'_> {
         let to = Carrier { index: uplink.index, name: &wanted.link };
         // A bridge that is gone has taken what it had with it.
         let from = Carrier { index: bridge.unwrap_or_default(), name: &wanted.bridge };
-        self.carry(op, from, to, wanted)?;
+        // First, so that what is asked of neighbours by the link comes back by it. Until all is moved the host takes what
+        // is for it by this link, too.
         if uplink.master.is_some() && uplink.master == bridge {
             self.write(&Place::Host, op, 0, link::unplug(uplink.index));
         }
         self.flush(|queue| queue.place == Place::Host)?;
+        self.carry(op, from, to, wanted)?;
         announce_all(self.linux, to);
         Ok(())
     }
@@ -160,6 +162,11 @@ pub(crate) fn give_back(linux: &mut Linux, bridge: &LinkFacts, port: &LinkFacts)
     let stands_for_it = bridge.mac == port.mac || found.leads_further();
     let from = Carrier { index: bridge.index, name: &bridge.name };
     let to = Carrier { index: port.index, name: &port.name };
+    let mut free = Batch::new();
+    free.push((), 0, link::unplug(port.index));
+    for fate in linux.wire.exchange(&linux.host, &mut free)? {
+        fate?;
+    }
     if stands_for_it {
         let mut batch = Batch::new();
         found.give(from, to).into_iter().for_each(|message| batch.push((), BESIDE, message));
@@ -174,7 +181,6 @@ pub(crate) fn give_back(linux: &mut Linux, bridge: &LinkFacts, port: &LinkFacts)
     if stands_for_it {
         found.take(from).into_iter().for_each(|message| batch.push((), 0, message));
     }
-    batch.push((), 0, link::unplug(port.index));
     linux.wire.exchange(&linux.host, &mut batch)?;
     announce_all(linux, to);
     Ok(())

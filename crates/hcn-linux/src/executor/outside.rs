@@ -145,6 +145,8 @@ impl Run<'_> {
         self.touched[op] = true;
         self.linux.proxied.insert(key, Claimed { count: 1, added: !foreign });
         if !foreign {
+            let watched = self.linux.watch.add_proxied(&proxy.link, proxy.address);
+            watched.map_err(|error| self.stop(op, &error))?;
             self.write(&Place::Host, op, NLM_F_CREATE, proxy::create(index, proxy.address));
         }
         Ok(())
@@ -171,6 +173,7 @@ impl Run<'_> {
         }
         let added = claimed.added;
         self.linux.proxied.remove(&key);
+        self.linux.watch.remove_proxied(&proxy.link, proxy.address);
         if added && let Some(index) = index {
             let tag = Tag { op, writes: true, tolerate: &[libc::ENOENT, libc::ENODEV] };
             self.push(&Place::Host, tag, 0, proxy::delete(index, proxy.address));
