@@ -1,4 +1,7 @@
 //! DHCP messages as they are on the wire (RFC 2131 section 2, RFC 2132).
+//!
+//! Of our own, since smoltcp's licence (0BSD) is not among those that deny.toml allows and parts of options, the fields
+//! that options go on in and cut-off options would stay ours, and dhcproto brings in all of hickory-proto.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,7 @@
 //! DNS messages: what is read of questions, and answers of our own (RFC 1035 section 4, RFC 6891).
+//!
+//! Of our own, since a forwarder has to read questions of any type and class: simple-dns refuses types that it does not
+//! know (TLSA, SSHFP, URI), and smoltcp classes other than IN, EDNS with them, and writes no answers.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,6 @@
 //! Names, in lower case and as they are on the wire without compression: labels with their lengths.
+//!
+//! Of our own, as the messages are.
 
 use std::net::IpAddr;
 
