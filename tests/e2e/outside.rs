@@ -399,6 +399,11 @@ fn bridges_of_two_hosts_are_one_segment() {
         wait_for_outside();
         serve("outside");
         let nodes = [1, 2].map(Node::new);
+        // A host forwards to no neighbour that it must ask for while its link-local address is checked for duplicates.
+        for node in nodes {
+            let tentative = ["ip", "-6", "addr", "show", "dev", "eth0", "tentative"];
+            eventually("the uplink has its address", || node.run(&tentative).stdout.is_empty());
+        }
         let mut made = Vec::new();
         for (node, end) in nodes.iter().zip([50, 60]) {
             let mut client = node.client();

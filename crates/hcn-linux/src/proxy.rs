@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -21,6 +21,8 @@ const NDMSG: usize = 12;
 /// RTM_NEWNEIGH.
 pub(crate) fn create(index: u32, address: IpAddr) -> RouteNetlinkMessage {
     let mut message = body(index, address);
+    // Newer kernels keep it when the link loses its carrier, then.
+    message.header.state = NeighbourState::Permanent;
     message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(OURS)));
     RouteNetlinkMessage::NewNeighbour(message)
 }
