@@ -250,6 +250,19 @@ fn the_host_takes_part_only_with_host_route() {
         }
         policies(&mut client, "Remove", &network, &host_route);
         assert!(is_apart());
+
+        // What is translated passes: a port that others ask, and a service that the host's own programs use.
+        let port = json!([{"Type": "PortMapping", "Settings": {
+            "Protocol": 6, "InternalPort": PORT, "ExternalPort": 8080, "Flags": 1,
+        }}]);
+        let settings =
+            json!({"ResourceType": "Policy", "RequestType": "Add", "Settings": {"Policies": port}});
+        client.ok("Endpoint.Modify", &json!({"id": container.endpoint, "settings": settings}));
+        assert_eq!(ask_tcp_at("outside", host[0], 8080).unwrap(), "203.0.113.1");
+        assert_eq!(ask_tcp_at(HOST, host[0], 8080).unwrap(), host[0]);
+        // Somebody outside is forwarded as ever, and so are the answers.
+        serve("outside");
+        assert!(is_apart());
     });
 }
 
@@ -369,6 +382,40 @@ fn flannel_and_kube_proxy_get_what_they_ask_for() {
     });
 }
 
+#[test]
+fn a_family_comes_and_goes_while_endpoints_are_there() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let mut client = Client::new();
+        let settings = with_version(&json!({"Type": "Overlay", "Ipams": [{"Subnets": [{
+            "IpAddressPrefix": "10.44.1.0/24",
+            "Routes": [{"NextHop": "10.44.1.1", "DestinationPrefix": "0.0.0.0/0"}],
+        }]}]}));
+        let created = client.ok("Network.Create", &json!({"settings": settings}));
+        let network = created["id"].as_str().unwrap();
+        let [first, second] = [2, 3].map(|last: u8| {
+            let config = json!([{"IpAddress": format!("10.44.1.{last}")}]);
+            client.container(network, &json!({"IpConfigurations": config}))
+        });
+        serve(&first.namespace);
+        serve(HOST);
+        let more = json!([{
+            "IpAddressPrefix": "fd44:1::/64",
+            "Routes": [{"NextHop": "fd44:1::1", "DestinationPrefix": "::/0"}],
+        }]);
+        let added = subnets(&mut client, "Add", network, &more);
+        assert_eq!(added.error, None, "{}", added.raw);
+        assert_eq!(seen_as(&second.namespace, "10.44.1.2"), "10.44.1.3");
+        let third = container(&mut client, network, 1, 4);
+        assert_eq!(seen_as(&third.namespace, "fd44:1::1"), "fd44:1::4");
+        client.delete("Endpoint", &third.endpoint);
+        let gone = subnets(&mut client, "Remove", network, &more);
+        assert_eq!(gone.error, None, "{}", gone.raw);
+        assert_eq!(seen_as(&second.namespace, "10.44.1.2"), "10.44.1.3");
+        assert_eq!(seen_as(&second.namespace, "10.44.1.1"), "10.44.1.3");
+    });
+}
+
 fn subnets(client: &mut Client, request: &str, network: &str, subnets: &Value) -> Reply {
     let settings =
         json!({"ResourceType": "Subnet", "RequestType": request, "Settings": {"Subnets": subnets}});
@@ -448,15 +495,11 @@ fn hosts_find_each_other_by_ipv6() {
         let whole = ["ping", "-c1", "-W1", "-M", "do", "-s", "1402", &containers[1].addresses[0]];
         let whole = netns_exec(&places[0], &whole);
         assert_eq!(whole.code, Some(0), "{whole}");
-        let provider = json!({"Type": "ProviderAddress", "Settings": {"ProviderAddress": "203.0.113.20"}});
-        let settings = with_version(&json!({
-            "Flags": 1, "MacAddress": "02-11-00-00-00-01", "IpConfigurations": [{"IpAddress": "10.44.1.99"}],
-            "Policies": [provider],
-        }));
-        let refused =
-            clients[0].call("Endpoint.Create", &json!({"network_id": networks[0], "settings": settings}));
-        assert_eq!(refused.hresult(), Some(0x803b_000d), "{}", refused.raw);
-        assert_eq!(refused.parameters["path"], "Policies[0].Settings.ProviderAddress", "{}", refused.raw);
+        // Nothing is sent to an address of the other family.
+        let stranger = ["10.44.1.99".to_owned()];
+        remote(&mut clients[0], &networks[0], &stranger, "02-11-00-00-00-01", "203.0.113.20");
+        let ways = run_ok(&["bridge", "fdb", "show"]);
+        assert!(!ways.contains("02:11:00:00:00:01"), "{ways}");
     });
 }
 

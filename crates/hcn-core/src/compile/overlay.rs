@@ -53,7 +53,7 @@ fn host_side(network: &Network) -> Option<Object> {
 fn to_subnet(network: &Network, tunnel: &Tunnel, remote: &RemoteSubnet) -> Vec<Object> {
     let RemoteSubnet { prefix, vsid, provider, router } = *remote;
     let own = network.subnets.iter().any(|subnet| subnet.prefix == prefix);
-    if own || is_here(network, tunnel, provider) {
+    if own || !is_elsewhere(network, tunnel, provider) {
         return Vec::new();
     }
     let known = tunnel.links.iter().find(|(other, _)| *other == vsid);
@@ -103,8 +103,9 @@ pub(crate) fn reached_alike(one: &Network, other: &Network, endpoint: &Endpoint)
 /// An endpoint of another host: a neighbour behind its host's provider address.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> Vec<Object> {
     let Some(tunnel) = network.tunnel.as_ref().filter(|_| endpoint.remote) else { return Vec::new() };
-    // Without one, or with this host's own, it is a record alone: clients make such ones for virtual addresses.
-    let provider = provider_address(endpoint).filter(|address| !is_here(network, tunnel, *address));
+    // Without one, or with this host's own, it is a record alone: clients make such ones for virtual addresses, also with
+    // this host's address of the other family.
+    let provider = provider_address(endpoint).filter(|address| is_elsewhere(network, tunnel, *address));
     // Nor can the router's address be elsewhere.
     let Some(provider) = provider.filter(|_| endpoint.mac != network.bridge_mac) else { return Vec::new() };
     let mut objects = Vec::new();
@@ -139,8 +140,9 @@ fn provider_address(endpoint: &Endpoint) -> Option<IpAddr> {
     given.provider_address?.parse().ok()
 }
 
-/// Whether a provider address is this host's.
-fn is_here(network: &Network, tunnel: &Tunnel, provider: IpAddr) -> bool {
+/// Whether packets are sent to a provider address: it is another host's, and of the family of this host's own.
+fn is_elsewhere(network: &Network, tunnel: &Tunnel, provider: IpAddr) -> bool {
     let uplink = network.uplink.as_ref().and_then(|uplink| uplink.address);
-    tunnel.local == Some(provider) || uplink.is_some_and(|address| address.addr() == provider)
+    let is_here = tunnel.local == Some(provider) || uplink.is_some_and(|address| address.addr() == provider);
+    !is_here && provider.is_ipv6() == tunnel.local.is_some_and(|local| local.is_ipv6())
 }

@@ -105,7 +105,6 @@ fn remote_subnets(document: &HostComputeNetwork, local: Option<IpAddr>) -> Resul
         let provider = text::address(&provider.unwrap_or_default(), &at("ProviderAddress"))?;
         let member = at("DistributedRouterMacAddress");
         let router = text::mac(&router.unwrap_or_default(), HResult::INVALID_POLICY, &member)?;
-        check_family(local, provider).map_err(|error| error.within(&path))?;
         if own == Some(router) && local != Some(provider) {
             let message = format!("{router} is the address of this network's own router");
             return Err(Error::new(HResult::INVALID_POLICY, message)
@@ -115,17 +114,6 @@ fn remote_subnets(document: &HostComputeNetwork, local: Option<IpAddr>) -> Resul
         remote.push(RemoteSubnet { prefix, vsid: given.isolation_id.unwrap_or(VSID), provider, router });
     }
     Ok(remote)
-}
-
-/// Refuses a provider address that this host's cannot send to.
-pub(super) fn check_family(local: Option<IpAddr>, provider: IpAddr) -> Result<()> {
-    let ipv6 = local.is_some_and(|local| local.is_ipv6());
-    if provider.is_ipv6() == ipv6 {
-        return Ok(());
-    }
-    let message = format!("{provider} is of another family than this host's provider address");
-    let expected = if ipv6 { "an IPv6 address" } else { "an IPv4 address" };
-    Err(Error::new(HResult::INVALID_POLICY, message).at("ProviderAddress").expected(expected))
 }
 
 /// Moves the path of an error from the network's document to the request that changes it: of its policies these many are

@@ -81,7 +81,7 @@ pub(crate) const ACCEPTED: &[(&str, &str)] = &[
     ("PortName", "{}"),
     ("EncapOverhead", r#"{"Overhead":50}"#),
     ("EncapOverhead", r#"{"Overhead":"0"}"#),
-    ("EncapOverhead", r#"{"Overhead":924}"#),
+    ("EncapOverhead", r#"{"Overhead":874}"#),
     ("EncapOverhead", "{}"),
     ("InterfaceConstraint", r#"{"InterfaceAlias":"eth0"}"#),
     (
@@ -213,7 +213,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("PortName", r#"{"Name":"a\u0000b"}"#, ".Name"),
     ("PortName", r#"{"Name":5}"#, ".Name"),
     ("EncapOverhead", r#"{"Overhead":70000}"#, ".Overhead"),
-    ("EncapOverhead", r#"{"Overhead":925}"#, ".Overhead"),
+    ("EncapOverhead", r#"{"Overhead":875}"#, ".Overhead"),
     ("InterfaceConstraint", r#"{"InterfaceGuid":"x"}"#, ".InterfaceGuid"),
     ("InterfaceConstraint", r#"{"InterfaceIndex":"x"}"#, ".InterfaceIndex"),
     ("InterfaceConstraint", "5", ""),

@@ -6,6 +6,7 @@ mod anything;
 mod endpoints;
 mod gates;
 mod networks;
+mod overlays;
 mod requests;
 mod sets;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcn_core::{Action, Context, Engine, Failure, Job, Registry, read};
-use hcn_dataplane::{HostAddress, HostFacts, HostLink};
+use hcn_dataplane::{HostAddress, HostFacts, HostLink, Kernel};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::endpoint::HostComputeEndpoint;
 use hcn_schema::hns::HnsVersion;
@@ -26,6 +27,7 @@ struct Service {
     engine: Engine,
     published: Registry,
     hns: HnsVersion,
+    kernel: Kernel,
     calls: u64,
     jobs: Vec<Job>,
     replies: Vec<(u64, Result<Guid, Error>)>,
@@ -39,6 +41,7 @@ impl Service {
             addresses: vec![address],
             uplink: Some("eth0".to_owned()),
             links: vec![HostLink { name: "eth0".to_owned(), mtu: 1500, ..HostLink::default() }],
+            kernel: self.kernel,
             ..HostFacts::default()
         };
         let context = Context {

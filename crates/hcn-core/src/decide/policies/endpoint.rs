@@ -12,7 +12,6 @@ use hcn_schema::{Error, HResult, Raw, Result};
 use super::meanings::Meanings;
 use super::sets::Sets;
 use super::{Kind, check_kind, in_request, in_settings, proxies, rules, settings, underlay, words};
-use crate::decide::tunnel;
 use crate::entity::Network;
 use crate::text;
 
@@ -146,13 +145,7 @@ impl<'a> Policies<'a> {
             EndpointPolicyType::SdnRoute => sdn_route(&settings(raw)?),
             EndpointPolicyType::L4Proxy => proxies::l4(raw),
             EndpointPolicyType::L4WfpProxy => proxies::l4_wfp(&settings(raw)?),
-            EndpointPolicyType::ProviderAddress => {
-                let provider = underlay::provider_address(raw)?;
-                match &self.network.tunnel {
-                    Some(tunnel) => tunnel::check_family(tunnel.local, provider),
-                    None => Ok(()),
-                }
-            }
+            EndpointPolicyType::ProviderAddress => underlay::provider_address(raw),
             EndpointPolicyType::PortName => {
                 text::check_free(settings::<PortNameSettings>(raw)?.name.as_deref(), "Name")
             }

@@ -147,7 +147,7 @@ impl Policies {
                 name.map(drop).ok_or_else(|| words::missing(member, "the name of a link of the host"))
             }
             NetworkPolicyType::InterfaceConstraint => underlay::interface_constraint(raw),
-            NetworkPolicyType::ProviderAddress => underlay::provider_address(raw).map(drop),
+            NetworkPolicyType::ProviderAddress => underlay::provider_address(raw),
             NetworkPolicyType::DrMacAddress => {
                 words::mac(settings::<DrMacAddressSettings>(raw)?.address.as_deref(), "Address")
             }

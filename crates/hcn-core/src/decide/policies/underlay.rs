@@ -1,7 +1,5 @@
 //! What policies of networks and endpoints say of the net beneath: links, addresses and tags (contract 2.13, 2.14).
 
-use std::net::IpAddr;
-
 use hcn_schema::settings::{InterfaceConstraintSettings, ProviderAddressSettings};
 use hcn_schema::{Error, HResult, Raw, Result};
 
@@ -23,11 +21,9 @@ pub(super) fn isolation_id(given: Option<u32>, last: u32) -> Result<()> {
 }
 
 /// Settings of a ProviderAddress.
-pub(super) fn provider_address(raw: Option<&Raw>) -> Result<IpAddr> {
+pub(super) fn provider_address(raw: Option<&Raw>) -> Result<()> {
     let given: ProviderAddressSettings = settings(raw)?;
-    let member = "ProviderAddress";
-    words::unicast(given.provider_address.as_deref(), member)?;
-    text::address(&given.provider_address.unwrap_or_default(), member)
+    words::unicast(given.provider_address.as_deref(), "ProviderAddress")
 }
 
 /// Settings of an InterfaceConstraint. PowerShell sends a bare name; WSL sends members that are all zero.
