@@ -297,7 +297,7 @@ impl Adoption<'_> {
 
 /// A link that was killed between being made and being described has no alias yet, but one of our names.
 fn is_ours(facts: &LinkFacts) -> bool {
-    let named = ["hcn", "hve", "hvl", "hvp", "hvt", "hvx", "hcj", "hck", "hcr", "hcx"]
+    let named = ["hcn", "hve", "hvl", "hvp", "hvt", "hvx", "hcj", "hck", "hcr", "hcs", "hcx"]
         .iter()
         .any(|prefix| facts.name.starts_with(prefix));
     facts.group == GROUP && (facts.alias.starts_with("hcn ") || (facts.alias.is_empty() && named))

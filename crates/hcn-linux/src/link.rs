@@ -436,8 +436,13 @@ pub(crate) fn unplug(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(message(index, vec![LinkAttribute::Controller(0)]))
 }
 
-/// RTM_NEWLINK of an interface on another link of the host, down; `netns`: where it is to be.
-pub(crate) fn new_sublink(sublink: &Sublink, parent: u32, netns: Option<RawFd>) -> RouteNetlinkMessage {
+/// RTM_NEWLINK of an interface on another link of the host, down, with this name; `netns`: where it is to be.
+pub(crate) fn new_sublink(
+    sublink: &Sublink,
+    name: &str,
+    parent: u32,
+    netns: Option<RawFd>,
+) -> RouteNetlinkMessage {
     let (kind, data) = match sublink.sharing {
         Sharing::Macvlan => {
             (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]))
@@ -448,7 +453,7 @@ pub(crate) fn new_sublink(sublink: &Sublink, parent: u32, netns: Option<RawFd>) 
         Sharing::Ipvlan => (InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(IpVlanMode::L2)])),
     };
     let mut attributes = vec![
-        LinkAttribute::IfName(sublink.link.name.clone()),
+        LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Group(GROUP),
         LinkAttribute::Mtu(sublink.mtu),
         LinkAttribute::Link(parent),

@@ -84,9 +84,15 @@ impl Run<'_> {
         // What holds the name still is inside.
         self.free_name(op, &sublink.link);
         self.flush(|queue| queue.place == place)?;
-        self.write(&Place::Host, op, NEW, link::new_sublink(sublink, parent, netns));
+        let first = at_first(sublink);
+        self.write(&Place::Host, op, NEW, link::new_sublink(sublink, &first.name, parent, netns));
         self.flush(|queue| queue.place == Place::Host)?;
-        let index = self.index(op, &sublink.link)?;
+        let index = self.index(op, &first)?;
+        if first != sublink.link {
+            self.linux.links.remove(&first);
+            self.linux.links.insert(sublink.link.clone(), index);
+            self.write(&place, op, 0, link::rename(index, &sublink.link.name));
+        }
         let traits = IpTraits {
             no_ipv6_link_local: !sublink.ipv6 && self.linux.ipv6,
             promote_secondaries: true,
@@ -104,7 +110,10 @@ impl Run<'_> {
         let index = match self.linux.links.remove(&sublink.link) {
             Some(index) => Some(index),
             None => {
-                let facts = self.look_up(op, &place, &sublink.link.name)?;
+                let mut facts = self.look_up(op, &place, &sublink.link.name)?;
+                if facts.is_none() {
+                    facts = self.look_up(op, &place, &at_first(sublink).name)?;
+                }
                 self.check_ours(op, facts)?.map(|facts| facts.index)
             }
         };
@@ -200,4 +209,15 @@ impl Run<'_> {
             _ => Ok(false),
         }
     }
+}
+
+/// What an interface is called until it has its name. Kernels before 6.13 look for the name of a new link where its
+/// parent is, although it is to be elsewhere, and the host has an `eth0` of its own.
+fn at_first(sublink: &Sublink) -> LinkId {
+    let mut link = sublink.link.clone();
+    if link.netns != Netns::Host {
+        let [_, _, a, b, c, d] = sublink.mac.0;
+        link.name = format!("hcs{a:02x}{b:02x}{c:02x}{d:02x}");
+    }
+    link
 }
