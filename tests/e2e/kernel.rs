@@ -223,6 +223,7 @@ fn vlan_of_subnets(kind: &str) {
         return;
     }
     let router = neighbour(100, gateways, [24, 64]);
+    serve(HOST);
     let before = dump();
     let id = create(&mut client, &document);
     let end = |last: u8| json!({"IpConfigurations": addresses(&format!("198.51.100.{last}"), &format!("2001:db8:64::{last}"))});
