@@ -3,21 +3,17 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use nix::libc;
+pub use hcn_linux::open_tap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::process::run_ok;
 use crate::traffic::in_netns;
 
-const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
-const IFF_TAP: u16 = 0x0002;
-const IFF_NO_PI: u16 = 0x1000;
-const IFF_VNET_HDR: u16 = 0x4000;
 /// Octets of `struct virtio_net_hdr`, which stands before each frame.
 const HEADER: usize = 10;
 
@@ -27,30 +23,6 @@ pub struct Machine {
     pub netns: String,
     stop: Arc<AtomicBool>,
     pumps: Vec<JoinHandle<()>>,
-}
-
-/// Opens a TAP interface, which is made if it is not there.
-///
-/// # Errors
-/// The interface belongs to another user, or is open already.
-///
-/// # Panics
-/// The machine has no TAP interfaces.
-pub fn open_tap(name: &str, header: bool) -> std::io::Result<File> {
-    #[repr(C)]
-    struct Request {
-        name: [u8; libc::IFNAMSIZ],
-        flags: u16,
-        rest: [u8; 22],
-    }
-    let file = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
-    let flags = IFF_TAP | IFF_NO_PI | if header { IFF_VNET_HDR } else { 0 };
-    let mut request = Request { name: [0; libc::IFNAMSIZ], flags, rest: [0; 22] };
-    request.name[..name.len()].copy_from_slice(name.as_bytes());
-    #[allow(unsafe_code, reason = "nix has no wrapper for the device")]
-    // SAFETY: the descriptor is open; the kernel reads and writes one `ifreq`, which is as long as `Request`.
-    let done = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &raw mut request) };
-    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(file) }
 }
 
 impl Machine {

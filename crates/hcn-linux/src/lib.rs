@@ -60,6 +60,8 @@ pub use error::StartError;
 pub use features::{Feature, Features, features};
 pub use passed::passed_listener;
 pub use peer::peer_groups;
+#[doc(hidden)]
+pub use tun::open_tap;
 
 use executor::Place;
 use reaper::{Reaper, Released};

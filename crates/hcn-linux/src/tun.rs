@@ -25,6 +25,29 @@ struct Request {
     rest: [u8; 22],
 }
 
+/// For tests: opens a TAP interface as a virtual machine does, with the header of virtio before each frame or without. One
+/// that is not there is made, and goes with the descriptor.
+///
+/// # Errors
+/// It belongs to another user, or is open already.
+#[doc(hidden)]
+pub fn open_tap(name: &str, header: bool) -> io::Result<File> {
+    open(name, if header { IFF_VNET_HDR } else { 0 })
+}
+
+fn open(name: &str, flags: u16) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open(DEVICE)?;
+    let mut request =
+        Request { name: [0; libc::IFNAMSIZ], flags: IFF_TAP | IFF_NO_PI | flags, rest: [0; 22] };
+    // The last octet stays the NUL that ends the name.
+    request.name.iter_mut().zip(name.bytes()).take(libc::IFNAMSIZ - 1).for_each(|(to, from)| *to = from);
+    #[allow(unsafe_code, reason = "nix has no wrapper for the device")]
+    // SAFETY: the descriptor is open; the kernel reads and writes one `ifreq`, which is as long as `Request`, and keeps no
+    // pointer to it.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &raw mut request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
+}
+
 /// A TAP interface that goes when this is dropped, until [`keep`](Self::keep).
 pub(crate) struct Tap(File);
 
@@ -35,21 +58,7 @@ impl Tap {
     /// EBUSY when the name is taken by another one, EINVAL when it is by another link; ENOENT, ENXIO or ENODEV where the
     /// kernel has none.
     pub(crate) fn create(name: &str, owner: Option<u32>) -> io::Result<Self> {
-        let tap = Self(File::options().read(true).write(true).open(DEVICE)?);
-        let mut request = Request {
-            name: [0; libc::IFNAMSIZ],
-            flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL,
-            rest: [0; 22],
-        };
-        // The last octet stays the NUL that ends the name.
-        request.name.iter_mut().zip(name.bytes()).take(libc::IFNAMSIZ - 1).for_each(|(to, from)| *to = from);
-        #[allow(unsafe_code, reason = "nix has no wrapper for the device")]
-        // SAFETY: the descriptor is open; the kernel reads and writes one `ifreq`, which is as long as `Request`, and
-        // keeps no pointer to it.
-        let made = unsafe { libc::ioctl(tap.0.as_raw_fd(), TUNSETIFF, &raw mut request) };
-        if made < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let tap = Self(open(name, IFF_VNET_HDR | IFF_TUN_EXCL)?);
         if let Some(owner) = owner {
             tap.set(TUNSETOWNER, owner)?;
         }

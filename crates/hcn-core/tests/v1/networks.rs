@@ -131,18 +131,18 @@ fn an_ics_network_of_wsl_has_exactly_one_subnet() {
 #[test]
 fn isolation_of_a_whole_network_is_that_of_its_subnets() {
     let mut world = World::default();
-    let given = json!({"Name": "a", "Type": "L2Bridge", "Policies": [{"Type": "Isolation", "VLAN": 5, "VSID": 0}],
+    let given = json!({"Name": "a", "Type": "Overlay", "Policies": [{"Type": "Isolation", "VLAN": 0, "VSID": 5}],
         "Subnets": [{"AddressPrefix": "192.0.2.0/25"},
-                    {"AddressPrefix": "192.0.2.128/25", "Policies": [{"Type": "VLAN", "VLAN": 6}]}]});
+                    {"AddressPrefix": "192.0.2.128/25", "Policies": [{"Type": "VSID", "VSID": 6}]}]});
     let network = world.create(Kind::Network, given);
-    let policies = |id| json!([{"Type": "VLAN", "Settings": {"IsolationId": id}}]);
+    let policies = |id| json!([{"Type": "VSID", "Settings": {"IsolationId": id}}]);
     assert_has(
         &world.v2(Kind::Network, network),
         &json!({"Ipams": [{"Subnets": [{"Policies": policies(5)}, {"Policies": policies(6)}]}]}),
     );
     assert_has(
         &world.v1(Kind::Network, network),
-        &json!({"Policies": [{"Type": "Isolation", "VLAN": 5, "VSID": 0}]}),
+        &json!({"Policies": [{"Type": "Isolation", "VLAN": 0, "VSID": 5}]}),
     );
 }
 
