@@ -388,7 +388,7 @@ fn an_endpoint_of_the_host_is_reached_from_everywhere_and_moves_no_route() {
             }
             assert_eq!(seen_as("outside", address), OUTSIDE[family]);
             assert_eq!(seen_as(HOST, address), *address);
-            assert_eq!(ask_tcp(HOST, &a.addresses[family]).is_ok(), true);
+            assert!(ask_tcp(HOST, &a.addresses[family]).is_ok());
         }
         client.detach(&host, &endpoint);
         assert_eq!(routes()[0], before[0]);

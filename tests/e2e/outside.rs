@@ -498,7 +498,7 @@ fn a_kill_at_any_moment_leaves_the_host_reachable() {
             kinds[there.len()] += 1;
             match there.first() {
                 None => {
-                    client.wire.send("io.hcn.Network.Create", &json!({"settings": settings}), false).unwrap()
+                    client.wire.send("io.hcn.Network.Create", &json!({"settings": settings}), false).unwrap();
                 }
                 Some(id) => client.wire.send("io.hcn.Network.Delete", &json!({"id": id}), false).unwrap(),
             }
