@@ -1,6 +1,12 @@
 //! Is a network larger than a bridge still one network? More than 1,023 endpoints, packets between all parts of it, a
 //! restart, its end.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails must fail the test"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -211,7 +217,7 @@ fn more_endpoints_than_a_bridge_has_ports_are_one_network() {
         let network = network(&mut client, "NAT");
         let started = Instant::now();
         fill(&mut client, &network, 0..COUNT);
-        println!("measured: {COUNT} endpoints attached in {:?}", started.elapsed());
+        eprintln!("measured: {COUNT} endpoints attached in {:?}", started.elapsed());
         wait_for_quiet();
         let (middle, last) = (SHARD + 7, COUNT - 1);
         // Joints count as ports of both bridges.
@@ -247,7 +253,7 @@ fn more_endpoints_than_a_bridge_has_ports_are_one_network() {
         let (made, counted) = (links(), client.ids("Endpoint").len());
         let started = Instant::now();
         let _again = restart();
-        println!("measured: a restart with {COUNT} endpoints in {:?}", started.elapsed());
+        eprintln!("measured: a restart with {COUNT} endpoints in {:?}", started.elapsed());
         let mut client = Client::new();
         assert_eq!((links(), client.ids("Endpoint").len()), (made, counted));
         reach_each_other(&[0, middle, last]);
