@@ -475,6 +475,10 @@ fn a_restart_of_hcnd_goes_on_answering_and_steering() {
             let offer = dhcp(client, &web).ask(DISCOVER, &[]).unwrap();
             assert_eq!(offer.address.to_string(), web.addresses[0]);
         };
+        // The kernel forwards to no unknown IPv6 neighbour before the link's own link-local address is checked.
+        for to in BEHIND {
+            eventually("the second uplink carries packets", || ask_tcp(&asks.namespace, to).is_ok());
+        }
         all_is_well(&mut client);
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             hcnd.signal(signal);

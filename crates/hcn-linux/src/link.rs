@@ -251,6 +251,16 @@ pub(crate) fn mark_ours(index: u32, link_alias: &str, mtu: u32) -> RouteNetlinkM
     RouteNetlinkMessage::SetLink(message(index, attributes))
 }
 
+/// The address of a port that nobody is reached by: always the same for a name, so that one that is made again is the same
+/// (FNV-1a, locally administered).
+fn mac_of_port(name: &str) -> Mac {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
+    Mac([0x02, a, b, c, d, e])
+}
+
 /// RTM_NEWLINK of a VXLAN link, down, a port of the bridge.
 pub(crate) fn new_vxlan(vxlan: &Vxlan, bridge: u32) -> RouteNetlinkMessage {
     let mut data = vec![InfoVxlan::Id(vxlan.vni), InfoVxlan::Port(vxlan.port), InfoVxlan::Learning(false)];
@@ -263,6 +273,7 @@ pub(crate) fn new_vxlan(vxlan: &Vxlan, bridge: u32) -> RouteNetlinkMessage {
         vec![
             LinkAttribute::IfName(vxlan.name.clone()),
             LinkAttribute::Group(GROUP),
+            LinkAttribute::Address(mac_of_port(&vxlan.name).0.to_vec()),
             LinkAttribute::Mtu(vxlan.mtu),
             LinkAttribute::Controller(bridge),
             LinkAttribute::LinkInfo(vec![
