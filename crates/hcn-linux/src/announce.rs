@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use hcn_dataplane::{LinkId, Mac, Netns, Object, Op, ProxyNeighbour, Veth};
+use hcn_dataplane::{LinkId, Mac, Netns, Object, Op, ProxyNeighbour, Sharing, Veth};
 use netlink_packet_core::NLM_F_CREATE;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
@@ -112,7 +112,8 @@ impl PacketSocket {
 /// An interface that a plan made, with what is on the way to it, and when its addresses are announced.
 struct Arrival<'a> {
     link: &'a LinkId,
-    mac: Mac,
+    /// None: that of the link below it, which it has too.
+    mac: Option<Mac>,
     way: Vec<LinkId>,
     /// The pair whose peer it is; what else it is others, unknown here, may know its addresses of.
     veth: Option<&'a Veth>,
@@ -122,13 +123,13 @@ fn arrival(op: &Op) -> Option<Arrival<'_>> {
     match op {
         Op::Create(Object::Veth(veth)) => Some(Arrival {
             link: &veth.peer,
-            mac: veth.mac,
+            mac: Some(veth.mac),
             way: vec![LinkId::host(&veth.name), veth.peer.clone(), LinkId::host(&veth.bridge)],
             veth: Some(veth),
         }),
         Op::Create(Object::Sublink(sublink)) => Some(Arrival {
             link: &sublink.link,
-            mac: sublink.mac,
+            mac: (sublink.sharing != Sharing::Ipvlan).then_some(sublink.mac),
             way: vec![sublink.link.clone()],
             veth: None,
         }),
@@ -166,22 +167,36 @@ fn announce_address(linux: &mut Linux, arrival: &Arrival<'_>, address: IpAddr) {
     if arrival.veth.is_some_and(|veth| !note(linux, veth, address)) {
         return;
     }
+    let mac = arrival.mac.or_else(|| read(linux, arrival.link)?.mac);
     let socket = match &arrival.link.netns {
         Netns::Host => Some(&linux.packets),
         Netns::Named(name) => linux.namespaces.get(name).map(|handle| &handle.packets),
     };
-    if let Some(socket) = socket {
-        tell(socket, index, arrival.mac, address);
+    if let (Some(socket), Some(mac)) = (socket, mac) {
+        tell(socket, index, mac, address);
     }
+}
+
+/// What the kernel says of a link now.
+fn read(linux: &mut Linux, link: &LinkId) -> Option<LinkFacts> {
+    let socket = match &link.netns {
+        Netns::Host => &linux.host,
+        Netns::Named(name) => &linux.namespaces.get(name)?.socket,
+    };
+    let mut batch = Batch::new();
+    batch.push((), 0, link::get(&link.name));
+    let answer = linux.wire.exchange(socket, &mut batch).ok()?.pop()?.ok()?;
+    LinkFacts::read(&answer?)
 }
 
 /// Outside, somebody else may have had an address for which the host speaks now. On a bridge the kernel has forgotten
 /// what it was told before the bridge had its first port: it is told again.
 fn speak_for(linux: &mut Linux, proxy: &ProxyNeighbour) {
     let added = linux.proxied.get(&(proxy.link.clone(), proxy.address)).is_some_and(|claimed| claimed.added);
-    let mut batch = Batch::new();
-    if let Some(index) = linux.links.get(&LinkId::host(&proxy.link)) {
+    let link = LinkId::host(&proxy.link);
+    if let Some(index) = linux.links.get(&link) {
         if added {
+            let mut batch = Batch::new();
             batch.push((), NLM_F_CREATE, proxy::create(*index, proxy.address));
             if let Err(error) = linux.wire.exchange(&linux.host, &mut batch) {
                 tracing::debug!(%error, address = %proxy.address, "cannot speak for a neighbour");
@@ -189,9 +204,7 @@ fn speak_for(linux: &mut Linux, proxy: &ProxyNeighbour) {
         }
         return;
     }
-    batch.push((), 0, link::get(&proxy.link));
-    let answer = linux.wire.exchange(&linux.host, &mut batch).ok().and_then(|mut fates| fates.pop()?.ok()?);
-    if let Some(LinkFacts { index, mac: Some(mac), .. }) = answer.as_deref().and_then(LinkFacts::read) {
+    if let Some(LinkFacts { index, mac: Some(mac), .. }) = read(linux, &link) {
         tell(&linux.packets, index, mac, proxy.address);
     }
 }
