@@ -364,11 +364,14 @@ fn ipvlan() {
     for address in &a.addresses {
         assert!(is_silent("outside", address));
     }
-    client.attach(&b.namespace, &a.endpoint);
+    let elsewhere = client.namespace("Host");
+    client.attach(&elsewhere, &a.endpoint);
+    serve(&elsewhere);
     for family in FAMILIES {
         assert_eq!(seen_as("outside", &a.addresses[family]), OUTSIDE[family]);
     }
     delete(&mut client, &id, &[&a, &b]);
+    client.delete("Namespace", &elsewhere);
     netns_exec("outside", &["nft", "delete", "table", "netdev", "frames"]);
     assert_unchanged(&before, "the network is gone");
 }
