@@ -20,7 +20,9 @@ use hcn_tests::kernel::{assert_unchanged, dump};
 
 use hcn_tests::service::sandbox_hcnd;
 use hcn_tests::traffic::{HOST, PORT, in_netns, is_silent, seen_as, serve, wait_for_outside};
-use hcn_tests::{Background, Node, Sandbox, eventually, in_sandbox, is_running, netns_exec, run_ok};
+use hcn_tests::{
+    Background, Node, Sandbox, eventually, in_sandbox, is_running, netns_exec, patience, run_ok,
+};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -502,7 +504,7 @@ fn a_kill_at_any_moment_leaves_the_host_reachable() {
                 }
                 Some(id) => client.wire.send("io.hcn.Network.Delete", &json!({"id": id}), false).unwrap(),
             }
-            thread::sleep(Duration::from_millis(delay));
+            thread::sleep(patience(Duration::from_millis(delay)));
             hcnd.signal(Signal::SIGKILL);
             hcnd.wait(Duration::from_secs(5));
         }
