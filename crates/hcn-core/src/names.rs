@@ -17,6 +17,12 @@ pub(crate) fn link(registry: &Registry, prefix: &str, id: Guid) -> String {
     std::iter::once(first.clone()).chain(hashed).find(|name| !registry.link_is_used(name)).unwrap_or(first)
 }
 
+/// The name of an endpoint's own end where that is on the host, as free as the name of the other end, `veth`: whoever
+/// has the one has the other.
+pub(crate) fn host_peer(veth: &str) -> String {
+    format!("hvp{}", veth.trim_start_matches("hve"))
+}
+
 /// The link alias by which an administrator, and a later start of the service, knows what a link is.
 pub(crate) fn alias(kind: Kind, id: Guid, name: &str) -> String {
     let printable: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -67,6 +73,11 @@ pub(crate) fn hash(id: Guid, salt: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_two_ends_of_a_pair_on_the_host_have_names_alike() {
+        assert_eq!(host_peer("hve00c0ffee"), "hvp00c0ffee");
+    }
 
     #[test]
     fn an_alias_is_cut_at_a_character() {

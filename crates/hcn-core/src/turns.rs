@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hcn_dataplane::Frontend;
+use hcn_schema::Guid;
 use ipnet::IpNet;
 
 use crate::entity::{Change, EntityKey};
@@ -22,6 +23,8 @@ pub(crate) struct Turns {
     leaving: Vec<(EntityKey, IpNet)>,
     /// The same of what is published.
     withdrawn: HashMap<Frontend, EntityKey>,
+    /// The same of endpoints that load balancers and SDN routes refer to.
+    let_go: HashMap<Guid, HashSet<EntityKey>>,
 }
 
 impl Turns {
@@ -41,11 +44,19 @@ impl Turns {
         self.withdrawn.get(frontend).copied()
     }
 
+    /// Who is letting go of this endpoint, and refers to it again if the job fails.
+    pub(crate) fn letting_go(&self, endpoint: Guid) -> impl Iterator<Item = EntityKey> {
+        self.let_go.get(&endpoint).into_iter().flatten().copied()
+    }
+
     /// A job makes this change from now on.
     pub(crate) fn begin(&mut self, change: &Change) {
         self.busy.extend(change.keys());
         self.leaving.extend(change.lost_prefixes());
         self.withdrawn.extend(change.lost_frontends().map(|(key, frontend)| (frontend, key)));
+        for (key, endpoint) in change.lost_endpoints() {
+            self.let_go.entry(endpoint).or_default().insert(key);
+        }
     }
 
     /// The job is over.
@@ -55,6 +66,10 @@ impl Turns {
         }
         self.leaving.retain(|(key, _)| !keys.contains(key));
         self.withdrawn.retain(|_, key| !keys.contains(key));
+        self.let_go.retain(|_, by| {
+            by.retain(|key| !keys.contains(key));
+            !by.is_empty()
+        });
     }
 
     /// A call waits for its turn at these entities.

@@ -279,6 +279,42 @@ fn what_cannot_be_undone_stays_visible_as_degraded_until_it_is_repaired() {
 }
 
 #[test]
+fn an_endpoint_that_is_being_let_go_of_is_not_deleted_before_it_is() {
+    let mut world = World::default();
+    world.create_network(1, "a");
+    world.finish_all();
+    world.create_endpoint(10, 1);
+    world.finish_all();
+    world.balance(30, &[10], 80, false);
+    world.finish_all();
+    world.balance(30, &[], 80, true);
+    let deleted = world.delete(Kind::Network, 1);
+    assert_eq!(world.jobs.len(), 1, "the load balancer may need the endpoint again");
+    world.finish(true);
+    world.finish_all();
+    assert!(world.reply(deleted).unwrap().is_ok());
+    assert!(world.published.load_balancers.iter().all(|balancer| balancer.endpoints.is_empty()));
+    assert_eq!(world.kernel.state, compile::all(&world.published));
+}
+
+#[test]
+fn endpoints_on_the_host_have_links_of_their_own_however_alike_their_ids_are() {
+    let mut world = World::default();
+    world.create_network(1, "a");
+    world.finish_all();
+    for endpoint in [10, 11] {
+        world.create_endpoint(endpoint, 1);
+        world.finish_all();
+        let attached = world.attach(endpoint, true, "Host", 0);
+        world.finish_all();
+        assert!(world.reply(attached).unwrap().is_ok());
+    }
+    let mut names: Vec<_> = world.published.endpoints.iter().map(|e| e.interface.clone().unwrap()).collect();
+    names.dedup();
+    assert_eq!(names.len(), 2);
+}
+
+#[test]
 fn a_chosen_port_that_a_program_has_is_passed_over() {
     let mut world = World::default();
     world.create_network(1, "a");

@@ -381,6 +381,7 @@ pub(super) fn remove_all(
     let mut left: Vec<(Arc<Namespace>, Namespace)> = Vec::new();
     for endpoint in endpoints {
         view.endpoint(Reference { id: endpoint.meta.id, incarnation: None })?;
+        view.turns.letting_go(endpoint.meta.id).try_for_each(|key| view.settled(key.kind, key.id))?;
         if let Some(id) = endpoint.namespace {
             let namespace = view.namespace(Reference { id, incarnation: None })?;
             let index = left.iter().position(|(before, _)| before.meta.id == id).unwrap_or_else(|| {

@@ -156,7 +156,7 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
     let interface = match namespace.kind {
         NamespaceType::Host => Some(interface_name(view, namespace)),
         // The host's ethN are its adapters'; there the peer is named as the host end is.
-        NamespaceType::HostDefault => Some(names::link(view.registry, "hvp", id)),
+        NamespaceType::HostDefault => Some(names::host_peer(&endpoint.veth)),
         NamespaceType::Guest | NamespaceType::GuestDefault => None,
     };
     let room = interface.as_ref().map(|_| shards::room(view, endpoint)).transpose()?;

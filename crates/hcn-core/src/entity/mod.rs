@@ -166,6 +166,19 @@ impl Entity {
         }
     }
 
+    /// The endpoints that it is about, if it goes on without one that is deleted.
+    fn referred(&self) -> &[Guid] {
+        match self {
+            Self::LoadBalancer(balancer) => &balancer.endpoints,
+            Self::SdnRoute(route) => &route.endpoints,
+            Self::Network(_)
+            | Self::Endpoint(_)
+            | Self::Namespace(_)
+            | Self::GuestNetworkService(_)
+            | Self::PortReservation(_) => &[],
+        }
+    }
+
     /// The same record, marked degraded or not.
     #[must_use]
     pub fn with_degraded(&self, degraded: Option<HResult>) -> Self {
@@ -241,6 +254,15 @@ impl Change {
             let kept = after.frontends();
             let lost = before.frontends().into_iter().filter(|frontend| !kept.contains(frontend));
             lost.map(|frontend| (before.key(), frontend)).collect()
+        })
+    }
+
+    /// The endpoints that load balancers and SDN routes let go of.
+    pub fn lost_endpoints(&self) -> impl Iterator<Item = (EntityKey, Guid)> {
+        self.steps.iter().flat_map(|step| {
+            let (Some(before), Some(after)) = (&step.before, &step.after) else { return Vec::new() };
+            let lost = before.referred().iter().filter(|endpoint| !after.referred().contains(endpoint));
+            lost.map(|endpoint| (before.key(), *endpoint)).collect()
         })
     }
 

@@ -65,7 +65,7 @@ fn to_host(view: &View<'_>, endpoint: &Arc<Endpoint>, request: &HnsAttachRequest
     if let Some(namespace) = namespace {
         return into_namespace(view, &namespace, endpoint);
     }
-    let interface = Some(names::link(view.registry, "hvp", endpoint.meta.id));
+    let interface = Some(names::host_peer(&endpoint.veth));
     let room = shards::room(view, endpoint)?;
     let new = Endpoint { on_host: true, interface, shard: room.shard, ..Endpoint::clone(endpoint) };
     let mut decision = endpoint::plugged(view, endpoint, new);
