@@ -15,6 +15,7 @@ pub mod compile;
 pub mod decide;
 mod engine;
 mod entity;
+mod lists;
 mod names;
 pub mod pools;
 pub mod read;

@@ -21,10 +21,12 @@ pub use backend::{
 pub use chaos::Chaos;
 pub use fake::Fake;
 pub use object::{
-    Address, Annex, Barrier, Bridge, Claim, Enslaved, Existing, Family, FdbEntry, Forwarding, Frontend,
-    HeldPort, Home, Hop, HostRoute, HostSide, Isolation, Joint, Key, Lease, LinkId, Mac, Masquerade,
-    Neighbour, Netns, NetnsFile, Object, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route,
-    Service, Sharing, Source, Steering, Sublink, Tap, Veth, Vlan, Vxlan, Ways,
+    Address, AddressSet, Addresses, Annex, Barrier, Bridge, Claim, Diversion, DiversionRule, Enslaved,
+    Exceptions, Existing, Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard, HeldPort, Home,
+    Hop, HostRoute, HostSide, Interception, InterceptionRule, Isolation, Joint, Key, Lease, LinkId, Mac,
+    Masquerade, Neighbour, Netns, NetnsFile, Object, Outbound, OutboundRule, Ports, Protocol, ProxyNeighbour,
+    ReservedPorts, Resolver, Responder, Route, Service, Shaper, Sharing, Site, Source, Steering, Sublink,
+    Tap, Tier, Verdict, Veth, Vlan, Vxlan, Ways,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

@@ -2,6 +2,7 @@
 
 mod basics;
 mod links;
+mod policies;
 mod routes;
 mod rules;
 mod services;
@@ -13,6 +14,10 @@ use ipnet::IpNet;
 
 pub use basics::{Family, LinkId, Mac, Netns, Protocol};
 pub use links::{Bridge, Enslaved, HostRoute, Joint, Sharing, Sublink, Tap, Veth, Vlan, Vxlan};
+pub use policies::{
+    AddressSet, Addresses, Diversion, DiversionRule, Exceptions, Filter, FilterRule, Guard, Interception,
+    InterceptionRule, Outbound, OutboundRule, Ports, Shaper, Site, Tier, Verdict,
+};
 pub use routes::{Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Steering};
 pub use rules::{
     Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts, Service,
@@ -32,6 +37,18 @@ pub enum Object {
     Barrier(Barrier),
     /// What makes two bridges one.
     Annex(Annex),
+    /// Addresses that rules know by a name.
+    AddressSet(AddressSet),
+    /// Which packets pass.
+    Filter(Filter),
+    /// Whose address packets leave with.
+    Outbound(Outbound),
+    /// What goes to a proxy.
+    Diversion(Diversion),
+    /// What goes to a proxy in the namespace.
+    Interception(Interception),
+    /// What keeps an endpoint from sending in others' name.
+    Guard(Guard),
     /// A bridge.
     Bridge(Bridge),
     /// Where a prefix lives.
@@ -54,6 +71,8 @@ pub enum Object {
     Tap(Tap),
     /// What keeps an endpoint from others.
     Isolation(Isolation),
+    /// How fast an endpoint may send.
+    Shaper(Shaper),
     /// An address.
     Address(Address),
     /// An address of the host on a bridge that several may claim.
@@ -94,6 +113,18 @@ pub enum Key {
     Barrier(String),
     /// The bridge that is joined.
     Annex(String),
+    /// Its name.
+    AddressSet(String),
+    /// Interface name of the port, and whether it filters on the endpoint's own link.
+    Filter(String, bool),
+    /// Interface name of the port.
+    Outbound(String),
+    /// Interface name of the port.
+    Diversion(String),
+    /// The endpoint's own link.
+    Interception(LinkId),
+    /// Interface name of the port.
+    Guard(String),
     /// Interface name.
     Bridge(String),
     /// The prefix and the bridge.
@@ -116,6 +147,8 @@ pub enum Key {
     Tap(String),
     /// Interface name of the port.
     Isolation(String),
+    /// The link that carries the packets.
+    Shaper(LinkId),
     /// Link and address.
     Address(LinkId, IpAddr),
     /// Bridge, address and claimant.
@@ -152,6 +185,12 @@ impl Object {
             Self::Netns(netns) => Key::Netns(netns.name.clone()),
             Self::Barrier(barrier) => Key::Barrier(barrier.bridge.clone()),
             Self::Annex(annex) => Key::Annex(annex.bridge.clone()),
+            Self::AddressSet(set) => Key::AddressSet(set.name.clone()),
+            Self::Filter(filter) => Key::Filter(filter.port.clone(), matches!(filter.site, Site::Link(_))),
+            Self::Outbound(outbound) => Key::Outbound(outbound.port.clone()),
+            Self::Diversion(diversion) => Key::Diversion(diversion.port.clone()),
+            Self::Interception(interception) => Key::Interception(interception.link.clone()),
+            Self::Guard(guard) => Key::Guard(guard.port.clone()),
             Self::Bridge(bridge) => Key::Bridge(bridge.name.clone()),
             Self::Home(home) => Key::Home(home.prefix, home.bridge.clone()),
             Self::Masquerade(masquerade) => Key::Masquerade(masquerade.prefix),
@@ -163,6 +202,7 @@ impl Object {
             Self::Sublink(sublink) => Key::Sublink(sublink.link.clone()),
             Self::Tap(tap) => Key::Tap(tap.name.clone()),
             Self::Isolation(isolation) => Key::Isolation(isolation.port.clone()),
+            Self::Shaper(shaper) => Key::Shaper(shaper.link.clone()),
             Self::Address(address) => Key::Address(address.link.clone(), address.address.addr()),
             Self::Claim(claim) => Key::Claim(claim.bridge.clone(), claim.address, claim.claimant.clone()),
             Self::FdbEntry(entry) => Key::FdbEntry(entry.vxlan.clone(), entry.mac, entry.claimant.clone()),
@@ -200,7 +240,14 @@ impl Object {
             (Self::Tap(a), Self::Tap(b)) => {
                 a.bridge == b.bridge && a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
             }
-            (Self::Resolver(_), Self::Resolver(_))
+            (Self::Filter(a), Self::Filter(b)) => a.site == b.site,
+            (Self::Shaper(a), Self::Shaper(b)) => a.received == b.received,
+            (Self::Diversion(a), Self::Diversion(b)) => a.bridge == b.bridge,
+            (Self::AddressSet(_), Self::AddressSet(_))
+            | (Self::Outbound(_), Self::Outbound(_))
+            | (Self::Interception(_), Self::Interception(_))
+            | (Self::Guard(_), Self::Guard(_))
+            | (Self::Resolver(_), Self::Resolver(_))
             | (Self::Service(_), Self::Service(_))
             | (Self::Responder(_), Self::Responder(_))
             | (Self::Lease(_), Self::Lease(_)) => true,
@@ -218,6 +265,14 @@ impl fmt::Display for Key {
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Barrier(bridge) => write!(f, "barrier around {bridge}"),
             Self::Annex(bridge) => write!(f, "annex {bridge}"),
+            Self::AddressSet(name) => write!(f, "address set {name}"),
+            Self::Filter(port, false) => write!(f, "filter of {port}"),
+            Self::Filter(port, true) => write!(f, "filter of {port} in its namespace"),
+            Self::Outbound(port) => write!(f, "source translation of {port}"),
+            Self::Diversion(port) => write!(f, "proxy of {port}"),
+            Self::Interception(link) => write!(f, "proxy on {link}"),
+            Self::Guard(port) => write!(f, "guard of {port}"),
+            Self::Shaper(link) => write!(f, "rate of {link}"),
             Self::Home(prefix, bridge) => write!(f, "home of {prefix} on {bridge}"),
             Self::Masquerade(prefix) => write!(f, "masquerade of {prefix}"),
             Self::Joint(name) => write!(f, "joint {name}"),

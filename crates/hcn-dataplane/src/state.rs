@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::object::{Key, LinkId, Netns, Object};
+use crate::object::{Filter, Interception, Key, LinkId, Netns, Object, Site};
 
 /// A set of kernel objects, at most one per key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,19 @@ impl State {
             Object::Route(route) => vec![self.link_owner(&route.link)],
             Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
             Object::Claim(claim) => vec![present(Key::Bridge(claim.bridge.clone()))],
-            Object::Forwarding(_)
+            Object::Shaper(shaper) => vec![self.link_owner(&shaper.link)],
+            // What names a link may be there before it; but a namespace must be.
+            Object::Filter(Filter { site: Site::Link(link), .. })
+            | Object::Interception(Interception { link, .. }) => match &link.netns {
+                Netns::Host => Vec::new(),
+                Netns::Named(name) => vec![present(Key::Netns(name.clone()))],
+            },
+            Object::AddressSet(_)
+            | Object::Filter(_)
+            | Object::Outbound(_)
+            | Object::Diversion(_)
+            | Object::Guard(_)
+            | Object::Forwarding(_)
             | Object::Netns(_)
             | Object::Barrier(_)
             | Object::Annex(_)

@@ -7,12 +7,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hcn_dataplane::Existing;
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::announce::PacketSocket;
+use crate::nft;
 use crate::socket::Socket;
 
 const NONE: Option<&str> = None;
@@ -27,12 +28,19 @@ pub(crate) struct Handle {
     pub(crate) socket: Socket,
     /// For announcements inside it. Closing one takes the kernel a while, so it lives as long as the rest.
     pub(crate) packets: PacketSocket,
+    /// An nftables socket inside it, once there are rules.
+    nft: Option<Socket>,
 }
 
 impl Handle {
     /// Device and number, by which two files are seen to be of one namespace.
     pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         identity(&self.file)
+    }
+
+    /// The nftables socket inside it, if it is open.
+    pub(crate) fn nft(&self) -> Option<&Socket> {
+        self.nft.as_ref()
     }
 
     /// For `IFLA_NET_NS_FD`.
@@ -75,7 +83,8 @@ impl Folder {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let file = File::open(OWN)?;
             mount(Some(OWN), &path, NONE, MsFlags::MS_BIND, NONE)?;
-            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)?, packets: PacketSocket::open()? })
+            let (socket, packets) = (Socket::open(NETLINK_ROUTE)?, PacketSocket::open()?);
+            Ok(Handle { file, socket, packets, nft: None })
         });
         if made.is_err() {
             // After an error there is nothing more to lose; EINVAL = was not mounted.
@@ -128,7 +137,7 @@ impl Folder {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
             Ok((Socket::open(NETLINK_ROUTE)?, PacketSocket::open()?))
         })
-        .map(|(socket, packets)| Handle { file, socket, packets })
+        .map(|(socket, packets)| Handle { file, socket, packets, nft: None })
     }
 
     /// One more route socket inside a namespace.
@@ -137,6 +146,17 @@ impl Folder {
             setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
             Socket::open(NETLINK_ROUTE)
         })
+    }
+
+    /// Opens the nftables socket of a namespace.
+    pub(crate) fn open_nft(&self, handle: &mut Handle) -> io::Result<()> {
+        let socket = self.within(|| {
+            setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
+            Socket::open(NETLINK_NETFILTER)
+        })?;
+        socket.make_room(nft::ROOM)?;
+        handle.nft = Some(socket);
+        Ok(())
     }
 
     /// Takes the name away; the namespace lives on as long as something holds it.

@@ -8,7 +8,7 @@ use hcn_schema::call::Kind;
 use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode};
 use ipnet::IpNet;
 
-use super::{outside, overlay, responders, shards};
+use super::{filters, outside, overlay, responders, shaping, shards, translation};
 use crate::entity::{Endpoint, Junction, Network, VmPort};
 use crate::names;
 use crate::registry::Registry;
@@ -29,6 +29,9 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
         }
         objects.extend(isolation(network, endpoint).map(Object::Isolation));
         objects.extend(responders::of_endpoint(network, endpoint));
+        if attached {
+            objects.extend(by_policies(registry, network, endpoint));
+        }
     }
     for port in &endpoint.ports {
         if port.held {
@@ -47,6 +50,16 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     objects
 }
 
+/// What policies mean for the packets of an attached endpoint: its own, and those of its network.
+pub(super) fn by_policies(registry: &Registry, network: &Network, endpoint: &Endpoint) -> Vec<Object> {
+    let own = place(registry, endpoint).zip(endpoint.interface.clone());
+    let own = own.map(|(netns, name)| LinkId { netns, name });
+    let mut objects = filters::of_endpoint(network, endpoint, own.as_ref());
+    objects.extend(translation::of_endpoint(network, endpoint, own.as_ref()));
+    objects.extend(shaping::of_endpoint(network, endpoint, own.as_ref()));
+    objects
+}
+
 /// The network namespace that the endpoint's interface is in while it is attached.
 fn place(registry: &Registry, endpoint: &Endpoint) -> Option<Netns> {
     match endpoint.namespace.and_then(|id| registry.namespaces.get(id)) {
@@ -57,7 +70,8 @@ fn place(registry: &Registry, endpoint: &Endpoint) -> Option<Netns> {
     }
 }
 
-fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
+/// Its link, with its addresses and routes.
+pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     if let (Some(network), Some(port)) = (registry.networks.get(endpoint.network), &endpoint.vm_port) {
         return tap(network, endpoint, port).map(Object::Tap).into_iter().collect();
     }

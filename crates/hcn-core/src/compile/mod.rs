@@ -2,6 +2,7 @@
 //! that one entity, standing on those of the entities that it refers to.
 
 mod endpoint;
+mod filters;
 mod load_balancer;
 mod namespace;
 mod network;
@@ -9,14 +10,16 @@ mod outside;
 mod overlay;
 mod port_reservation;
 mod responders;
+mod shaping;
 pub(crate) mod shards;
+mod translation;
 
 use hcn_dataplane::{LinkId, Object, State};
 
 pub(crate) use overlay::reached_alike;
 pub(crate) use responders::tell_alike;
 
-use crate::entity::{Change, Endpoint, Entity};
+use crate::entity::{Change, Endpoint, Entity, Network};
 use crate::registry::Registry;
 
 /// The objects of one entity.
@@ -28,6 +31,7 @@ pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
             objects.extend(overlay::of_network(network));
             objects.extend(outside::of_network(network));
             objects.extend(responders::of_network(network));
+            objects.extend(filters::of_network(network));
             objects
         }
         Entity::Endpoint(endpoint) => endpoint::objects(registry, endpoint),
@@ -42,12 +46,18 @@ pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
 /// The link that carries the packets of an endpoint while it is attached, and whether it is the endpoint's own end: else
 /// what the endpoint sends is received there.
 pub(crate) fn carrier(registry: &Registry, endpoint: &Endpoint) -> Option<(LinkId, bool)> {
-    endpoint::objects(registry, endpoint).into_iter().find_map(|object| match object {
+    endpoint::attachment(registry, endpoint).into_iter().find_map(|object| match object {
         Object::Veth(veth) => Some((LinkId::host(&veth.name), false)),
         Object::Tap(tap) => Some((LinkId::host(&tap.name), false)),
         Object::Sublink(sublink) => Some((sublink.link, true)),
         _ => None,
     })
+}
+
+/// Whether the policies of a network mean the same for one of its endpoints.
+pub(crate) fn rule_alike(registry: &Registry, one: &Network, other: &Network, endpoint: &Endpoint) -> bool {
+    one.document.policies == other.document.policies
+        || endpoint::by_policies(registry, one, endpoint) == endpoint::by_policies(registry, other, endpoint)
 }
 
 /// The objects of everything.

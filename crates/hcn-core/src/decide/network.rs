@@ -239,14 +239,19 @@ pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network
 }
 
 /// Changes the endpoints that have taken over the network's DNS settings when these change; and lets what is made for
-/// all of them follow when the host begins or ceases to answer them, or when those of other hosts are reached otherwise.
+/// all of them follow when the host begins or ceases to answer them, when those of other hosts are reached otherwise, or
+/// when policies of the network mean something else for them.
 /// What resolvers are asked belongs to namespaces.
 fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut Decision) -> Outcome<()> {
     let same_dns = old.document.dns == new.document.dns;
     let all = !compile::tell_alike(old, new);
     let elsewhere = |endpoint: &Endpoint| endpoint.remote && !compile::reached_alike(old, new, endpoint);
-    let concerned =
-        |endpoint: &&Arc<Endpoint>| all || (!same_dns && endpoint.network_dns) || elsewhere(endpoint);
+    let ruled = |endpoint: &Endpoint| {
+        endpoint.place().is_some() && !compile::rule_alike(view.registry, old, new, endpoint)
+    };
+    let concerned = |endpoint: &&Arc<Endpoint>| {
+        all || (!same_dns && endpoint.network_dns) || elsewhere(endpoint) || ruled(endpoint)
+    };
     let endpoints: Vec<&Arc<Endpoint>> = view.registry.endpoints_of(new.meta.id).filter(concerned).collect();
     let namespaces: BTreeSet<Guid> = endpoints.iter().filter_map(|endpoint| endpoint.namespace).collect();
     let ids = endpoints.iter().map(|endpoint| (Kind::Endpoint, endpoint.meta.id));

@@ -79,6 +79,13 @@ impl Run<'_> {
             | Object::Sublink(_)
             | Object::Tap(_)
             | Object::Isolation(_)
+            | Object::AddressSet(_)
+            | Object::Filter(_)
+            | Object::Outbound(_)
+            | Object::Diversion(_)
+            | Object::Interception(_)
+            | Object::Guard(_)
+            | Object::Shaper(_)
             | Object::FdbEntry(_)
             | Object::Neighbour(_)
             | Object::ProxyNeighbour(_)
@@ -153,6 +160,13 @@ impl Run<'_> {
             | Object::Sublink(_)
             | Object::Tap(_)
             | Object::Isolation(_)
+            | Object::AddressSet(_)
+            | Object::Filter(_)
+            | Object::Outbound(_)
+            | Object::Diversion(_)
+            | Object::Interception(_)
+            | Object::Guard(_)
+            | Object::Shaper(_)
             | Object::FdbEntry(_)
             | Object::Neighbour(_)
             | Object::ProxyNeighbour(_)
@@ -214,13 +228,7 @@ impl Run<'_> {
                 messages.for_each(|(flags, message)| self.write(&Place::Nft, op, flags, message));
                 Ok(())
             }
-            (Object::Responder(_), Object::Responder(to)) => self.make_responder(op, to, true),
-            (Object::Lease(_), Object::Lease(to)) => self.make_lease(op, to, true),
-            _ => {
-                let message = "this kind of object does not change in place".to_owned();
-                self.note(op, OpError { errno: Some(libc::EINVAL), message });
-                Err(Stop)
-            }
+            _ => self.alter(op, from, to),
         }
     }
 

@@ -26,6 +26,7 @@ use netlink_packet_core::NetlinkSerializable;
 
 use crate::conntrack::Stale;
 use crate::link::{self, LinkFacts};
+use crate::netns::Handle;
 use crate::reaper::Released;
 use crate::socket::Batch;
 use crate::{Linux, Retired, error, nft};
@@ -39,6 +40,14 @@ pub(crate) enum Place {
     Named(String),
     /// The nftables socket.
     Nft,
+    /// The nftables socket in this namespace.
+    NftIn(String),
+}
+
+impl Place {
+    fn is_nft(&self) -> bool {
+        matches!(self, Self::Nft | Self::NftIn(_))
+    }
 }
 
 impl From<&Netns> for Place {
@@ -291,13 +300,24 @@ impl<'a> Run<'a> {
         self.push(place, Tag { op, writes: true, tolerate: &[] }, flags, message);
     }
 
-    /// Sends the queues that `wanted` picks: the host's first, so that a host end is complete before its peer comes
-    /// up, and the others in the order in which they were begun.
+    /// Sends the queues that `wanted` picks: the host's before those of namespaces, so that a host end is complete before
+    /// its peer comes up, but rules that were begun before it come first, so that no packet passes before its filter
+    /// is there; and the others in the order in which they were begun.
     fn flush(&mut self, wanted: impl Fn(&Queue) -> bool) -> Result<(), Stop> {
-        let (mut send, keep): (Vec<Queue>, _) =
-            std::mem::take(&mut self.queues).into_iter().partition(|queue| wanted(queue));
+        let host = self.queues.iter().position(|queue| queue.place == Place::Host && wanted(queue));
+        let (mut send, mut keep, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, queue) in std::mem::take(&mut self.queues).into_iter().enumerate() {
+            if queue.place.is_nft() && host.is_some_and(|host| position < host) {
+                rules.push(queue);
+            } else if wanted(&queue) {
+                send.push(queue);
+            } else {
+                keep.push(queue);
+            }
+        }
         self.queues = keep;
         send.sort_by_key(|queue| queue.place != Place::Host);
+        send.splice(0..0, rules);
         for queue in send {
             self.send(queue);
             // Backwards everything is tried.
@@ -314,6 +334,14 @@ impl<'a> Run<'a> {
             Place::Host => &linux.host,
             Place::Nft => {
                 let result = linux.wire.transact(&linux.nft, &mut queue.batch, nft::transaction());
+                return self.transacted(&queue, result);
+            }
+            Place::NftIn(name) => {
+                let socket = linux.namespaces.get(name).and_then(Handle::nft);
+                let result = match socket {
+                    Some(socket) => linux.wire.transact(socket, &mut queue.batch, nft::transaction()),
+                    None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+                };
                 return self.transacted(&queue, result);
             }
             Place::Named(name) => match linux.namespaces.get(name) {
@@ -450,6 +478,19 @@ impl<'a> Run<'a> {
             }
             Err(error) => Err(self.stop(op, &error)),
         }
+    }
+
+    /// Opens the nftables socket of a namespace, and says where its messages go.
+    fn rules_in(&mut self, op: usize, netns: &Netns) -> Result<Place, Stop> {
+        let Netns::Named(name) = netns else { return Ok(Place::Nft) };
+        self.open(op, name)?;
+        let linux = &mut *self.linux;
+        let opened = match linux.namespaces.get_mut(name) {
+            Some(handle) if handle.nft().is_none() => linux.folder.open_nft(handle),
+            _ => Ok(()),
+        };
+        opened.map_err(|error| self.stop(op, &error))?;
+        Ok(Place::NftIn(name.clone()))
     }
 
     fn retire(&mut self, key: Key, retired: Retired) {

@@ -51,6 +51,19 @@ impl Run<'_> {
         }
     }
 
+    /// Makes an object another one of the same key, in place.
+    pub(super) fn alter(&mut self, op: usize, from: &Object, to: &Object) -> Result<(), Stop> {
+        match (from, to) {
+            (Object::Responder(_), Object::Responder(to)) => self.make_responder(op, to, true),
+            (Object::Lease(_), Object::Lease(to)) => self.make_lease(op, to, true),
+            _ => {
+                let message = "this kind of object does not change in place".to_owned();
+                self.note(op, OpError { errno: Some(libc::EINVAL), message });
+                Err(Stop)
+            }
+        }
+    }
+
     pub(super) fn cannot(&mut self, op: usize) -> Result<(), Stop> {
         let message = "this kind of object cannot be made".to_owned();
         self.note(op, OpError { errno: Some(libc::EOPNOTSUPP), message });

@@ -40,7 +40,7 @@ pub(crate) const OWN_V6: &str = "own6";
 
 /// Room for the messages of one transaction, in octets; memory is taken only for what is sent. The table is 250 KiB, a
 /// service has up to 80 KiB, 80,000 elements take about 6 MiB.
-const ROOM: usize = 16 << 20;
+pub(crate) const ROOM: usize = 16 << 20;
 
 /// Subsystem of nftables, the resource of a transaction.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;

@@ -100,7 +100,17 @@ impl Bench {
         self.floor.fill(size)?;
         self.resident = self.hcnd.fill(size)?;
         self.message = json!({"parameters": self.hcnd.query_endpoint(&self.resident)?});
-        Ok(())
+        self.open_bridge()
+    }
+
+    /// One attach beforehand: where all bridges of the network are full, the next one makes another bridge, which stays and
+    /// is no part of a round.
+    fn open_bridge(&mut self) -> anyhow::Result<()> {
+        let namespace = self.hcnd.create_namespace()?;
+        let endpoint = self.hcnd.create_endpoint()?;
+        self.hcnd.modify("Add", &namespace, &endpoint)?;
+        self.hcnd.delete_endpoint(&endpoint)?;
+        self.hcnd.delete_namespace(&namespace)
     }
 
     fn round(&mut self, round: u32, figures: &mut Figures) -> anyhow::Result<()> {

@@ -1,20 +1,9 @@
-//! Texts in the settings of policies: addresses, prefixes, ports and protocols, also as lists separated by commas.
+//! Checks of texts in the settings of policies.
 
-use std::net::IpAddr;
-
-use hcn_schema::enums::{Enumeration, ProtocolType};
 use hcn_schema::{Error, HResult, Result};
-use ipnet::IpNet;
 
-use crate::text;
-
-/// IANA's numbers end here; clients write 256 for "any".
-const ANY_PROTOCOL: u32 = 256;
-
-/// The words of a list.
-pub(super) fn split(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim)
-}
+pub(super) use crate::lists::{number, split};
+use crate::{lists, text};
 
 /// Checks each word of a list; an empty list means everything.
 pub(super) fn each(
@@ -56,24 +45,12 @@ pub(super) fn missing(member: &str, expected: &str) -> Error {
 
 /// An address or a prefix, host bits or not.
 pub(super) fn is_place(word: &str) -> bool {
-    word.parse::<IpAddr>().is_ok() || word.parse::<IpNet>().is_ok()
-}
-
-/// A number of digits alone, up to a limit.
-pub(super) fn number(word: &str, most: u32) -> Option<u32> {
-    let digits = word.bytes().all(|byte| byte.is_ascii_digit());
-    word.parse().ok().filter(|number| digits && *number <= most)
+    lists::place(word).is_some()
 }
 
 /// A port, or a range of them.
 pub(super) fn is_ports(word: &str) -> bool {
-    let port = |word: &str| number(word.trim(), u16::MAX.into());
-    match word.split_once('-') {
-        Some((first, last)) => {
-            matches!((port(first), port(last)), (Some(first), Some(last)) if first <= last)
-        }
-        None => port(word).is_some(),
-    }
+    lists::ports(word).is_some()
 }
 
 /// A list of ports and ranges.
@@ -92,8 +69,7 @@ pub(super) fn port(word: Option<&str>, member: &str) -> Result<()> {
 
 /// A protocol: its number, or its name.
 pub(super) fn is_protocol(word: &str) -> bool {
-    number(word, ANY_PROTOCOL).is_some()
-        || ProtocolType::VALUES.iter().any(|(_, name, _)| name.eq_ignore_ascii_case(word))
+    lists::protocol(word).is_some()
 }
 
 /// A list of protocols.
@@ -119,26 +95,6 @@ pub(super) fn mac(given: Option<&str>, member: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_numbers_and_ranges_that_do_not_go_backwards() {
-        for word in ["0", "80", "65535", "80-80", "80-90", "80 - 90", "0-65535"] {
-            assert!(is_ports(word), "{word}");
-        }
-        for word in ["", "65536", "-1", "90-80", "80-", "-80", "+80", "0x50", "80-90-100", "http", "8 0"] {
-            assert!(!is_ports(word), "{word}");
-        }
-    }
-
-    #[test]
-    fn protocols_are_numbers_and_names() {
-        for word in ["0", "6", "255", "256", "tcp", "ICMPv6"] {
-            assert!(is_protocol(word), "{word}");
-        }
-        for word in ["", "257", "-6", "+6", "six", "6.0"] {
-            assert!(!is_protocol(word), "{word}");
-        }
-    }
 
     #[test]
     fn lists_may_have_blanks_but_no_gaps() {
