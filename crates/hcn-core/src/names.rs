@@ -60,9 +60,21 @@ pub(crate) fn layer(link: &str) -> Guid {
     Guid::random_from(hash(name, 0), hash(name, 1))
 }
 
-/// FNV-1a over the ID and a salt, finished by a multiply-xorshift so that every bit depends on all input.
+/// The name of a set of addresses of a network: readable, unique on the host, and what nft takes for a name.
+pub(crate) fn address_set(bridge: &str, network: Guid, id: &str) -> String {
+    let printable = id.chars().take(32).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    let printable: String = printable.collect();
+    let hash = hash_of(network.as_bytes().iter().copied().chain(id.bytes()));
+    format!("{}_{printable}_{:08x}", bridge.replace('-', "_"), hash >> 32)
+}
+
+/// A hash of an ID and a salt.
 pub(crate) fn hash(id: Guid, salt: u64) -> u64 {
-    let bytes = id.as_bytes().iter().copied().chain(salt.to_le_bytes());
+    hash_of(id.as_bytes().iter().copied().chain(salt.to_le_bytes()))
+}
+
+/// FNV-1a, finished by a multiply-xorshift so that every bit depends on all input.
+fn hash_of(bytes: impl Iterator<Item = u8>) -> u64 {
     let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

@@ -158,6 +158,8 @@ pub struct Kernel {
     pub bridge_conntrack: bool,
     /// Rules for bridged frames (nftables family bridge).
     pub bridge_rules: bool,
+    /// Bridged frames shown to the rules for IP packets (`br_netfilter`).
+    pub bridge_filter: bool,
     /// TAP interfaces.
     pub tun: bool,
 }
@@ -173,6 +175,7 @@ impl Default for Kernel {
             bridge_vlan: true,
             bridge_conntrack: true,
             bridge_rules: true,
+            bridge_filter: true,
             tun: true,
         }
     }

@@ -51,6 +51,7 @@ impl Features {
             bridge_vlan: self.has("bridge vlan filtering"),
             bridge_conntrack: self.has("bridge conntrack"),
             bridge_rules: self.has("nftables bridge"),
+            bridge_filter: self.has("br_netfilter"),
             tun: self.has("tun"),
         }
     }
@@ -187,14 +188,14 @@ fn probe() -> Vec<Feature> {
     let families = FAMILIES.iter().map(|(name, .., needed_for)| (*name, *needed_for));
     let expressions = EXPRESSIONS.iter().map(|(name, .., needed_for)| (*name, *needed_for));
     add(&mut families.chain(expressions), &ask(nftables));
-    let bridged = ("bridge conntrack", "ACL policies of connections between endpoints of a bridge");
+    let bridged = ("bridge conntrack", "nothing yet");
     add(&mut std::iter::once(bridged), &ask(bridge_conntrack));
     add(&mut FLAGS.iter().map(|(name, _, needed_for)| (*name, *needed_for)), &ask(table_flags));
     let conntrack = ask(conntrack);
     let others = [
         ("conntrack", "networks of type NAT"),
         ("conntrack sctp", "port mappings of SCTP"),
-        ("br_netfilter", "nothing; where it is on, the rules take bridged packets into account"),
+        ("br_netfilter", "ACL policies between endpoints of a bridge"),
         ("ipv6", "IPv6 subnets"),
     ];
     let here = isolated.is_ok();

@@ -16,6 +16,7 @@ mod translation;
 
 use hcn_dataplane::{LinkId, Object, State};
 
+pub(crate) use filters::is_filtered;
 pub(crate) use overlay::reached_alike;
 pub(crate) use responders::tell_alike;
 

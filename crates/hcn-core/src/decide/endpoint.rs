@@ -13,8 +13,8 @@ use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{
-    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, gates, junction, load_balancer,
-    missing, policies, ports, request, sdn_route, shards,
+    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, filters, gates, junction,
+    load_balancer, missing, policies, ports, request, sdn_route, shards,
 };
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Junction, Meta, Namespace, Network, Place, Resource, Route, VmPort,
@@ -55,6 +55,7 @@ pub(super) fn create(
     let owner = ports::Owner { key, network, addresses: &addresses, remote };
     let ports = ports::mappings(view, &owner, &mut document.policies, "Policies", &mut cursors)?;
     let vlan = junction::endpoint_vlan(view, network, &document.policies, "Policies")?;
+    filters::check_endpoint(view, network, &document.policies, "Policies")?;
     let mac = match &document.mac_address {
         // Not checked for uniqueness: kube-proxy gives the host's address to several endpoints (B16).
         Some(given) => text::mac(given, HResult::INVALID_ENDPOINT, "MacAddress")?,
@@ -263,8 +264,10 @@ pub(super) fn set_policies(
     let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
     let owner = ports::Owner { key, network, addresses: &endpoint.addresses, remote: endpoint.remote };
     let mut cursors = Cursors::default();
+    filters::check_endpoint(view, network, &endpoint.document.policies, path)?;
     endpoint.vlan = junction::endpoint_vlan(view, network, &endpoint.document.policies, path)?;
     endpoint.ports = ports::mappings(view, &owner, &mut endpoint.document.policies, path, &mut cursors)?;
+    filters::settle(view, network, endpoint, 0)?;
     Ok(cursors)
 }
 

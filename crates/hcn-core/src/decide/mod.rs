@@ -4,6 +4,7 @@
 mod act;
 mod addresses;
 mod endpoint;
+mod filters;
 mod gates;
 mod guest_network_service;
 mod junction;

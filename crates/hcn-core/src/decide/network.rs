@@ -16,8 +16,8 @@ use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Result};
 
 use super::{
-    Decision, Outcome, Refusal, View, document, event, gates, junction, policies, request, steering, subnets,
-    tunnel, uplink,
+    Decision, Outcome, Refusal, View, document, event, filters, gates, junction, policies, request, steering,
+    subnets, tunnel, uplink,
 };
 use crate::entity::{Change, Endpoint, Entity, Meta, Network, Subnet, Uplink};
 use crate::{compile, names, pools, text};
@@ -91,6 +91,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         flat,
     };
     let answer = Answer::Entity { id, incarnation: network.meta.incarnation };
+    filters::check_network(view, &network, &network.document.policies, "Policies")?;
     let entity = Entity::Network(Arc::new(network));
     let mut change = Change::default();
     change.create(entity.clone());
@@ -196,6 +197,8 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
             let settings: PolicyRequest<NetworkPolicyType> = request.settings()?;
             new.document.policies = policies::modify_network(view, network, kind, &settings.policies)?;
             kept = new.document.policies.len().saturating_sub(settings.policies.len());
+            filters::check_network(view, &new, &new.document.policies, "Policies")
+                .map_err(|error| policies::in_given(error, kept).within("Settings"))?;
         }
         (NetworkResourceType::Dns, ModifyRequestType::Update) => {
             new.document.dns = Some(request.settings::<Dns>()?).filter(|dns| *dns != Dns::default());
@@ -257,15 +260,20 @@ fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut 
     let ids = endpoints.iter().map(|endpoint| (Kind::Endpoint, endpoint.meta.id));
     let keys: Vec<(Kind, Guid)> = ids.chain(namespaces.iter().map(|id| (Kind::Namespace, *id))).collect();
     view.all_settled(&keys)?;
+    let mut moved = 0;
     for endpoint in endpoints {
         view.endpoint(Reference { id: endpoint.meta.id, incarnation: None })?;
         let before = Entity::Endpoint(Arc::clone(endpoint));
-        let mut after = before.clone();
-        if !same_dns && endpoint.network_dns {
-            let mut changed = Endpoint::clone(endpoint);
+        let mut changed = Endpoint::clone(endpoint);
+        filters::settle(view, new, &mut changed, moved)?;
+        moved += usize::from(changed.shard != endpoint.shard);
+        let told = !same_dns && endpoint.network_dns;
+        if told {
             changed.meta = Meta::next(&endpoint.meta, view.context.filetime);
             changed.document.dns.clone_from(&new.document.dns);
-            after = Entity::Endpoint(Arc::new(changed));
+        }
+        let after = Entity::Endpoint(Arc::new(changed));
+        if told {
             decision.after.push(event("modify", None, &after));
         }
         decision.change.replace(before, after);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hcn_schema::call::{Kind, Reference};
-use hcn_schema::{Error, HResult};
+use hcn_schema::{Error, HResult, Result};
 
 use super::{Decision, Outcome, Refusal, View, missing};
+use crate::compile::is_filtered;
 use crate::compile::shards::is_isolated;
 use crate::entity::{
     Change, Endpoint, Entity, Junction, LoadBalancer, MOST_SHARDS, Network, PORTS_OF_A_BRIDGE,
@@ -40,14 +41,9 @@ pub(super) fn room(view: &View<'_>, endpoint: &Endpoint) -> Outcome<Room> {
     if matches!(network.junction, Some(Junction::Shared(_))) {
         return Ok(first);
     }
-    if is_isolated(endpoint) {
-        let taken = view.registry.ports_of(id, 0) + usize::from(network.shards);
-        if taken < PORTS_AT_MOST {
-            return Ok(first);
-        }
-        let message =
-            format!("the first bridge of the network {id}, where isolated endpoints are, has no room");
-        return Err(Refusal::Error(Error::new(HResult::REQUEST_UNSUPPORTED, message)));
+    if is_isolated(endpoint) || is_filtered(network, endpoint) {
+        check_first(view, network, 1)?;
+        return Ok(first);
     }
     let has_room = |shard: &u16| view.registry.ports_of(id, *shard) < PORTS_OF_A_BRIDGE;
     match (0..=network.shards).find(has_room) {
@@ -58,6 +54,19 @@ pub(super) fn room(view: &View<'_>, endpoint: &Endpoint) -> Outcome<Room> {
         }
         None => grow(view, view.network(target)?),
     }
+}
+
+/// Refuses more ports on the first bridge of a network than it can have.
+pub(super) fn check_first(view: &View<'_>, network: &Network, more: usize) -> Result<()> {
+    let taken = view.registry.ports_of(network.meta.id, 0) + usize::from(network.shards);
+    if taken + more <= PORTS_AT_MOST {
+        return Ok(());
+    }
+    let message = format!(
+        "the first bridge of the network {}, where endpoints are that are isolated or have rules, has no room",
+        network.meta.id
+    );
+    Err(Error::new(HResult::REQUEST_UNSUPPORTED, message))
 }
 
 fn grow(view: &View<'_>, network: &Arc<Network>) -> Outcome<Room> {
