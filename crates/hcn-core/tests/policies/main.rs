@@ -4,6 +4,7 @@
 
 mod anything;
 mod endpoints;
+mod filters;
 mod gates;
 mod networks;
 mod overlays;
