@@ -102,6 +102,21 @@ impl Service {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What becomes of a packet, by the records and the addresses that the host has now.
+    fn explain(&self, kind: Kind, target: Reference, question: Option<String>) -> Pending {
+        let service = self.clone();
+        Box::pin(async move {
+            let failed = |message: String| Error::new(HResult::GENERAL_FAILURE, message);
+            let host = match service.worker.host(Vec::new()).await {
+                Ok(Ok(host)) => host,
+                Ok(Err(error)) => return Err(failed(error.to_string())),
+                Err(error) => return Err(failed(error.to_string())),
+            };
+            read::explain(&service.published(), &host, kind, target, question.as_deref())
+                .map(Answer::Document)
+        })
+    }
+
     /// What an endpoint's link has carried, seen from the endpoint (contract 5.2, 9.7).
     fn stats(&self, kind: Kind, target: Reference, query: Option<&str>) -> Pending {
         let found = read::stats_link(&self.published(), kind, target, query);
@@ -144,6 +159,9 @@ impl hcn_ipc::Service for Service {
     fn call(&self, caller: &Caller, call: Call) -> Pending {
         if let Verb::QueryStats { target, query } = &call.verb {
             return self.stats(call.kind, *target, query.as_deref());
+        }
+        if let Verb::Explain { target, question } = &call.verb {
+            return self.explain(call.kind, *target, question.clone());
         }
         if !call.verb.is_change() {
             return Box::pin(ready(read::read(&self.published(), &call)));

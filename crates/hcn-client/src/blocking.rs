@@ -141,6 +141,15 @@ impl Client {
         self.request(&Request::query_stats(endpoint, query)?)
     }
 
+    /// What becomes of the first packet of a connection of an endpoint, or to it, and which policy decides:
+    /// `{"To": "ADDRESS:PORT"}` or `{"From": "ADDRESS", "Port": NUMBER}`, with `"Protocol"`.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn explain(&mut self, endpoint: Target, question: &str) -> Result<Raw> {
+        self.request(&Request::explain(endpoint, question)?)
+    }
+
     /// The addresses of an endpoint.
     ///
     /// # Errors

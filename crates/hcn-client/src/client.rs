@@ -119,6 +119,15 @@ impl Client {
         self.request(Request::query_stats(endpoint, query)?).await
     }
 
+    /// What becomes of the first packet of a connection of an endpoint, or to it, and which policy decides:
+    /// `{"To": "ADDRESS:PORT"}` or `{"From": "ADDRESS", "Port": NUMBER}`, with `"Protocol"`.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn explain(&self, endpoint: Target, question: &str) -> Result<Raw> {
+        self.request(Request::explain(endpoint, question)?).await
+    }
+
     /// The addresses of an endpoint.
     ///
     /// # Errors

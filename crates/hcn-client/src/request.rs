@@ -186,6 +186,14 @@ impl Request<Raw> {
         Self::properties(Kind::Endpoint, "QueryAddresses", endpoint, query)
     }
 
+    /// What becomes of a packet.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn explain(endpoint: Target, question: &str) -> Result<Self> {
+        Self::properties(Kind::Endpoint, "Explain", endpoint, Some(question))
+    }
+
     fn properties(kind: Kind, verb: &str, target: Target, query: Option<&str>) -> Result<Self> {
         let text = query.map(str::to_owned);
         let parameters = params::Query { handle: target.handle(), id: target.id(), query: None, text };

@@ -46,7 +46,7 @@ impl Service for Memory {
                 Verb::Query { target, .. } => Answer::Document(
                     Raw::new(documents.get(&target.id).ok_or_else(missing)?.clone()).unwrap(),
                 ),
-                Verb::QueryStats { .. } | Verb::QueryAddresses { .. } => {
+                Verb::QueryStats { .. } | Verb::QueryAddresses { .. } | Verb::Explain { .. } => {
                     Answer::Document(Raw::new(format!(r#"{{"Verb":"{}"}}"#, call.verb.name())).unwrap())
                 }
                 Verb::Modify { target, document } | Verb::Act { target, document, .. } => {
@@ -239,6 +239,7 @@ fn the_blocking_client_asks_for_more_than_the_verbs() {
     let mut client = blocking::Client::connect(&server.path).unwrap();
     assert_eq!(client.query_stats(id(1).into(), None).unwrap().get(), r#"{"Verb":"QueryStats"}"#);
     assert_eq!(client.query_addresses(id(1).into(), None).unwrap().get(), r#"{"Verb":"QueryAddresses"}"#);
+    assert_eq!(client.explain(id(1).into(), "{}").unwrap().get(), r#"{"Verb":"Explain"}"#);
     assert_eq!(client.status().unwrap().version, "0.0.1");
     assert_eq!(client.metrics().unwrap(), "hcnd_calls_total 1");
     client.set_hns_version(HnsVersion::new(9, 2)).unwrap();

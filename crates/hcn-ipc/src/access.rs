@@ -143,6 +143,7 @@ fn need(method: Method) -> Need {
             | Verb::Open
             | Verb::Query
             | Verb::QueryStats
+            | Verb::Explain
             | Verb::QueryAddresses
             | Verb::Close,
         )

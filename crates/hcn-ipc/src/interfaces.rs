@@ -39,6 +39,7 @@ pub(crate) enum Verb {
     Query,
     /// Of endpoints only.
     QueryStats,
+    Explain,
     /// Of endpoints only.
     QueryAddresses,
     Delete,
@@ -60,6 +61,7 @@ impl Verb {
             Self::Modify => "Modify",
             Self::Query => "Query",
             Self::QueryStats => "QueryStats",
+            Self::Explain => "Explain",
             Self::QueryAddresses => "QueryAddresses",
             Self::Delete => "Delete",
             Self::Close => "Close",
@@ -151,6 +153,7 @@ fn entity(interface: &str, method: &str) -> Option<Method> {
         "Modify" => Verb::Modify,
         "Query" => Verb::Query,
         "QueryStats" if kind == Kind::Endpoint => Verb::QueryStats,
+        "Explain" if kind == Kind::Endpoint => Verb::Explain,
         "QueryAddresses" if kind == Kind::Endpoint => Verb::QueryAddresses,
         "Delete" => Verb::Delete,
         "Close" => Verb::Close,

@@ -76,7 +76,7 @@ parameters! {
         text: String,
     }
 
-    /// Of Query, QueryStats and QueryAddresses.
+    /// Of Query, QueryStats, QueryAddresses and Explain.
     Query {
         /// Which entity, by handle.
         handle: i64,
@@ -160,7 +160,7 @@ pub struct Opened {
     pub handle: i64,
 }
 
-/// Result of Query, QueryStats and QueryAddresses.
+/// Result of Query, QueryStats, QueryAddresses and Explain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     /// The document.

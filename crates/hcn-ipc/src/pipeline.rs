@@ -327,6 +327,7 @@ fn about(verb: &Verb) -> Option<Guid> {
         | Verb::Act { target, .. }
         | Verb::Query { target, .. }
         | Verb::QueryStats { target, .. }
+        | Verb::Explain { target, .. }
         | Verb::QueryAddresses { target, .. } => Some(target.id),
     }
 }

@@ -59,13 +59,14 @@ pub(crate) fn entity(
                 document: document(given.settings, "settings", given.text, nesting)?,
             })
         }
-        Name::Query | Name::QueryStats | Name::QueryAddresses => {
+        Name::Query | Name::QueryStats | Name::QueryAddresses | Name::Explain => {
             let given: params::Query = parameters(given)?;
             let target = target(session, kind, given.handle, given.id)?;
             let query = document(given.query, "query", given.text, nesting)?;
             call(match name {
                 Name::QueryStats => Verb::QueryStats { target, query },
                 Name::QueryAddresses => Verb::QueryAddresses { target, query },
+                Name::Explain => Verb::Explain { target, question: query },
                 _ => Verb::Query { target, query },
             })
         }

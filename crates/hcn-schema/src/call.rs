@@ -132,6 +132,13 @@ pub enum Verb {
         /// HostComputeQuery.
         query: Option<String>,
     },
+    /// What becomes of a packet of an endpoint, or for one.
+    Explain {
+        /// Which endpoint.
+        target: Reference,
+        /// The packet.
+        question: Option<String>,
+    },
     /// Deletes an entity.
     Delete {
         /// Which entity.
@@ -156,6 +163,7 @@ impl Verb {
             Self::Query { .. } => "Query",
             Self::QueryStats { .. } => "QueryStats",
             Self::QueryAddresses { .. } => "QueryAddresses",
+            Self::Explain { .. } => "Explain",
             Self::Delete { .. } => "Delete",
         }
     }

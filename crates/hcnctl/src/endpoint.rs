@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hcn_client::{ErrorClass, Guid, Kind, Target};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::arguments::{Get, List, Modify, Remove};
 use crate::entity::{each, joined, number_named, parsed, text};
@@ -50,11 +50,35 @@ pub(crate) enum Command {
         /// Name, ID, or unique start of an ID.
         endpoint: String,
     },
+    /// Tell what becomes of a packet of an endpoint, or for it, and which policy decides.
+    Explain(Explain),
     /// Print the addresses of an endpoint.
     Addresses {
         /// Name, ID, or unique start of an ID.
         endpoint: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Name, ID, or unique start of an ID.
+    endpoint: String,
+
+    /// Where the endpoint sends: ADDRESS:PORT, [ADDRESS]:PORT, or ADDRESS for protocols without ports.
+    #[arg(long, value_name = "ADDRESS:PORT", required_unless_present = "from")]
+    to: Option<String>,
+
+    /// Who sends to the endpoint: ADDRESS, or ADDRESS:PORT.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "to")]
+    from: Option<String>,
+
+    /// The port of the endpoint that it is sent to.
+    #[arg(long, requires = "from")]
+    port: Option<u16>,
+
+    /// Protocol, by name or number.
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
+    proto: String,
 }
 
 #[derive(Debug, Args)]
@@ -153,10 +177,46 @@ pub(crate) fn run(context: &mut Context, command: Command) -> Result<()> {
             let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &endpoint)?;
             stats(context, endpoint)
         }
+        Command::Explain(explain) => explain.run(context),
         Command::Addresses { endpoint } => {
             let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &endpoint)?;
             addresses(context, endpoint)
         }
+    }
+}
+
+impl Explain {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        let endpoint = lookup::find(&mut context.client, Kind::Endpoint, &self.endpoint)?;
+        let mut question = json!({"Protocol": self.proto});
+        for (member, value) in [("To", &self.to), ("From", &self.from)] {
+            if let Some(value) = value {
+                question[member] = json!(value);
+            }
+        }
+        if let Some(port) = self.port {
+            question["Port"] = json!(port);
+        }
+        let answer = context.client.explain(Target::Id(endpoint), &question.to_string())?;
+        if context.output.format == Format::Json {
+            return Ok(context.output.line(answer.get())?);
+        }
+        let told = parsed(&answer);
+        let mut summary = vec![vec!["packet".to_owned(), text(&told["Packet"])]];
+        if told["Arrives"] != told["Packet"] {
+            summary.push(vec!["arrives as".to_owned(), text(&told["Arrives"])]);
+        }
+        summary.push(vec!["verdict".to_owned(), text(&told["Verdict"])]);
+        summary.push(vec!["decided by".to_owned(), text(&told["DecidedBy"])]);
+        context.output.table(&[], &summary)?;
+        let columns = ["Stage", "Entity", "Rule", "Effect", "Object"];
+        let row = |step: &Value| columns.map(|column| text(&step[column])).to_vec();
+        let steps: Vec<Vec<String>> = each(&told["Steps"]).map(row).collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        context.output.line("")?;
+        Ok(context.output.table(&["STAGE", "OF", "RULE", "EFFECT", "IN THE KERNEL"], &steps)?)
     }
 }
 

@@ -245,6 +245,7 @@ pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
         | Verb::Open { .. }
         | Verb::Query { .. }
         | Verb::QueryStats { .. }
+        | Verb::Explain { .. }
         | Verb::QueryAddresses { .. } => Err(Refusal::Error(Error::new(
             HResult::INVALID_ARGUMENT,
             "reading calls are answered from the published records",

@@ -1,6 +1,7 @@
 //! Reading calls: enumerate, open, query. They look at published records only.
 
 mod documents;
+mod explain;
 mod filter;
 
 use hcn_dataplane::{Counters, LinkId};
@@ -12,6 +13,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde_json::{Value, json};
 
 pub(crate) use documents::{containers, endpoint_params, resources, state};
+pub use explain::explain;
 
 use crate::compile;
 use crate::decide::{check_incarnation, missing};
@@ -49,6 +51,9 @@ pub fn read(registry: &Registry, call: &Call) -> Result<Answer> {
                     Err(Error::new(HResult::REQUEST_UNSUPPORTED, format!("a {} has no addresses", call.kind)))
                 }
             }
+        }
+        Verb::Explain { .. } => {
+            Err(Error::new(HResult::INVALID_ARGUMENT, "what becomes of packets depends on the host, too"))
         }
         Verb::QueryStats { .. } => {
             Err(Error::new(HResult::INVALID_ARGUMENT, "counters are read from the kernel"))

@@ -9,7 +9,7 @@ use super::{Service, one, refused};
 
 impl Service {
     /// An endpoint in a namespace of its own, or with `host` on the host itself.
-    fn attached(&mut self, network: Guid, policies: &str, host: bool) -> Guid {
+    pub(super) fn attached(&mut self, network: Guid, policies: &str, host: bool) -> Guid {
         let endpoint = self.endpoint(network, policies).unwrap();
         let target = |id| Reference { id, incarnation: None };
         if host {

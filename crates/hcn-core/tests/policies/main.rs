@@ -4,6 +4,7 @@
 
 mod anything;
 mod endpoints;
+mod explain;
 mod filters;
 mod gates;
 mod networks;

@@ -76,7 +76,8 @@ impl State {
             Verb::Open { id } => Answer::Entity { id, incarnation: self.find(kind, by_id(id))?.1 },
             Verb::Query { target, .. }
             | Verb::QueryStats { target, .. }
-            | Verb::QueryAddresses { target, .. } => {
+            | Verb::QueryAddresses { target, .. }
+            | Verb::Explain { target, .. } => {
                 Answer::Document(Raw::new(self.find(kind, target)?.2.clone()).unwrap())
             }
             Verb::Modify { target, document } | Verb::Act { target, document, .. } => {
