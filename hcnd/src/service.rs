@@ -259,7 +259,7 @@ impl Owner {
         call: Call,
         reply: oneshot::Sender<Result<Answer>>,
     ) -> Vec<Action> {
-        if needs_host(&call) {
+        if needs_host(&call) || self.host.links.is_empty() {
             match self.worker.host(named_links(&call, &self.settings)).await {
                 Ok(Ok(facts)) => self.host = Arc::new(facts),
                 // The facts from before are better than none.

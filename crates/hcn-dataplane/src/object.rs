@@ -236,7 +236,9 @@ impl Object {
                     && a.isolated == b.isolated
                     && a.vlan == b.vlan
             }
-            (Self::Joint(a), Self::Joint(b)) => a.ends == b.ends && a.bridges == b.bridges,
+            (Self::Joint(a), Self::Joint(b)) => {
+                a.ends == b.ends && a.bridges == b.bridges && a.isolated == b.isolated
+            }
             (Self::Tap(a), Self::Tap(b)) => {
                 a.bridge == b.bridge && a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
             }

@@ -98,6 +98,7 @@ fn object() -> impl Strategy<Value = Object> {
                 alias: String::new(),
                 bridges: [format!("hcn{first}"), format!("hcn{second}")],
                 mtu: 1400 + u32::from(mtu),
+                isolated: false,
             })
         }),
         (0u8..3, 0u8..3, 0u32..2).prop_map(|(n, bridge, vni)| {

@@ -169,11 +169,16 @@ fn announce_address(linux: &mut Linux, arrival: &Arrival<'_>, address: IpAddr) {
     }
     let mac = arrival.mac.or_else(|| read(linux, arrival.link)?.mac);
     let socket = match &arrival.link.netns {
-        Netns::Host => Some(&linux.packets),
-        Netns::Named(name) => linux.namespaces.get(name).map(|handle| &handle.packets),
+        Netns::Host => Ok(&linux.packets),
+        Netns::Named(name) => match linux.namespaces.get_mut(name) {
+            Some(handle) => linux.folder.packets(handle),
+            None => return,
+        },
     };
-    if let (Some(socket), Some(mac)) = (socket, mac) {
-        tell(socket, index, mac, address);
+    match (socket, mac) {
+        (Ok(socket), Some(mac)) => tell(socket, index, mac, address),
+        (Err(error), _) => tracing::debug!(%error, %address, "cannot announce"),
+        (Ok(_), None) => {}
     }
 }
 

@@ -26,8 +26,9 @@ pub(crate) struct Handle {
     file: File,
     /// A route socket inside it.
     pub(crate) socket: Socket,
-    /// For announcements inside it. Closing one takes the kernel a while, so it lives as long as the rest.
-    pub(crate) packets: PacketSocket,
+    /// For announcements inside it, once there was one. Closing it takes the kernel some 10 ms, so it lives as long as the
+    /// rest, and few have one.
+    packets: Option<PacketSocket>,
     /// An nftables socket inside it, once there are rules.
     nft: Option<Socket>,
 }
@@ -83,8 +84,7 @@ impl Folder {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let file = File::open(OWN)?;
             mount(Some(OWN), &path, NONE, MsFlags::MS_BIND, NONE)?;
-            let (socket, packets) = (Socket::open(NETLINK_ROUTE)?, PacketSocket::open()?);
-            Ok(Handle { file, socket, packets, nft: None })
+            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)?, packets: None, nft: None })
         });
         if made.is_err() {
             // After an error there is nothing more to lose; EINVAL = was not mounted.
@@ -135,9 +135,9 @@ impl Folder {
     fn enter(&self, file: File) -> io::Result<Handle> {
         self.within(|| {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
-            Ok((Socket::open(NETLINK_ROUTE)?, PacketSocket::open()?))
+            Socket::open(NETLINK_ROUTE)
         })
-        .map(|(socket, packets)| Handle { file, socket, packets, nft: None })
+        .map(|socket| Handle { file, socket, packets: None, nft: None })
     }
 
     /// One more route socket inside a namespace.
@@ -146,6 +146,18 @@ impl Folder {
             setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
             Socket::open(NETLINK_ROUTE)
         })
+    }
+
+    /// The packet socket of a namespace, opened if it is not yet.
+    pub(crate) fn packets<'a>(&self, handle: &'a mut Handle) -> io::Result<&'a PacketSocket> {
+        let opened = match handle.packets.take() {
+            Some(open) => open,
+            None => self.within(|| {
+                setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
+                PacketSocket::open()
+            })?,
+        };
+        Ok(handle.packets.insert(opened))
     }
 
     /// Opens the nftables socket of a namespace.

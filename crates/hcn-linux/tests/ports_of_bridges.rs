@@ -41,6 +41,7 @@ fn joint(mtu: u32) -> Object {
         alias: "hcn network 1".into(),
         bridges: [BRIDGE.into(), SHARD.into()],
         mtu,
+        isolated: false,
     })
 }
 

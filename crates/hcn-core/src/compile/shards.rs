@@ -40,6 +40,8 @@ fn of_shard(network: &Network, number: u16) -> Vec<Object> {
             alias: alias(),
             bridges: [network.bridge.clone(), name()],
             mtu: network.mtu,
+            // What endpoints of such a network send to each other leaves by the uplink, whichever bridges they are on.
+            isolated: network.mode == NetworkMode::L2Tunnel,
         }),
     ];
     if !network.host {

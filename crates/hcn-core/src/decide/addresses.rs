@@ -136,11 +136,23 @@ fn check_address(
     if subnet.reserve_gateway && subnet.gateway == Some(address) {
         return Err(refuse(HResult::ADDR_INVALID_OR_RESERVED, format!("{address} is the gateway's address")));
     }
+    if is_hosts(view, &subnet, address) {
+        return Err(refuse(
+            HResult::ADDR_INVALID_OR_RESERVED,
+            format!("{address} is an address of the host"),
+        ));
+    }
     let repeated = taken.iter().any(|other| other.addr() == address);
     if repeated || view.registry.uses_of(network.meta.id, address).local > 0 {
         return Err(refuse(HResult::INVALID_IP, format!("{address} is in use by another endpoint")));
     }
     Ok(subnet.clone())
+}
+
+/// Whether the host has an address in a prefix that it shares with a network outside. Who else has one there, only those
+/// know who are there.
+fn is_hosts(view: &View<'_>, subnet: &Subnet, address: IpAddr) -> bool {
+    subnet.outside && view.context.host.addresses.iter().any(|own| own.address.addr() == address)
 }
 
 /// The next free address of the first of the subnets that has one.
@@ -167,6 +179,7 @@ fn allocate(
         let is_free = |address: IpAddr| {
             let uses = view.registry.uses_of(network.meta.id, address);
             uses == Uses::default()
+                && !is_hosts(view, subnet, address)
                 && !(subnet.reserve_gateway && subnet.gateway == Some(address))
                 && !taken.iter().any(|other| other.addr() == address)
         };

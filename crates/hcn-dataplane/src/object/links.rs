@@ -62,6 +62,8 @@ pub struct Joint {
     pub bridges: [String; 2],
     /// Octets, both ends.
     pub mtu: u32,
+    /// Whether the first end exchanges no frames with isolated ports of its bridge (`IFLA_BRPORT_ISOLATED`).
+    pub isolated: bool,
 }
 
 /// A port of a bridge that carries its frames to other hosts (VXLAN, RFC 7348). It learns nothing: where frames go is

@@ -157,7 +157,7 @@ fn as_pair(joint: &Joint) -> Veth {
         mac: Mac([0; 6]),
         mtu: joint.mtu,
         ipv6: false,
-        isolated: false,
+        isolated: joint.isolated,
         vlan: None,
     }
 }
