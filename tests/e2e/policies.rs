@@ -1,0 +1,248 @@
+//! Policies together, on live traffic: connections survive every change that is not about them and end at once where a rule
+//! says so; rules, load balancers, translation and proxies at a time; and what `Explain` tells is what packets do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use hcn_tests::client::{Client, Container, DUAL};
+use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, wait_for_outside};
+use hcn_tests::{Sandbox, eventually, in_sandbox, patience};
+use serde_json::{Value, json};
+
+const PORT: u16 = 7000;
+const STREAM: u16 = 7001;
+const VIP: &str = "198.18.0.1";
+const FAMILIES: [usize; 2] = [0, 1];
+const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
+
+fn change(client: &mut Client, kind: &str, id: &str, request: &str, policies: &Value) {
+    let settings =
+        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
+    client.ok(&format!("{kind}.Modify"), &json!({"id": id, "settings": settings}));
+}
+
+fn acl(settings: &Value) -> Value {
+    json!({"Type": "ACL", "Settings": settings})
+}
+
+/// A connection on which octets go to and fro.
+struct Stream(TcpStream);
+
+impl Stream {
+    /// Lets a container echo what it gets.
+    fn serve(container: &Container) {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, STREAM));
+        let listener = in_netns(&container.namespace, || TcpListener::bind(any).unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                thread::spawn(move || {
+                    let mut writer = stream.try_clone().unwrap();
+                    // It ends with the connection.
+                    let _ = io::copy(&mut &stream, &mut writer);
+                });
+            }
+        });
+    }
+
+    fn open(netns: &str, server: &str) -> Self {
+        let server = SocketAddr::new(server.parse().unwrap(), STREAM);
+        Self(in_netns(netns, || {
+            TcpStream::connect_timeout(&server, patience(Duration::from_secs(1))).unwrap()
+        }))
+    }
+
+    /// Whether an octet comes back in time; what is dropped is sent again after 200 ms for the first time.
+    fn flows(&mut self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(patience(time))).unwrap();
+        self.0.write_all(b"x").is_ok() && self.0.read_exact(&mut [0]).is_ok()
+    }
+
+    #[track_caller]
+    fn must_flow(&mut self, what: &str) {
+        assert!(self.flows(Duration::from_millis(150)), "{what}");
+    }
+}
+
+#[test]
+fn a_stream_survives_what_is_not_about_it_and_ends_with_a_block() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [server, peer, third] = [(); 3].map(|()| client.container(&network, &json!({})));
+        Stream::serve(&server);
+        for family in FAMILIES {
+            let mut stream = Stream::open(&peer.namespace, &server.addresses[family]);
+            stream.must_flow("before any rule");
+            let other = json!([acl(
+                &json!({"Action": "Block", "Direction": "In", "LocalPorts": "22", "Protocols": "6"})
+            )]);
+            change(&mut client, "Endpoint", &server.endpoint, "Add", &other);
+            stream.must_flow("a rule about another port");
+            change(
+                &mut client,
+                "Endpoint",
+                &third.endpoint,
+                "Add",
+                &json!([acl(&json!({"Action": "Block", "Direction": "In"}))]),
+            );
+            stream.must_flow("rules of another endpoint");
+            let host = json!([acl(&json!({"Action": "Allow", "Direction": "In", "RuleType": "Host"}))]);
+            change(&mut client, "Endpoint", &server.endpoint, "Add", &host);
+            stream.must_flow("a rule in the namespace");
+            change(
+                &mut client,
+                "Endpoint",
+                &server.endpoint,
+                "Add",
+                &json!([{"Type": "PortMapping", "Settings":
+                {"Protocol": 6, "InternalPort": STREAM, "ExternalPort": 8000, "Flags": 2 * family}}]),
+            );
+            stream.must_flow("a port mapping");
+            let set =
+                json!([{"Type": "SetPolicy", "Settings": {"Id": "s", "Values": third.addresses[family]}}]);
+            change(&mut client, "Network", &network, "Add", &set);
+            let named = acl(&json!({"Action": "Block", "Direction": "In", "LocalAddresses": "s"}));
+            change(&mut client, "Endpoint", &server.endpoint, "Add", &json!([named]));
+            stream.must_flow("a set of others");
+            // The client is in the set now.
+            let set =
+                json!([{"Type": "SetPolicy", "Settings": {"Id": "s", "Values": peer.addresses[family]}}]);
+            change(&mut client, "Network", &network, "Update", &set);
+            assert!(!stream.flows(Duration::from_millis(1000)), "it is blocked");
+            change(&mut client, "Endpoint", &server.endpoint, "Update", &json!([{}]));
+            change(&mut client, "Network", &network, "Remove", &set);
+            eventually("it goes on", || stream.flows(Duration::from_millis(1000)));
+            // A block of the side that answers leaves what it has begun itself alone.
+            let out = json!([acl(&json!({"Action": "Block", "Direction": "Out"}))]);
+            change(&mut client, "Endpoint", &server.endpoint, "Add", &out);
+            stream.must_flow("answers pass");
+            let blocked = ask_tcp_at(&server.namespace, &third.addresses[family], PORT);
+            assert!(blocked.is_err(), "the server begins nothing");
+            change(&mut client, "Endpoint", &peer.endpoint, "Add", &out);
+            assert!(!stream.flows(Duration::from_millis(1000)), "the client sends no more");
+            for container in [&server, &peer, &third] {
+                change(&mut client, "Endpoint", &container.endpoint, "Update", &json!([{}]));
+            }
+            let mapping = client.query("Endpoint", &server.endpoint)["Policies"].clone();
+            change(&mut client, "Endpoint", &server.endpoint, "Remove", &mapping);
+            eventually("it goes on again", || stream.flows(Duration::from_millis(1000)));
+        }
+    });
+}
+
+/// What is told of a packet must be what happens.
+fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool) -> (String, bool) {
+    let address: IpAddr = to.parse().unwrap();
+    let question = json!({"To": SocketAddr::new(address, port).to_string(), "Protocol": if udp { "udp" } else { "tcp" }});
+    let told =
+        client.ok("Endpoint.Explain", &json!({"id": from.endpoint, "query": question}))["properties"].clone();
+    let answer = match udp {
+        true => ask_udp_at(&from.namespace, to, port),
+        false => ask_tcp_at(&from.namespace, to, port),
+    };
+    let passes = answer.as_ref().is_ok_and(|answer| !answer.is_empty());
+    assert_eq!(told["Verdict"] == "Allow", passes, "{question}: {answer:?}, but {told:#}");
+    (answer.unwrap_or_default(), passes)
+}
+
+#[test]
+fn what_is_told_of_packets_is_what_happens() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let tier = |name: &str, order: u16, rules: &Value| json!({"Type": "TierAcl", "Settings": {"Name": name, "Direction": "In", "Order": order, "TierAclRules": rules}});
+        let plain = client.container(&network, &json!({}));
+        let peer = client.container(&network, &json!({}));
+        let set =
+            json!([{"Type": "SetPolicy", "Settings": {"Id": "peers", "Values": peer.addresses.join(",")}}]);
+        change(&mut client, "Network", &network, "Add", &set);
+        let ruled = client.container(&network, &json!({"Policies": [
+            acl(&json!({"Id": "no-udp", "Action": "Block", "Direction": "In", "Protocols": "17", "Priority": 10})),
+            acl(&json!({"Id": "peers-only", "Action": "Allow", "Direction": "In", "LocalAddresses": "peers", "LocalPorts": "7000-7001", "Priority": 20})),
+            acl(&json!({"Id": "rest", "Action": "Block", "Direction": "In", "RemotePorts": "1-65535", "Priority": 30})),
+            acl(&json!({"Id": "nobody", "Action": "Block", "Direction": "Out", "RemoteAddresses": "203.0.113.0/24", "RuleType": "Host"})),
+        ]}));
+        let tiered = client.container(&network, &json!({"Policies": [
+            tier("late", 2, &json!([{"Id": "peer", "TierAclRuleAction": "Allow", "RemoteAddresses": peer.addresses.join(",")},
+                {"Id": "end", "TierAclRuleAction": "Block", "Priority": 9}])),
+            tier("early", 1, &json!([{"Id": "on", "TierAclRuleAction": "Pass", "LocalPorts": "7000"},
+                {"Id": "no", "TierAclRuleAction": "Block", "Priority": 9}])),
+        ]}));
+        let all = [&plain, &peer, &ruled, &tiered];
+        for container in all {
+            for port in [PORT, STREAM] {
+                serve_as(&container.namespace, port, "ok");
+            }
+        }
+        for port in [PORT, STREAM] {
+            serve_as("outside", port, "ok");
+        }
+        let mut outcomes = (0, 0);
+        let mut count = |passes: bool| if passes { outcomes.0 += 1 } else { outcomes.1 += 1 };
+        for family in FAMILIES {
+            for from in all {
+                for to in all.iter().filter(|to| to.endpoint != from.endpoint) {
+                    for (port, udp) in [(PORT, false), (PORT, true), (STREAM, false)] {
+                        count(agrees(&mut client, from, &to.addresses[family], port, udp).1);
+                    }
+                }
+                count(agrees(&mut client, from, OUTSIDE[family], PORT, false).1);
+            }
+        }
+        assert!(outcomes.0 > 20 && outcomes.1 > 20, "{outcomes:?}");
+    });
+}
+
+#[test]
+fn rules_services_translation_and_proxies_work_together() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [backend, proxy] = [(); 2].map(|()| client.container(&network, &json!({})));
+        serve_as(&backend.namespace, PORT, "backend");
+        serve_as(&proxy.namespace, PORT, "proxy");
+        serve_as("outside", PORT, "outside");
+        client.load_balancer(&json!({"HostComputeEndpoints": [backend.endpoint], "FrontendVIPs": [VIP],
+            "PortMappings": [{"Protocol": 6, "InternalPort": PORT, "ExternalPort": 80}]}));
+        let web = client.container(&network, &json!({"Policies": [
+            {"Type": "OutBoundNAT", "Settings": {"Exceptions": ["198.51.100.0/24"]}},
+            {"Type": "L4Proxy", "Settings": {"IP": "203.0.113.0/24", "Port": PORT.to_string(), "Protocol": 6,
+                "Destination": format!("{}:{PORT}", proxy.addresses[0]), "OutboundNat": true}},
+            acl(&json!({"Id": "backend", "Action": "Allow", "Direction": "Out", "RemoteAddresses": backend.addresses[0], "Priority": 1})),
+            acl(&json!({"Id": "proxy", "Action": "Allow", "Direction": "Out", "RemoteAddresses": proxy.addresses[0], "Priority": 2})),
+            acl(&json!({"Id": "rest", "Action": "Block", "Direction": "Out", "Protocols": "6", "Priority": 3})),
+        ]}));
+        let answer = |client: &mut Client, to: &str, port: u16| agrees(client, &web, to, port, false);
+        // Rules are about the back end, not the virtual address.
+        assert!(answer(&mut client, VIP, 80).0.starts_with("backend"));
+        assert!(answer(&mut client, OUTSIDE[0], PORT).0.starts_with("proxy"));
+        assert!(!answer(&mut client, OUTSIDE[1], PORT).1, "the rest is blocked");
+        let udp = ask_udp_at(&web.namespace, OUTSIDE[0], PORT).unwrap();
+        assert_eq!(udp, "outside 203.0.113.10", "the proxy is for TCP");
+        // The back end lets nobody in: the service does not help.
+        change(
+            &mut client,
+            "Endpoint",
+            &backend.endpoint,
+            "Add",
+            &json!([acl(&json!({"Action": "Block", "Direction": "In"}))]),
+        );
+        assert!(!answer(&mut client, VIP, 80).1);
+        change(&mut client, "Endpoint", &backend.endpoint, "Update", &json!([{}]));
+        assert!(answer(&mut client, VIP, 80).1);
+        // Without the proxy the rules meet the real destination.
+        let rules = client.query("Endpoint", &web.endpoint)["Policies"].clone();
+        let proxies: Vec<&Value> =
+            rules.as_array().unwrap().iter().filter(|policy| policy["Type"] == "L4Proxy").collect();
+        change(&mut client, "Endpoint", &web.endpoint, "Remove", &json!(proxies));
+        assert!(!answer(&mut client, OUTSIDE[0], PORT).1);
+        change(&mut client, "Endpoint", &web.endpoint, "Update", &json!([{}]));
+        assert_eq!(ask_tcp_at(&web.namespace, OUTSIDE[0], PORT).unwrap(), "outside 203.0.113.10");
+        assert!(ask_tcp_at(HOST, &web.addresses[0], PORT).is_err(), "nobody listens there");
+    });
+}
