@@ -149,6 +149,32 @@ impl World {
         self.submit(Kind::Endpoint, Verb::Act { target, action, document: Some(document) })
     }
 
+    /// Plugs an endpoint into a virtual machine, or pulls it out.
+    fn plug(&mut self, endpoint: u64, plug: bool, port: u64) -> u64 {
+        let document = if plug {
+            format!(
+                r#"{{"ResourceType":"Port","RequestType":"Add","Settings":{{"PortId":"{}"}}}}"#,
+                Self::guid(port)
+            )
+        } else {
+            r#"{"ResourceType":"Port","RequestType":"Remove","Settings":{}}"#.to_owned()
+        };
+        let target = Reference { id: Self::guid(endpoint), incarnation: None };
+        self.submit(Kind::Endpoint, Verb::Modify { target, document: Some(document) })
+    }
+
+    /// Adds a rule to an endpoint or to all of a network, or takes it out.
+    fn rule(&mut self, (kind, id): (Kind, u64), request: &str, rule_type: &str) -> u64 {
+        let policy = if kind == Kind::Network { "NetworkACL" } else { "ACL" };
+        let settings = format!(r#"{{"Action":"Block","Direction":"In","RuleType":"{rule_type}"}}"#);
+        let document = format!(
+            r#"{{"ResourceType":"Policy","RequestType":"{request}","Settings":{{"Policies":
+                [{{"Type":"{policy}","Settings":{settings}}}]}}}}"#
+        );
+        let target = Reference { id: Self::guid(id), incarnation: None };
+        self.submit(kind, Verb::Modify { target, document: Some(document) })
+    }
+
     fn delete(&mut self, kind: Kind, id: u64) -> u64 {
         self.submit(kind, Verb::Delete { id: Self::guid(id) })
     }
@@ -446,6 +472,8 @@ enum Step {
     Balance { id: u64, endpoints: Vec<u64>, port: u16, again: bool },
     Members(u64, bool, u64),
     Attach { endpoint: u64, attach: bool, to: &'static str, number: u32 },
+    Plug { endpoint: u64, plug: bool, port: u64 },
+    Rule { of: (Kind, u64), request: &'static str, rule_type: &'static str },
     Delete(Kind, u64),
     Finish(bool),
 }
@@ -462,6 +490,20 @@ fn step() -> impl Strategy<Value = Step> {
         (namespace.clone(), any::<bool>(), endpoint.clone()).prop_map(|(s, add, e)| Step::Members(s, add, e)),
         (endpoint.clone(), any::<bool>(), prop::sample::select(vec!["Host", "Container"]), 0u32..4)
             .prop_map(|(endpoint, attach, to, number)| Step::Attach { endpoint, attach, to, number }),
+        (endpoint.clone(), any::<bool>(), 40u64..42).prop_map(|(endpoint, plug, port)| Step::Plug {
+            endpoint,
+            plug,
+            port
+        }),
+        (
+            prop_oneof![
+                network.clone().prop_map(|id| (Kind::Network, id)),
+                endpoint.clone().prop_map(|id| (Kind::Endpoint, id)),
+            ],
+            prop::sample::select(vec!["Add", "Remove"]),
+            prop::sample::select(vec!["Switch", "Host"]),
+        )
+            .prop_map(|(of, request, rule_type)| Step::Rule { of, request, rule_type }),
         prop_oneof![
             network.prop_map(|id| (Kind::Network, id)),
             endpoint.prop_map(|id| (Kind::Endpoint, id)),
@@ -504,6 +546,8 @@ proptest! {
                     world.members(id, if add { "Add" } else { "Remove" }, endpoint);
                 }
                 Step::Attach { endpoint, attach, to, number } => { world.attach(endpoint, attach, to, number); }
+                Step::Plug { endpoint, plug, port } => { world.plug(endpoint, plug, port); }
+                Step::Rule { of, request, rule_type } => { world.rule(of, request, rule_type); }
                 Step::Delete(kind, id) => { world.delete(kind, id); }
                 Step::Finish(fail) => if !world.jobs.is_empty() { world.finish(fail) },
             }
