@@ -260,6 +260,11 @@ fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut 
     let ids = endpoints.iter().map(|endpoint| (Kind::Endpoint, endpoint.meta.id));
     let keys: Vec<(Kind, Guid)> = ids.chain(namespaces.iter().map(|id| (Kind::Namespace, *id))).collect();
     view.all_settled(&keys)?;
+    if old.document.policies != new.document.policies {
+        // One that is being detached stays if that fails.
+        let all = view.registry.endpoints_of(new.meta.id);
+        all.map(|endpoint| endpoint.meta.id).try_for_each(|id| view.settled(Kind::Endpoint, id))?;
+    }
     let mut moved = 0;
     for endpoint in endpoints {
         view.endpoint(Reference { id: endpoint.meta.id, incarnation: None })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hcn_schema::call::{Kind, Reference};
 use hcn_schema::{Error, HResult, Result};
 
-use super::{Decision, Outcome, Refusal, View, missing};
+use super::{Decision, Outcome, Refusal, View};
 use crate::compile::is_filtered;
 use crate::compile::shards::is_isolated;
 use crate::entity::{
@@ -31,12 +31,12 @@ impl Room {
     }
 }
 
-/// Room on the first bridge of a network that has any. Only where it is not the first one must the network be settled:
-/// no plan may depend on another one that is under way.
+/// Room on the first bridge of a network that has any. The network must be settled, since what an endpoint becomes depends
+/// on its policies: no plan may depend on another one that is under way.
 pub(super) fn room(view: &View<'_>, endpoint: &Endpoint) -> Outcome<Room> {
     let id = endpoint.network;
     let target = Reference { id, incarnation: None };
-    let network = view.registry.networks.get(id).ok_or_else(|| missing(Kind::Network, target))?;
+    let network = view.network(target)?;
     let first = Room { shard: 0, growth: Change::default() };
     if matches!(network.junction, Some(Junction::Shared(_))) {
         return Ok(first);
@@ -47,12 +47,8 @@ pub(super) fn room(view: &View<'_>, endpoint: &Endpoint) -> Outcome<Room> {
     }
     let has_room = |shard: &u16| view.registry.ports_of(id, *shard) < PORTS_OF_A_BRIDGE;
     match (0..=network.shards).find(has_room) {
-        Some(0) => Ok(first),
-        Some(shard) => {
-            view.network(target)?;
-            Ok(Room { shard, ..first })
-        }
-        None => grow(view, view.network(target)?),
+        Some(shard) => Ok(Room { shard, ..first }),
+        None => grow(view, network),
     }
 }
 
