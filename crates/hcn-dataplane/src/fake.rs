@@ -30,6 +30,9 @@ impl Fake {
             Op::Create(object) => self.create(object),
             Op::Change { from, to } => match self.state.get(&to.key()) {
                 Some(present) if present == from && from.changes_in_place(to) => {
+                    if self.state.parents(to).iter().any(Option::is_none) {
+                        return Err(refused(2, "what the object is to stand on is missing"));
+                    }
                     self.state.insert(to.clone());
                     Ok(())
                 }

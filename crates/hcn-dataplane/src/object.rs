@@ -230,17 +230,13 @@ impl Object {
                 a.arp == b.arp && a.proxy_arp == b.proxy_arp && a.vlan_filtering == b.vlan_filtering
             }
             (Self::Veth(a), Self::Veth(b)) => {
-                a.bridge == b.bridge
-                    && a.peer == b.peer
-                    && a.ipv6 == b.ipv6
-                    && a.isolated == b.isolated
-                    && a.vlan == b.vlan
+                a.peer == b.peer && a.ipv6 == b.ipv6 && a.isolated == b.isolated && a.vlan == b.vlan
             }
             (Self::Joint(a), Self::Joint(b)) => {
                 a.ends == b.ends && a.bridges == b.bridges && a.isolated == b.isolated
             }
             (Self::Tap(a), Self::Tap(b)) => {
-                a.bridge == b.bridge && a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
+                a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
             }
             (Self::Filter(a), Self::Filter(b)) => a.site == b.site,
             (Self::Shaper(a), Self::Shaper(b)) => a.received == b.received,

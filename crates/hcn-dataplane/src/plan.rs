@@ -99,8 +99,8 @@ impl fmt::Display for Plan {
 }
 
 /// The plan that leads from `from` to `to`: removals first, children before parents, then changes, then
-/// creations, parents before children. What stands on a removed object is removed with it, and made again if
-/// `to` still holds it; so are the routes of a link that loses an address.
+/// creations, parents before children, then changes to what stands on something created. What stands on a removed object
+/// is removed with it, and made again if `to` still holds it; so are the routes of a link that loses an address.
 ///
 /// `from` and `to` may be parts of a larger state, as long as what their objects stand on is either in them or
 /// the same before and after.
@@ -137,15 +137,18 @@ pub fn diff(from: &State, to: &State) -> Plan {
         .rev()
         .filter(|(key, _)| gone.contains(key))
         .map(|(key, object)| Op::Remove { object: object.clone(), implied: implied.contains(key) });
+    let is_new = |key: &Key| from.get(key).is_none() || gone.contains(key);
     let changes = to.iter().filter_map(|(key, new)| match from.get(key) {
         Some(old) if old != new && !gone.contains(key) => {
             Some(Op::Change { from: old.clone(), to: new.clone() })
         }
         _ => None,
     });
-    let creations = to
-        .iter()
-        .filter(|(key, _)| from.get(key).is_none() || gone.contains(key))
-        .map(|(_, object)| Op::Create(object.clone()));
-    Plan { ops: removals.chain(changes).chain(creations).collect() }
+    let waits = |op: &Op| {
+        let parents = to.parents(op.object());
+        parents.iter().flatten().any(|parent| to.get(parent).is_some() && is_new(parent))
+    };
+    let (late, early): (Vec<Op>, Vec<Op>) = changes.partition(waits);
+    let creations = to.iter().filter(|(key, _)| is_new(key)).map(|(_, object)| Op::Create(object.clone()));
+    Plan { ops: removals.chain(early).chain(creations).chain(late).collect() }
 }

@@ -1,8 +1,8 @@
 //! A set of kernel objects: what stands on what, and which object provides which link.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::object::{Filter, Interception, Key, LinkId, Netns, Object, Site};
+use crate::object::{Interception, Key, LinkId, Netns, Object, Site};
 
 /// A set of kernel objects, at most one per key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,14 +101,21 @@ impl State {
             Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
             Object::Claim(claim) => vec![present(Key::Bridge(claim.bridge.clone()))],
             Object::Shaper(shaper) => vec![self.link_owner(&shaper.link)],
-            // What names a link may be there before it; but a namespace must be.
-            Object::Filter(Filter { site: Site::Link(link), .. })
-            | Object::Interception(Interception { link, .. }) => match &link.netns {
+            // What names a link may be there before it; but a namespace must be, and sets that rules name.
+            Object::Filter(filter) => {
+                let netns = match &filter.site {
+                    Site::Link(LinkId { netns: Netns::Named(name), .. }) => Some(Key::Netns(name.clone())),
+                    _ => None,
+                };
+                let names: BTreeSet<&str> = filter.sets().collect();
+                let sets = names.into_iter().map(|name| Key::AddressSet(name.to_owned()));
+                netns.into_iter().chain(sets).map(present).collect()
+            }
+            Object::Interception(Interception { link, .. }) => match &link.netns {
                 Netns::Host => Vec::new(),
                 Netns::Named(name) => vec![present(Key::Netns(name.clone()))],
             },
             Object::AddressSet(_)
-            | Object::Filter(_)
             | Object::Outbound(_)
             | Object::Diversion(_)
             | Object::Guard(_)

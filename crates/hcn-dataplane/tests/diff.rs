@@ -3,15 +3,37 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use hcn_dataplane::{
-    Address, Barrier, Bridge, Chaos, Claim, Dataplane, Fake, Family, FdbEntry, Forwarding, Frontend,
-    HeldPort, Home, Hop, HostSide, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
-    Object, Protocol, Resolver, Responder, Route, Service, Source, State, Steering, Veth, Vxlan, Ways, diff,
+    Address, AddressSet, Addresses, Barrier, Bridge, Chaos, Claim, Dataplane, Fake, Family, FdbEntry, Filter,
+    FilterRule, Forwarding, Frontend, HeldPort, Home, Hop, HostSide, Joint, Lease, LinkId, Mac, Masquerade,
+    Neighbour, Netns, NetnsFile, Object, Protocol, Resolver, Responder, Route, Service, Site, Source, State,
+    Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
 
 fn netns_name(index: u8) -> String {
     format!("NS{index}")
+}
+
+/// A filter on a bridge, or for each third name on a link, with a rule for each of the sets.
+fn filter(n: u8, bridge: u8, link: LinkId, sets: &[u8]) -> Filter {
+    let rule = |set: &u8| FilterRule {
+        name: String::new(),
+        protocols: Vec::new(),
+        source: vec![Addresses::Set(format!("set{set}"))],
+        destination: Vec::new(),
+        source_ports: Vec::new(),
+        destination_ports: Vec::new(),
+        verdict: Verdict::Drop,
+    };
+    let site = if n == 2 { Site::Link(link) } else { Site::Bridge(format!("hcn{bridge}")) };
+    Filter {
+        port: format!("hve{n}"),
+        site,
+        addresses: vec![[192, 0, 2, n].into()],
+        incoming: vec![Tier { name: String::new(), rules: sets.iter().map(rule).collect() }],
+        outgoing: Vec::new(),
+    }
 }
 
 /// Any object out of a small world, so that states share keys and stand on each other.
@@ -92,6 +114,25 @@ fn object() -> impl Strategy<Value = Object> {
                 vlan: None,
             })
         }),
+        (0u8..3, 0u8..3, 0u8..2).prop_map(|(n, bridge, mtu)| {
+            Object::Tap(Tap {
+                name: format!("hvt{n}"),
+                alias: String::new(),
+                bridge: format!("hcn{bridge}"),
+                mtu: 1400 + u32::from(mtu),
+                owner: None,
+                isolated: false,
+                vlan: None,
+            })
+        }),
+        (0u8..3, 0u8..3).prop_map(move |(n, members)| {
+            Object::AddressSet(AddressSet {
+                name: format!("set{n}"),
+                members: (0..members).map(prefix).collect(),
+            })
+        }),
+        (0u8..3, 0u8..3, 0u8..4, prop::collection::vec(0u8..3, 0..3))
+            .prop_map(move |(n, bridge, ns, sets)| Object::Filter(filter(n, bridge, link(ns, n), &sets))),
         (0u8..3, 0u8..3, 0u8..2).prop_map(|(first, second, mtu)| {
             Object::Joint(Joint {
                 ends: [format!("hcj{first}a"), format!("hcj{first}b")],

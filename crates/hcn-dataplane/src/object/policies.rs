@@ -55,6 +55,20 @@ pub struct Tier {
     pub rules: Vec<FilterRule>,
 }
 
+impl Filter {
+    /// The names of the address sets that its rules name, some of them several times.
+    pub fn sets(&self) -> impl Iterator<Item = &str> {
+        let tiers = self.incoming.iter().chain(&self.outgoing);
+        let rules = tiers.flat_map(|tier| &tier.rules);
+        rules.flat_map(|rule| rule.source.iter().chain(&rule.destination)).filter_map(|addresses| {
+            match addresses {
+                Addresses::Set(name) => Some(name.as_str()),
+                Addresses::Prefixes(_) => None,
+            }
+        })
+    }
+}
+
 /// A rule of a [`Filter`]: what is empty matches everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterRule {
@@ -66,7 +80,8 @@ pub struct FilterRule {
     pub source: Vec<Addresses>,
     /// Where they go.
     pub destination: Vec<Addresses>,
-    /// Ports that they come from, of protocols that have ports.
+    /// Ports that they come from. Where ports are named and protocols are not, TCP, UDP and SCTP are meant; what has no
+    /// ports is not.
     pub source_ports: Vec<Ports>,
     /// Ports that they go to.
     pub destination_ports: Vec<Ports>,
