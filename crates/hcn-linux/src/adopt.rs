@@ -2,6 +2,7 @@
 //! what is half made, set aside or no longer wanted goes. Only what is recognisably hcnd's own is removed: links of
 //! its group whose alias says `hcn …`, and namespaces whose loopback has the alias `hcn namespace NAME …`.
 
+mod filters;
 mod inside;
 mod outside;
 mod overlay;
@@ -31,8 +32,14 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
         errno: error.raw_os_error(),
         message: format!("cannot {step}: {error}"),
     })?;
+    let objects = wanted.iter().map(|(_, object)| object);
+    let linux = &mut *adoption.linux;
+    linux.owns_tables = nft::take_over(&mut linux.wire, &linux.nft, objects)?;
+    adoption.filters().map_err(|error| OpError {
+        errno: error.raw_os_error(),
+        message: format!("cannot take over filters: {error}"),
+    })?;
     let Adoption { linux, mut found, .. } = adoption;
-    nft::take_over(&mut linux.wire, &linux.nft, wanted.iter().map(|(_, object)| object))?;
     let isolations = || {
         wanted.iter().filter_map(|(_, object)| match object {
             Object::Isolation(isolation) => Some(isolation),

@@ -118,6 +118,10 @@ pub struct Linux {
     reserved: reserved::Reserved,
     /// Addresses of the host on bridges, by bridge, with who counts on them.
     claims: HashMap<(String, IpAddr), Claimed>,
+    /// Tables can be owned and outlive their owner.
+    owns_tables: bool,
+    /// How many filters there are.
+    filtering: executor::Filtering,
     /// Ports that exchange nothing with others.
     isolated: HashSet<String>,
     /// Which bridge each bridge is joined to, of those that are.
@@ -242,6 +246,8 @@ impl Linux {
             claims: HashMap::new(),
             ways: Stacks::default(),
             neighbours: Stacks::default(),
+            owns_tables: false,
+            filtering: executor::Filtering::default(),
             isolated: HashSet::new(),
             joined: HashMap::new(),
             proxied: HashMap::new(),

@@ -508,6 +508,20 @@ pub(crate) fn filter_vlans(bridge: u32) -> RouteNetlinkMessage {
     ))
 }
 
+/// RTM_NEWLINK: a bridge shows its frames to rules of IP, whatever holds for all bridges, or only if that does.
+pub(crate) fn show_frames(bridge: u32, shown: bool) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::NewLink(message(
+        bridge,
+        vec![LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![
+                InfoBridge::NfCallIpTables(shown),
+                InfoBridge::NfCallIp6Tables(shown),
+            ])),
+        ])],
+    ))
+}
+
 /// RTM_SETLINK of a port: its untagged frames are in this VLAN.
 pub(crate) fn tag_port(index: u32, vlan: u16) -> RouteNetlinkMessage {
     let flags = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;

@@ -50,6 +50,7 @@ pub(crate) fn create_way(index: u32, entry: &FdbEntry) -> RouteNetlinkMessage {
 
 const NUD_REACHABLE: u16 = 0x02;
 const NUD_NOARP: u16 = 0x40;
+const NUD_PERMANENT: u16 = 0x80;
 
 /// RTM_DELNEIGH of the same: one for the link, one for the bridge, since the kernel does not go on when one is gone.
 pub(crate) fn delete_way(index: u32, mac: Mac) -> [RouteNetlinkMessage; 2] {
@@ -65,6 +66,23 @@ pub(crate) fn get_all(family: AddressFamily) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family;
     RouteNetlinkMessage::GetNeighbour(message)
+}
+
+/// RTM_GETNEIGH of what a bridge knows of one of its ports, as a dump.
+pub(crate) fn get_learned(port: u32) -> RouteNetlinkMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = port;
+    RouteNetlinkMessage::GetNeighbour(message)
+}
+
+/// RTM_NEWNEIGH of a MAC address behind a port of a bridge, as if it had been learned.
+pub(crate) fn learn(port: u32, mac: Mac, vlan: Option<u16>) -> RouteNetlinkMessage {
+    let mut message = way(port, mac);
+    message.header.state = NeighbourState::Reachable;
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes.extend(vlan.map(NeighbourAttribute::Vlan));
+    RouteNetlinkMessage::NewNeighbour(message)
 }
 
 fn way(index: u32, mac: Mac) -> NeighbourMessage {
@@ -101,6 +119,8 @@ pub(crate) struct NeighbourFacts {
     pub(crate) vni: Option<u32>,
     /// It has the mark of hcnd's.
     pub(crate) ours: bool,
+    /// A bridge has learned it, and forgets it.
+    pub(crate) ages: bool,
 }
 
 impl NeighbourFacts {
@@ -112,6 +132,7 @@ impl NeighbourFacts {
             address: None,
             vni: None,
             ours: false,
+            ages: u16::from_ne_bytes(payload.get(8..10)?.try_into().ok()?) & (NUD_PERMANENT | NUD_NOARP) == 0,
         };
         for (kind, value) in attributes::all(payload.get(NDMSG..)?) {
             match kind {

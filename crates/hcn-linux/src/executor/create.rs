@@ -11,6 +11,7 @@ use hcn_dataplane::{
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
+use super::ports::Port;
 use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::netns::Handle;
@@ -197,9 +198,12 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            (Object::Veth(_), Object::Veth(to)) => {
+            (Object::Veth(from), Object::Veth(to)) => {
                 let host = self.index(op, &LinkId::host(&to.name))?;
                 let peer = self.index(op, &to.peer)?;
+                if from.bridge != to.bridge {
+                    self.move_port(op, host, &Port::from(to))?;
+                }
                 self.write(&Place::Host, op, 0, link::change(host, Some(&to.alias), None, to.mtu));
                 let place = Place::from(&to.peer.netns);
                 self.write(&place, op, 0, link::change(peer, None, Some(to.mac), to.mtu));
@@ -212,8 +216,11 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            (Object::Tap(_), Object::Tap(to)) => {
+            (Object::Tap(from), Object::Tap(to)) => {
                 let index = self.index(op, &LinkId::host(&to.name))?;
+                if from.bridge != to.bridge {
+                    self.move_port(op, index, &Port::from(to))?;
+                }
                 self.write(&Place::Host, op, 0, link::change(index, Some(&to.alias), None, to.mtu));
                 Ok(())
             }
@@ -269,6 +276,9 @@ impl Run<'_> {
                 proxy_arp: bridge.proxy_arp,
             };
             self.write(&Place::Host, *op, 0, link::describe(index, Some(&bridge.alias), traits));
+            if self.linux.filtering.on(&bridge.name) {
+                self.write(&Place::Host, *op, 0, link::show_frames(index, true));
+            }
             self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));
             if bridge.ipv6 {
                 self.write(&Place::Host, *op, NEW, address::create_link_local(index, bridge.mac));

@@ -8,6 +8,7 @@
 mod claim;
 mod create;
 mod enslave;
+mod filters;
 mod outside;
 mod overlay;
 mod ports;
@@ -17,6 +18,7 @@ mod rooms;
 mod steering;
 
 pub(crate) use enslave::give_back;
+pub(crate) use filters::{Filtering, has_bridge_netfilter, netns_of};
 pub(crate) use overlay::{NeighbourKey, WayKey, route_to};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -246,6 +248,7 @@ impl<'a> Run<'a> {
 
     /// Notes what can be reached on link after the operation.
     fn remember(&mut self, op: &Op) {
+        self.linux.filtering.note(op);
         match op {
             Op::Create(Object::Isolation(isolation)) => {
                 self.linux.isolated.insert(isolation.port.clone());

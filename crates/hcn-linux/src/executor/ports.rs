@@ -1,15 +1,59 @@
 //! Ports besides those of veth pairs: joints between bridges, TAP interfaces; and what keeps a port from others.
 
 use hcn_dataplane::{Isolation, Joint, Key, LinkId, Mac, Tap, Veth};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::{Away, Place, Run, Stop};
 use crate::link::{self, IpTraits};
+use crate::neighbour::{self, NeighbourFacts};
 use crate::{Retired, nft, tun};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+
+/// What the host's end of an endpoint is on a bridge.
+pub(super) struct Port<'a> {
+    bridge: &'a str,
+    alias: &'a str,
+    isolated: bool,
+    vlan: Option<u16>,
+}
+
+impl<'a> From<&'a Veth> for Port<'a> {
+    fn from(veth: &'a Veth) -> Self {
+        Self { bridge: &veth.bridge, alias: &veth.alias, isolated: veth.isolated, vlan: veth.vlan }
+    }
+}
+
+impl<'a> From<&'a Tap> for Port<'a> {
+    fn from(tap: &'a Tap) -> Self {
+        Self { bridge: &tap.bridge, alias: &tap.alias, isolated: tap.isolated, vlan: tap.vlan }
+    }
+}
 
 impl Run<'_> {
+    /// Makes a link a port of another bridge of the same network. Connections go on: the new bridge knows at once whose
+    /// frames go to the port, which the old one had learned; it would send them over the joint otherwise, as before.
+    pub(super) fn move_port(&mut self, op: usize, link: u32, port: &Port<'_>) -> Result<(), Stop> {
+        let bridge = self.index(op, &LinkId::host(port.bridge))?;
+        self.flush(|queue| queue.place == Place::Host)?;
+        let dump = self.linux.wire.dump(&self.linux.host, &neighbour::get_learned(link));
+        let learned = dump.map_err(|error| self.stop(op, &error))?;
+        let learned = learned.iter().filter_map(|payload| NeighbourFacts::read(payload));
+        let macs: Vec<Mac> =
+            learned.filter(|facts| facts.index == link && facts.ages).filter_map(|facts| facts.mac).collect();
+        self.write(&Place::Host, op, 0, link::plug(link, bridge));
+        // A port of another bridge begins as every port.
+        self.write(&Place::Host, op, 0, link::describe_port(link, port.alias, self.of_port(), port.isolated));
+        if let Some(vlan) = port.vlan {
+            self.tag_port(op, port.bridge, link, vlan)?;
+        }
+        for mac in macs {
+            self.write(&Place::Host, op, SET, neighbour::learn(link, mac, port.vlan));
+        }
+        Ok(())
+    }
+
     pub(super) fn make_joint(&mut self, op: usize, joint: &Joint, again: bool) -> Result<(), Stop> {
         self.linux.joined.insert(joint.bridges[1].clone(), joint.bridges[0].clone());
         if again {

@@ -21,6 +21,11 @@ impl Run<'_> {
                 self.make_isolation(op, object);
                 Ok(())
             }
+            Object::AddressSet(object) => {
+                self.make_address_set(op, object);
+                Ok(())
+            }
+            Object::Filter(object) => self.make_filter(op, object),
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
             Object::Lease(object) => self.make_lease(op, object, again),
@@ -44,6 +49,11 @@ impl Run<'_> {
                 self.unmake_isolation(op, object);
                 Ok(())
             }
+            Object::AddressSet(object) => {
+                self.unmake_address_set(op, object);
+                Ok(())
+            }
+            Object::Filter(object) => self.unmake_filter(op, object),
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
             Object::Lease(object) => self.unmake_lease(op, object, away),
@@ -56,6 +66,11 @@ impl Run<'_> {
         match (from, to) {
             (Object::Responder(_), Object::Responder(to)) => self.make_responder(op, to, true),
             (Object::Lease(_), Object::Lease(to)) => self.make_lease(op, to, true),
+            (Object::AddressSet(from), Object::AddressSet(to)) => {
+                self.alter_address_set(op, from, to);
+                Ok(())
+            }
+            (Object::Filter(from), Object::Filter(to)) => self.alter_filter(op, from, to),
             _ => {
                 let message = "this kind of object does not change in place".to_owned();
                 self.note(op, OpError { errno: Some(libc::EINVAL), message });

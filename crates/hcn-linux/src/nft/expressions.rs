@@ -16,6 +16,7 @@ pub(super) const IFNAME: u32 = 16;
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_CT_STATE: u32 = 0;
+const NFT_CT_DIRECTION: u32 = 1;
 /// `NF_CT_STATE_BIT` of IP_CT_ESTABLISHED and IP_CT_RELATED.
 const ESTABLISHED: u32 = 1 << 1;
 const RELATED: u32 = 1 << 2;
@@ -24,6 +25,7 @@ const NFT_CT_PROTO_DST: u32 = 12;
 const NFT_CT_DST_IP: u32 = 20;
 const NFT_CT_DST_IP6: u32 = 22;
 const IP_CT_DIR_ORIGINAL: u8 = 0;
+const IP_CT_DIR_REPLY: u8 = 1;
 const IPS_DST_NAT: u32 = 1 << 5;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 const NFTA_FIB_F_DADDR: u32 = 1 << 1;
@@ -163,6 +165,33 @@ pub(super) fn equal(from: u32, value: Vec<u8>) -> Expressions {
     compare(from, Operator::Equal, value)
 }
 
+/// Only packets whose octets are not below this.
+pub(super) fn at_least(from: u32, value: Vec<u8>) -> Expressions {
+    compare(from, Operator::GreatherThanEqual, value)
+}
+
+/// Only packets whose octets are not above this.
+pub(super) fn at_most(from: u32, value: Vec<u8>) -> Expressions {
+    compare(from, Operator::LessThanEqual, value)
+}
+
+/// Of the octets that were loaded only these bits.
+pub(super) fn masked(at: u32, mask: Vec<u8>) -> Expressions {
+    let length = mask.len();
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(word(at)),
+        Bitwise::DestinationRegister(word(at)),
+        Bitwise::Length(length as u32),
+        Bitwise::Mask(DataAttribute::Value(mask)),
+        Bitwise::Xor(DataAttribute::Value(vec![0; length])),
+    ])
+}
+
+/// Loads the port that a packet comes from or goes to.
+pub(super) fn port_of(destination: bool) -> Expressions {
+    payload(NFT_PAYLOAD_TRANSPORT_HEADER, if destination { 2 } else { 0 }, 2, 0)
+}
+
 fn compare(from: u32, operator: Operator, value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(word(from)),
@@ -204,18 +233,21 @@ pub(super) fn answering() -> Vec<Expressions> {
     of_connections(NFT_CT_STATE, ESTABLISHED | RELATED)
 }
 
+/// Only packets that go the other way than the first of their connection.
+pub(super) fn replies() -> Vec<Expressions> {
+    vec![conntrack(NFT_CT_DIRECTION, 0, None), equal(0, vec![IP_CT_DIR_REPLY])]
+}
+
+/// Only packets that tell of a connection.
+pub(super) fn related() -> Vec<Expressions> {
+    of_connections(NFT_CT_STATE, RELATED)
+}
+
 /// Only packets whose connection has one of these bits.
 fn of_connections(of: u32, bits: u32) -> Vec<Expressions> {
-    let value = |number: u32| DataAttribute::Value(number.to_ne_bytes().to_vec());
     vec![
         conntrack(of, 0, None),
-        Expressions::Bitwise(vec![
-            Bitwise::SourceRegister(word(0)),
-            Bitwise::DestinationRegister(word(0)),
-            Bitwise::Length(4),
-            Bitwise::Mask(value(bits)),
-            Bitwise::Xor(value(0)),
-        ]),
+        masked(0, bits.to_ne_bytes().to_vec()),
         compare(0, Operator::NotEqual, 0u32.to_ne_bytes().to_vec()),
     ]
 }

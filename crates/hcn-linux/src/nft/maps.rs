@@ -82,8 +82,13 @@ impl Type {
         }
     }
 
+    /// That of the family's addresses.
+    pub(super) fn address(family: &Family) -> Self {
+        if family.length == 4 { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
     /// Octets.
-    fn length(self) -> u32 {
+    pub(super) fn length(self) -> u32 {
         match self {
             Self::Ipv4 | Self::Mark => 4,
             Self::Ipv6 => 16,

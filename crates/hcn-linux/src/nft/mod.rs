@@ -3,6 +3,7 @@
 mod elements;
 mod expressions;
 pub(crate) mod filter;
+pub(crate) mod filters;
 mod isolation;
 pub(crate) mod maps;
 mod present;

@@ -25,17 +25,17 @@ const COMMENT: u8 = 0;
 /// The table's owner is this socket, and it outlives the socket.
 const OWNED: Option<TableFlags> = Some(TableFlags::Owner.union(TableFlags::Persisent));
 
-/// Makes the table what the wanted objects mean, and the socket its owner.
+/// Makes the table what the wanted objects mean, and the socket its owner. Says whether tables can be owned here.
 pub(crate) fn take_over<'a>(
     wire: &mut Wire,
     socket: &Socket,
     wanted: impl Iterator<Item = &'a Object>,
-) -> Result<(), OpError> {
+) -> Result<bool, OpError> {
     let skeleton = Skeleton::new();
     let wanted: Vec<Element> = wanted.flat_map(elements::of).collect();
-    let mut writer = Writer { wire, socket };
+    let mut writer = Writer { wire, socket, owns: false };
     match writer.make(&skeleton, &wanted) {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => Ok(writer.owns),
         Ok(Err(refusal)) => Err(explain(refusal)),
         Err(error) => Err(OpError {
             errno: error.raw_os_error(),
@@ -107,6 +107,11 @@ impl Skeleton {
     }
 }
 
+/// The flags of a table that is owned and outlives its owner, where tables can be.
+pub(super) fn owned(can_be: bool) -> Option<TableFlags> {
+    OWNED.filter(|_| can_be)
+}
+
 /// The name of a set that can be compared.
 fn own_set(attributes: &[SetAttribute]) -> Option<String> {
     let mut own = None;
@@ -126,7 +131,7 @@ fn own_set(attributes: &[SetAttribute]) -> Option<String> {
 }
 
 /// The 64-bit FNV-1a hash: the same from every build, which the standard library's is not.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
@@ -135,6 +140,8 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 struct Writer<'a> {
     wire: &'a mut Wire,
     socket: &'a Socket,
+    /// Tables can be owned.
+    owns: bool,
 }
 
 impl Writer<'_> {
@@ -144,7 +151,8 @@ impl Writer<'_> {
             _ => None,
         };
         let persistent = present.as_ref().is_some_and(|present| present.persistent);
-        let flags = if persistent || self.can_own()? { OWNED } else { None };
+        self.owns = persistent || self.can_own()?;
+        let flags = owned(self.owns);
         let same = persistent || (flags.is_none() && present.is_some());
         if same && self.update(skeleton, flags, wanted)? {
             return Ok(Ok(()));

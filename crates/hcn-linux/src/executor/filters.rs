@@ -1,0 +1,206 @@
+//! Filters and the sets that they name. Their table is there as long as a namespace has any; a bridge shows its frames to
+//! them (br_netfilter) as long as there is one for it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use hcn_dataplane::{AddressSet, Filter, LinkId, Netns, Object, Op, OpError, Site};
+
+use super::{Place, Run, Stop, Tag};
+use crate::link;
+use crate::nft::filters::{self, Group, Layout, Message};
+
+/// There where the kernel can show frames of bridges to rules of IP.
+const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge";
+
+/// How many filters and sets there are, to tell what must be there for them.
+#[derive(Debug, Default)]
+pub(crate) struct Filtering {
+    tables: HashMap<Netns, Counted>,
+    bridges: HashMap<String, usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    sets: usize,
+    /// Filters of packets that the host carries.
+    carried: usize,
+    /// Filters on links.
+    links: usize,
+}
+
+impl Counted {
+    fn of(&self, group: Group) -> usize {
+        match group {
+            Group::Carried => self.carried,
+            Group::Links => self.links,
+        }
+    }
+
+    fn all(&self) -> usize {
+        self.sets + self.carried + self.links
+    }
+}
+
+impl Filtering {
+    /// Counts what an operation makes, and what it takes away.
+    pub(crate) fn note(&mut self, op: &Op) {
+        let (object, made) = match op {
+            Op::Create(object) => (object, true),
+            Op::Remove { object, .. } => (object, false),
+            Op::Change { .. } => return,
+        };
+        let step = |count: &mut usize| *count = if made { *count + 1 } else { count.saturating_sub(1) };
+        let netns = match object {
+            Object::AddressSet(_) => Netns::Host,
+            Object::Filter(filter) => netns_of(filter).clone(),
+            _ => return,
+        };
+        let counted = self.tables.entry(netns.clone()).or_default();
+        match object {
+            Object::Filter(Filter { site: Site::Link(_), .. }) => step(&mut counted.links),
+            Object::Filter(_) => step(&mut counted.carried),
+            _ => step(&mut counted.sets),
+        }
+        if counted.all() == 0 {
+            self.tables.remove(&netns);
+        }
+        if let Object::Filter(Filter { site: Site::Bridge(bridge) | Site::Host(bridge), .. }) = object {
+            let count = self.bridges.entry(bridge.clone()).or_default();
+            step(count);
+            if *count == 0 {
+                self.bridges.remove(bridge);
+            }
+        }
+    }
+
+    /// Whether a bridge is to show its frames to rules.
+    pub(crate) fn on(&self, bridge: &str) -> bool {
+        self.bridges.contains_key(bridge)
+    }
+
+    fn counted(&self, netns: &Netns) -> Counted {
+        self.tables.get(netns).copied().unwrap_or_default()
+    }
+}
+
+const HOST: Netns = Netns::Host;
+
+/// Where the table of a filter is.
+pub(crate) fn netns_of(filter: &Filter) -> &Netns {
+    match &filter.site {
+        Site::Link(link) => &link.netns,
+        Site::Bridge(_) | Site::Host(_) => &HOST,
+    }
+}
+
+/// Whether the kernel can show frames of bridges to rules of IP.
+pub(crate) fn has_bridge_netfilter() -> bool {
+    Path::new(BRIDGE_NETFILTER).exists()
+}
+
+impl Run<'_> {
+    pub(super) fn make_address_set(&mut self, op: usize, set: &AddressSet) {
+        if self.linux.filtering.counted(&HOST).all() == 1 {
+            self.send_rules(op, &Place::Nft, filters::new_table(self.linux.owns_tables));
+        }
+        self.send_rules(op, &Place::Nft, filters::set_new(&set.name, &set.members));
+    }
+
+    pub(super) fn unmake_address_set(&mut self, op: usize, set: &AddressSet) {
+        let is_last = self.linux.filtering.counted(&HOST).all() == 0;
+        let messages = if is_last { vec![filters::no_table()] } else { filters::set_gone(&set.name) };
+        self.send_rules(op, &Place::Nft, messages);
+    }
+
+    pub(super) fn alter_address_set(&mut self, op: usize, from: &AddressSet, to: &AddressSet) {
+        self.send_rules(op, &Place::Nft, filters::set_changes(&to.name, &from.members, &to.members));
+    }
+
+    pub(super) fn make_filter(&mut self, op: usize, filter: &Filter) -> Result<(), Stop> {
+        if self.goes_with_namespace(filter) {
+            return Ok(());
+        }
+        let bridge = match &filter.site {
+            Site::Bridge(bridge) | Site::Host(bridge) => Some(bridge),
+            Site::Link(_) => None,
+        };
+        if bridge.is_some() && !self.back && !has_bridge_netfilter() {
+            let message = "this kernel does not show frames of bridges to rules: load br_netfilter \
+                           (CONFIG_BRIDGE_NETFILTER)";
+            self.note(op, OpError { errno: Some(libc::EOPNOTSUPP), message: message.to_owned() });
+            return Err(Stop);
+        }
+        let place = self.rules_in(op, netns_of(filter))?;
+        let group = Group::of(filter);
+        let counted = self.linux.filtering.counted(netns_of(filter));
+        if counted.all() == 1 {
+            self.send_rules(op, &place, filters::new_table(self.linux.owns_tables));
+        }
+        if counted.of(group) == 1 {
+            self.send_rules(op, &place, filters::new_group(group));
+        }
+        self.send_rules(op, &place, Layout::of(filter).make());
+        if let Some(bridge) = bridge
+            && self.linux.filtering.bridges.get(bridge) == Some(&1)
+        {
+            return self.show_frames(op, bridge, true);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unmake_filter(&mut self, op: usize, filter: &Filter) -> Result<(), Stop> {
+        if self.goes_with_namespace(filter) {
+            return Ok(());
+        }
+        let place = self.rules_in(op, netns_of(filter))?;
+        let group = Group::of(filter);
+        let counted = self.linux.filtering.counted(netns_of(filter));
+        if counted.all() == 0 {
+            self.send_rules(op, &place, vec![filters::no_table()]);
+        } else {
+            self.send_rules(op, &place, Layout::of(filter).unmake());
+            if counted.of(group) == 0 {
+                self.send_rules(op, &place, filters::no_group(group));
+            }
+        }
+        if let Site::Bridge(bridge) | Site::Host(bridge) = &filter.site
+            && !self.linux.filtering.on(bridge)
+        {
+            return self.show_frames(op, bridge, false);
+        }
+        Ok(())
+    }
+
+    pub(super) fn alter_filter(&mut self, op: usize, from: &Filter, to: &Filter) -> Result<(), Stop> {
+        let place = self.rules_in(op, netns_of(to))?;
+        self.send_rules(op, &place, Layout::of(from).become_other(&Layout::of(to)));
+        Ok(())
+    }
+
+    fn send_rules(&mut self, op: usize, place: &Place, messages: Vec<Message>) {
+        for (flags, message) in messages {
+            self.write(place, op, flags, message);
+        }
+    }
+
+    /// A bridge that is not there yet is told when it is made, and one that is gone needs no word. The rules come first:
+    /// whether the operation has changed anything says whether they are there.
+    fn show_frames(&mut self, op: usize, bridge: &str, shown: bool) -> Result<(), Stop> {
+        let Some(index) = self.linux.links.get(&LinkId::host(bridge)).copied() else { return Ok(()) };
+        self.flush(|queue| queue.place == Place::Nft)?;
+        let tag = Tag { op, writes: true, tolerate: &[libc::ENODEV] };
+        self.push(&Place::Host, tag, 0, link::show_frames(index, shown));
+        Ok(())
+    }
+
+    /// Whether the filter's table goes with its namespace in the same plan, and comes back with it.
+    fn goes_with_namespace(&self, filter: &Filter) -> bool {
+        let Netns::Named(name) = netns_of(filter) else { return false };
+        let goes = |op: &Op| match op {
+            Op::Remove { object: Object::Netns(netns), .. } => netns.name == *name && netns.from.is_none(),
+            _ => false,
+        };
+        self.ops.iter().any(goes)
+    }
+}

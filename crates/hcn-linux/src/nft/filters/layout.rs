@@ -1,0 +1,184 @@
+//! What a filter is in the table: sets, chains with rules, and the elements that lead to them.
+//!
+//! An endpoint has one chain for each direction. A tier that sends packets on to the next one has a chain of its own, from
+//! which they return; the rules of the others are in the endpoint's chain, one tier after the other.
+
+use hcn_dataplane::{Family, Filter, Site, Tier, Verdict};
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, Expressions, NfTablesMessage, RuleAttribute, RuleMessage,
+    Verdict as Decision,
+};
+
+use super::super::elements::{self, Element, Value};
+use super::super::expressions::{NF_ACCEPT, NF_DROP, NF_RETURN, V4, V6, decide, jump, rule, to_chain};
+use super::sets::{Named, comment};
+use super::{
+    COMING, FROM, HOST_FROM, HOST_TO, LEAVING, Message, TABLE, TO, delete_chain, delete_set, matching, ours,
+};
+
+/// `NFTNL_UDATA_RULE_COMMENT`
+const COMMENT: u8 = 0;
+
+struct Chain {
+    name: String,
+    rules: Vec<(u16, NfTablesMessage)>,
+}
+
+/// What a filter is in the table.
+pub(crate) struct Layout {
+    sets: Vec<Named>,
+    /// Each before those that it jumps to.
+    chains: Vec<Chain>,
+    /// Of maps.
+    elements: Vec<Element>,
+}
+
+impl Layout {
+    pub(crate) fn of(filter: &Filter) -> Self {
+        let mut layout = Self { sets: Vec::new(), chains: Vec::new(), elements: Vec::new() };
+        let [incoming, outgoing] = match filter.site {
+            Site::Link(_) => ["in", "out"],
+            Site::Bridge(_) | Site::Host(_) => ["to", "from"],
+        };
+        layout.direction(filter, &format!("{outgoing}/{}", filter.port), &filter.outgoing, false);
+        layout.direction(filter, &format!("{incoming}/{}", filter.port), &filter.incoming, true);
+        layout
+    }
+
+    fn direction(&mut self, filter: &Filter, name: &str, tiers: &[Tier], incoming: bool) {
+        let Some(chains) = self.chains_of(name, tiers) else { return };
+        self.chains.extend(chains);
+        let value = Value::Verdict(to_chain(Decision::Jump, name));
+        let mut leads = |map: String, key: Vec<u8>| {
+            self.elements.push(Element::with(map, key, value.clone()));
+        };
+        let (map, of_host) = if incoming { (TO, HOST_TO) } else { (FROM, HOST_FROM) };
+        let (Site::Bridge(bridge) | Site::Host(bridge)) = &filter.site else {
+            if let Site::Link(link) = &filter.site {
+                let map = if incoming { COMING } else { LEAVING };
+                leads(map.to_owned(), elements::ifname(&link.name));
+            }
+            return;
+        };
+        let family = |address| if Family::of(address) == Family::V4 { &V4 } else { &V6 };
+        for address in &filter.addresses {
+            let key = [elements::ifname(bridge), elements::octets(*address)].concat();
+            leads(family(*address).set(map), key);
+        }
+        if matches!(filter.site, Site::Host(_)) {
+            for address in &filter.addresses {
+                leads(family(*address).set(of_host), elements::octets(*address));
+            }
+        }
+    }
+
+    /// The chain of a direction and those of its tiers; none where there is nothing to ask.
+    fn chains_of(&mut self, name: &str, tiers: &[Tier]) -> Option<Vec<Chain>> {
+        if tiers.iter().all(|tier| tier.rules.is_empty()) {
+            return None;
+        }
+        let mut chains = vec![Chain { name: name.to_owned(), rules: Vec::new() }];
+        for (number, tier) in (1..).zip(tiers) {
+            // After the last tier packets pass.
+            let is_last = number == tiers.len();
+            let sends_on = !is_last && tier.rules.iter().any(|rule| rule.verdict == Verdict::Next);
+            let own = if sends_on { format!("{name}/{number}") } else { name.to_owned() };
+            let mut rules = Vec::new();
+            for (place, asked) in (1..).zip(&tier.rules) {
+                let verdict = match asked.verdict {
+                    Verdict::Drop => NF_DROP,
+                    Verdict::Next if !is_last => NF_RETURN,
+                    Verdict::Allow | Verdict::Next => NF_ACCEPT,
+                };
+                let stem = format!("{name}/{number}.{place}");
+                let words = in_words(tier, &asked.name);
+                for form in matching::forms(asked, &stem, &mut self.sets) {
+                    rules.push(noted(&own, form.into_iter().chain([decide(verdict)]), &words));
+                }
+            }
+            if sends_on {
+                chains[0].rules.push(noted(name, [jump(&own)], &tier.name));
+                chains.push(Chain { name: own, rules });
+            } else {
+                chains[0].rules.extend(rules);
+            }
+        }
+        Some(chains)
+    }
+
+    /// The messages that make all of it.
+    pub(crate) fn make(&self) -> Vec<Message> {
+        let sets = self.sets.iter().flat_map(Named::messages);
+        let chains = self.chains.iter().map(|chain| new_chain(&chain.name));
+        let rules = self.chains.iter().flat_map(|chain| chain.rules.iter().cloned());
+        let elements = elements::messages(&self.elements, false);
+        sets.chain(chains).chain(rules).chain(elements).map(ours).collect()
+    }
+
+    /// The messages that take all of it away.
+    pub(crate) fn unmake(&self) -> Vec<Message> {
+        let elements = elements::messages(&self.elements, true).into_iter();
+        let chains = self.chains.iter().map(|chain| delete_chain(&chain.name));
+        let sets = self.sets.iter().map(|set| delete_set(&set.name));
+        elements.chain(chains).chain(sets).map(ours).collect()
+    }
+
+    /// The messages that make another one of it.
+    pub(crate) fn become_other(&self, to: &Self) -> Vec<Message> {
+        let without = |elements: &[Element], others: &[Element]| -> Vec<Element> {
+            elements.iter().filter(|element| !others.contains(element)).cloned().collect()
+        };
+        let stays = |chain: &&Chain, others: &[Chain]| others.iter().any(|other| other.name == chain.name);
+        let mut messages = elements::messages(&without(&self.elements, &to.elements), true);
+        let (kept, gone): (Vec<&Chain>, Vec<&Chain>) =
+            self.chains.iter().partition(|chain| stays(chain, &to.chains));
+        // First those that jump to others.
+        messages.extend(kept.iter().map(|chain| without_rules(&chain.name)));
+        messages.extend(gone.iter().map(|chain| delete_chain(&chain.name)));
+        let old = self.sets.iter().filter(|set| !to.sets.contains(set));
+        messages.extend(old.map(|set| delete_set(&set.name)));
+        let new = to.sets.iter().filter(|set| !self.sets.contains(set));
+        messages.extend(new.flat_map(Named::messages));
+        let come = to.chains.iter().filter(|chain| !stays(chain, &self.chains));
+        messages.extend(come.map(|chain| new_chain(&chain.name)));
+        messages.extend(to.chains.iter().flat_map(|chain| chain.rules.iter().cloned()));
+        messages.extend(elements::messages(&without(&to.elements, &self.elements), false));
+        messages.into_iter().map(ours).collect()
+    }
+}
+
+/// What a rule is in the documents.
+fn in_words(tier: &Tier, rule: &str) -> String {
+    // Most rules are named after their tier.
+    match (tier.name.as_str(), rule) {
+        (tier, "") => tier.to_owned(),
+        (tier, rule) if rule.starts_with(tier) => rule.to_owned(),
+        (tier, rule) => format!("{tier}: {rule}"),
+    }
+}
+
+fn new_chain(name: &str) -> (u16, NfTablesMessage) {
+    let attributes = vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(name.to_owned())];
+    (NLM_F_CREATE, NfTablesMessage::NewChain(ChainMessage { attributes }))
+}
+
+fn without_rules(chain: &str) -> (u16, NfTablesMessage) {
+    let attributes = vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(chain.to_owned())];
+    (0, NfTablesMessage::DeleteRule(RuleMessage { attributes }))
+}
+
+/// A rule that says beside it what it is in the documents.
+fn noted(
+    chain: &str,
+    expressions: impl IntoIterator<Item = Expressions>,
+    words: &str,
+) -> (u16, NfTablesMessage) {
+    let (flags, mut message) = rule(chain, expressions);
+    if let NfTablesMessage::NewRule(rule) = &mut message
+        && !words.is_empty()
+    {
+        rule.attributes.push(RuleAttribute::UserData(comment(COMMENT, words)));
+    }
+    (flags, message)
+}
