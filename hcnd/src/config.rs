@@ -1,5 +1,6 @@
 //! Configuration: a TOML file, with the command line on top.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub hns: Hns,
     /// How networks use links of the host.
     pub uplinks: Settings,
+    /// Users of Linux, by the SIDs that documents have for them.
+    pub sids: BTreeMap<String, u32>,
 }
 
 impl Default for Config {
@@ -41,6 +44,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             hns: Hns::default(),
             uplinks: Settings::default(),
+            sids: BTreeMap::new(),
         }
     }
 }

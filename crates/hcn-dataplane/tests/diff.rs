@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use hcn_dataplane::{
-    Address, AddressSet, Addresses, Barrier, Bridge, Chaos, Claim, Dataplane, Fake, Family, FdbEntry, Filter,
-    FilterRule, Forwarding, Frontend, HeldPort, Home, Hop, HostSide, Joint, Lease, LinkId, Mac, Masquerade,
-    Neighbour, Netns, NetnsFile, Object, Protocol, Resolver, Responder, Route, Service, Site, Source, State,
-    Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
+    Address, AddressSet, Addresses, Barrier, Bridge, Chaos, Claim, Dataplane, Diversion, Exceptions, Fake,
+    Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, HeldPort, Home, Hop, HostSide, Interception,
+    InterceptionRule, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile, Object, Outbound,
+    OutboundRule, Protocol, Resolver, Responder, Route, Service, Site, Source, State, Steering, Tap, Tier,
+    Verdict, Veth, Vxlan, Ways, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -218,6 +219,43 @@ fn object() -> impl Strategy<Value = Object> {
                 gateway: (gateway == 1).then(|| "192.0.2.1".parse().unwrap()),
                 metric: 0,
             })
+        }),
+        (0u8..3, 0u8..3).prop_map(move |(n, rules)| {
+            let rule = OutboundRule {
+                family: Family::V4,
+                destinations: Vec::new(),
+                exceptions: vec![prefix(n)],
+                source: Source::Masquerade,
+            };
+            Object::Outbound(Outbound {
+                port: format!("hve{n}"),
+                bridge: "hcn0".to_owned(),
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                rules: vec![rule; rules.into()],
+            })
+        }),
+        (0u8..3, 0u8..2, 0u8..2).prop_map(|(n, bridge, host)| {
+            Object::Diversion(Diversion {
+                port: format!("hve{n}"),
+                bridge: format!("hcn{bridge}"),
+                addresses: vec![format!("192.0.2.{host}").parse().unwrap()],
+                rules: Vec::new(),
+            })
+        }),
+        (1u8..4, 2u8..5, 0u16..2).prop_map(move |(ns, name, port)| {
+            let rule = InterceptionRule {
+                outbound: Some(15_001 + port),
+                inbound: None,
+                protocols: Vec::new(),
+                local: Vec::new(),
+                remote: Vec::new(),
+                local_ports: Vec::new(),
+                remote_ports: Vec::new(),
+                user: Some(1337),
+                outbound_exceptions: Exceptions::default(),
+                inbound_exceptions: Exceptions::default(),
+            };
+            Object::Interception(Interception { link: link(ns, name), rules: vec![rule] })
         }),
         (1u8..4, 0u8..2).prop_map(|(n, text)| {
             Object::Resolver(Resolver {

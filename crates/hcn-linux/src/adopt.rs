@@ -9,6 +9,7 @@ mod overlay;
 mod ports;
 mod responders;
 mod steering;
+mod translation;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -48,6 +49,7 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
     };
     nft::take_over_isolation(&mut linux.wire, &linux.nft, isolations())?;
     linux.isolated = isolations().map(|isolation| isolation.port.clone()).collect();
+    translation::take_over(linux, wanted, &mut found)?;
     for (_, object) in wanted.iter().filter(|(_, object)| nft::holds(object)) {
         found.insert(object.clone());
     }

@@ -1,6 +1,8 @@
 //! Flows that outlive the rule that made them. A UDP flow is translated as its first packet was, for as long as there
 //! are packets; a client that always sends from one port would never meet a service that comes, changes or goes.
 
+mod turned;
+
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -53,7 +55,16 @@ pub(crate) fn tracks_sctp() -> bool {
 
 /// Flows that are to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stale {
+pub(crate) enum Stale {
+    /// Of a service.
+    Served(Served),
+    /// Of an endpoint that says itself what is translated.
+    Turned(turned::Turned),
+}
+
+/// Flows of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
     /// They were begun to this front end.
     frontend: Frontend,
     /// And go to this back end; none = wherever they go.
@@ -66,12 +77,15 @@ pub(crate) fn stale(from: Option<&Service>, to: Option<&Service>) -> Vec<Stale> 
     if frontend.protocol != Protocol::Udp {
         return Vec::new();
     }
-    let (Some(from), Some(to)) = (from, to) else { return vec![Stale { frontend, backend: None }] };
+    let (Some(from), Some(to)) = (from, to) else {
+        return vec![Stale::Served(Served { frontend, backend: None })];
+    };
     let mut gone: Vec<SocketAddr> = from.backends.clone();
     gone.sort_unstable();
     gone.dedup();
     gone.retain(|backend| !to.backends.contains(backend));
-    gone.into_iter().map(|backend| Stale { frontend, backend: Some(backend) }).collect()
+    let stale = |backend| Stale::Served(Served { frontend, backend: Some(backend) });
+    gone.into_iter().map(stale).collect()
 }
 
 /// The kernel's table of connections.
@@ -97,10 +111,16 @@ impl Conntrack {
     }
 
     fn delete(&mut self, wire: &mut Wire, stale: &[Stale]) -> io::Result<()> {
-        let by_filter = |stale: &&Stale| self.filters && stale.fits_a_filter();
-        let (mut filtered, mut rest): (Vec<&Stale>, Vec<&Stale>) = stale.iter().partition(by_filter);
+        let (mut filtered, mut rest) = (Vec::new(), Vec::new());
+        for stale in stale {
+            match stale {
+                Stale::Served(served) if self.filters && served.fits_a_filter() => filtered.push(served),
+                other => rest.push(other.clone()),
+            }
+        }
+        let each = |served: Vec<&Served>| served.into_iter().cloned().map(Stale::Served).collect::<Vec<_>>();
         if !rest.is_empty() || filtered.len() >= MANY {
-            rest.append(&mut filtered);
+            rest.extend(each(std::mem::take(&mut filtered)));
         }
         if !filtered.is_empty() {
             let mut batch = Batch::new();
@@ -113,7 +133,7 @@ impl Conntrack {
                 // An older kernel takes the tuple for that of one flow, and finds it incomplete.
                 Some(refusal) if matches!(refusal.errno, libc::EOPNOTSUPP | libc::EINVAL) => {
                     self.filters = false;
-                    rest.append(&mut filtered);
+                    rest.extend(each(std::mem::take(&mut filtered)));
                 }
                 Some(refusal) => return Err(refusal.into()),
             }
@@ -121,16 +141,16 @@ impl Conntrack {
         if rest.is_empty() { Ok(()) } else { self.delete_each(wire, &rest) }
     }
 
-    fn delete_each(&self, wire: &mut Wire, stale: &[&Stale]) -> io::Result<()> {
+    fn delete_each(&self, wire: &mut Wire, stale: &[Stale]) -> io::Result<()> {
         let mut batch = Batch::new();
         for family in [Family::V4, Family::V6] {
-            if !stale.iter().any(|stale| stale.frontend.family == family) {
+            if !stale.iter().any(|stale| stale.is_of(family)) {
                 continue;
             }
             let question = message(family, ConntrackMessage::Get(Vec::new()));
             for answer in wire.dump(&self.socket, &question)? {
                 let flow = answer.get(HEADER..).unwrap_or_default();
-                if !stale.iter().any(|stale| stale.frontend.family == family && stale.fits(flow)) {
+                if !stale.iter().any(|stale| stale.is_of(family) && stale.fits(flow)) {
                     continue;
                 }
                 let same = [CTA_TUPLE_ORIG | NLA_F_NESTED, CTA_ID].into_iter().filter_map(|kind| {
@@ -163,6 +183,24 @@ fn message(family: Family, message: ConntrackMessage) -> NetfilterMessage {
 }
 
 impl Stale {
+    /// Whether there can be some of this family.
+    fn is_of(&self, family: Family) -> bool {
+        match self {
+            Self::Served(served) => served.frontend.family == family,
+            Self::Turned(turned) => turned.is_of(family),
+        }
+    }
+
+    /// Whether a flow, as the kernel describes it, is one of them.
+    fn fits(&self, flow: &[u8]) -> bool {
+        match self {
+            Self::Served(served) => served.fits(flow),
+            Self::Turned(turned) => turned.fits(flow),
+        }
+    }
+}
+
+impl Served {
     /// Whether the kernel finds them: it compares IPv6 addresses the wrong way round (up to Linux 6.18 at least), and
     /// would delete all flows but these.
     fn fits_a_filter(&self) -> bool {
@@ -249,9 +287,14 @@ mod tests {
     #[test]
     fn only_flows_to_back_ends_that_went_are_stale() {
         let (from, to) = (service(Protocol::Udp, &[2, 3, 3, 4]), service(Protocol::Udp, &[2, 5]));
-        let gone: Vec<_> = stale(Some(&from), Some(&to)).iter().map(|stale| stale.backend).collect();
+        let backend = |stale: Stale| match stale {
+            Stale::Served(served) => served.backend,
+            Stale::Turned(_) => None,
+        };
+        let gone: Vec<_> = stale(Some(&from), Some(&to)).into_iter().map(backend).collect();
         assert_eq!(gone, [Some(from.backends[1]), Some(from.backends[3])]);
-        assert_eq!(stale(Some(&from), None), [Stale { frontend: from.frontend, backend: None }]);
+        let all = Served { frontend: from.frontend, backend: None };
+        assert_eq!(stale(Some(&from), None), [Stale::Served(all)]);
         assert!(stale(Some(&service(Protocol::Tcp, &[2])), None).is_empty());
     }
 }

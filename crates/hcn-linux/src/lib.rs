@@ -39,7 +39,7 @@ mod sysctl;
 mod tun;
 mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt as _;
@@ -47,8 +47,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Key, LinkId, Neighbour, Netns,
-    NetnsFacts, Object, Op, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Interception, Key, LinkId,
+    Neighbour, Netns, NetnsFacts, Object, Op, OpError, Plan, State, UndoError,
 };
 use hcn_responder::Responders;
 use ipnet::IpNet;
@@ -124,6 +124,10 @@ pub struct Linux {
     filtering: executor::Filtering,
     /// Ports that exchange nothing with others.
     isolated: HashSet<String>,
+    /// Who has a part in the table of endpoints' own translations.
+    translated: HashSet<Key>,
+    /// What is intercepted in namespaces.
+    intercepted: BTreeMap<LinkId, Interception>,
     /// Which bridge each bridge is joined to, of those that are.
     joined: HashMap<String, String>,
     /// Where VXLAN links send frames.
@@ -249,6 +253,8 @@ impl Linux {
             owns_tables: false,
             filtering: executor::Filtering::default(),
             isolated: HashSet::new(),
+            translated: HashSet::new(),
+            intercepted: BTreeMap::new(),
             joined: HashMap::new(),
             proxied: HashMap::new(),
             answering: sysctl::Answering::default(),

@@ -44,6 +44,11 @@ impl Handle {
         self.nft.as_ref()
     }
 
+    /// Closes it: there are no rules.
+    pub(crate) fn close_nft(&mut self) {
+        self.nft = None;
+    }
+
     /// For `IFLA_NET_NS_FD`.
     pub(crate) fn raw(&self) -> RawFd {
         self.file.as_raw_fd()

@@ -8,7 +8,7 @@ use hcn_schema::call::Kind;
 use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode};
 use ipnet::IpNet;
 
-use super::{filters, outside, overlay, responders, shaping, shards, translation};
+use super::{filters, outside, overlay, responders, routing, shaping, shards, translation};
 use crate::entity::{Endpoint, Junction, Network, VmPort};
 use crate::names;
 use crate::registry::Registry;
@@ -107,16 +107,19 @@ pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object
         objects.push(Object::Address(Address { link: link.clone(), address, prefix_route }));
     }
     if !in_host {
-        let beyond = outside::routes(network, endpoint);
-        let routes = endpoint.routes.iter().chain(&beyond);
+        let (software, beyond) =
+            (routing::of_endpoint(registry, network, endpoint), outside::routes(network, endpoint));
+        let routes = software.iter().chain(&endpoint.routes).chain(&beyond);
         let fixed = routes.filter(|route| !by_dhcp || route.destination.addr().is_ipv6());
-        let routes = fixed.map(|route| Route {
-            link: link.clone(),
-            destination: route.destination,
-            gateway: route.gateway,
-            metric: metric(endpoint, interface, route),
-        });
-        objects.extend(routes.map(Object::Route));
+        let mut known = Vec::new();
+        for route in fixed {
+            let (destination, metric) = (route.destination, metric(endpoint, interface, route));
+            if !known.contains(&(destination, metric)) {
+                known.push((destination, metric));
+                let (link, gateway) = (link.clone(), route.gateway);
+                objects.push(Object::Route(Route { link, destination, gateway, metric }));
+            }
+        }
     }
     objects
 }

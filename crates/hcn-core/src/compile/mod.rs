@@ -10,6 +10,7 @@ mod outside;
 mod overlay;
 mod port_reservation;
 mod responders;
+mod routing;
 mod shaping;
 pub(crate) mod shards;
 mod translation;
@@ -39,8 +40,10 @@ pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
         Entity::Namespace(namespace) => namespace::objects(registry, namespace),
         Entity::LoadBalancer(balancer) => load_balancer::objects(registry, balancer),
         Entity::PortReservation(reservation) => port_reservation::objects(reservation),
-        // Records, so far.
-        Entity::SdnRoute(_) | Entity::GuestNetworkService(_) => Vec::new(),
+        // The routes are those of its endpoints.
+        Entity::SdnRoute(_) => Vec::new(),
+        // A record.
+        Entity::GuestNetworkService(_) => Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Decisions on endpoints.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hcn_schema::call::{Answer, Kind, Reference};
@@ -9,6 +10,7 @@ use hcn_schema::modify::{ModifyRequest, PolicyRequest, VmEndpointRequest};
 use hcn_schema::notification::NotificationType;
 use hcn_schema::policy::EndpointPolicy;
 use hcn_schema::route::Route as RouteDocument;
+use hcn_schema::settings::L4WfpProxySettings;
 use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
@@ -19,7 +21,7 @@ use super::{
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Junction, Meta, Namespace, Network, Place, Resource, Route, VmPort,
 };
-use crate::{names, pools, text};
+use crate::{lists, names, pools, text};
 
 pub(super) fn create(
     view: &View<'_>,
@@ -82,6 +84,7 @@ pub(super) fn create(
     }
     clear_generated(&mut document);
     document.host_compute_network = Some(network.meta.id.to_string());
+    let users = users(view, &document.policies);
     let endpoint = Endpoint {
         meta: view.new_meta(id),
         document,
@@ -100,6 +103,7 @@ pub(super) fn create(
         on_host: false,
         containers: Vec::new(),
         vm_port: None,
+        users,
         flat,
     };
     let answer = Answer::Entity { id, incarnation: endpoint.meta.incarnation };
@@ -268,7 +272,15 @@ pub(super) fn set_policies(
     endpoint.vlan = junction::endpoint_vlan(view, network, &endpoint.document.policies, path)?;
     endpoint.ports = ports::mappings(view, &owner, &mut endpoint.document.policies, path, &mut cursors)?;
     filters::settle(view, network, endpoint, 0)?;
+    endpoint.users = users(view, &endpoint.document.policies);
     Ok(cursors)
+}
+
+/// The users whose SIDs policies name, as far as the configuration knows them.
+fn users(view: &View<'_>, policies: &[EndpointPolicy]) -> BTreeMap<String, u32> {
+    let given = lists::settings::<L4WfpProxySettings, _>(policies, EndpointPolicyType::L4WfpProxy);
+    let sids = given.filter_map(|(_, given)| given.user_sid).map(|sid| sid.trim().to_owned());
+    sids.filter_map(|sid| Some((sid.clone(), *view.context.settings.sids.get(&sid)?))).collect()
 }
 
 /// The decision that an endpoint is changed.

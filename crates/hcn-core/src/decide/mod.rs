@@ -47,7 +47,7 @@ use crate::registry::Registry;
 use crate::turns::{CallId, Turns};
 use crate::v1::{self, Versioned};
 
-/// How networks use links of the host, as the administrator decides.
+/// How networks use links of the host, and what names of Windows mean, as the administrator decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -58,6 +58,9 @@ pub struct Settings {
     pub l2_bridge: L2BridgeBy,
     /// Links of the host by the names that documents have for them.
     pub adapters: BTreeMap<String, String>,
+    /// Users of Linux by the SIDs that documents have for them.
+    #[serde(skip)]
+    pub sids: BTreeMap<String, u32>,
 }
 
 /// How networks of type Transparent are joined to their uplink.

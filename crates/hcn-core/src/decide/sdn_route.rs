@@ -14,7 +14,6 @@ use crate::text;
 pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> Outcome<Decision> {
     let (document, _): (HostComputeRoute, _) = document(view, given)?;
     let id = view.new_id(id, document.id.as_deref())?;
-    view.settled(Kind::SdnRoute, id)?;
     let route = parse(view, document, view.new_meta(id))?;
     if view.registry.sdn_routes.get(id).is_some() {
         let error =
@@ -22,10 +21,12 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         return Err(Refusal::Error(error.at("ID")));
     }
     let answer = Answer::Entity { id, incarnation: route.meta.incarnation };
+    let endpoints = route.endpoints.clone();
     let entity = Entity::SdnRoute(Arc::new(route));
     let mut change = Change::default();
     change.create(entity.clone());
     let mut decision = Decision::new(change, answer);
+    tell(view, &endpoints, &mut decision)?;
     decision.after.push(event("create", None, &entity));
     Ok(decision)
 }
@@ -43,9 +44,14 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     if document.name.is_none() {
         document.name.clone_from(&before.document.name);
     }
+    let keys: Vec<_> = before.endpoints.iter().map(|id| (Kind::Endpoint, *id)).collect();
+    view.all_settled(&keys)?;
     let after = parse(view, document, Meta::next(&before.meta, view.context.filetime))?;
+    let mut endpoints = after.endpoints.clone();
+    endpoints.extend(before.endpoints.iter().filter(|id| !after.endpoints.contains(id)));
     let after = Entity::SdnRoute(Arc::new(after));
     let mut decision = Decision::new(Change::default(), Answer::Done);
+    tell(view, &endpoints, &mut decision)?;
     decision.after.push(event("modify", None, &after));
     decision.change.replace(Entity::SdnRoute(before), after);
     Ok(decision)
@@ -56,6 +62,9 @@ fn parse(view: &View<'_>, mut document: HostComputeRoute, meta: Meta) -> Outcome
     text::check_free(document.name.as_deref(), "Name")?;
     text::check_free(document.owner.as_deref(), "Owner")?;
     let ids = endpoint_ids(&document.host_compute_endpoints)?;
+    let mut needed = vec![(Kind::SdnRoute, meta.id)];
+    needed.extend(ids.iter().map(|id| (Kind::Endpoint, *id)));
+    view.all_settled(&needed)?;
     let endpoints = endpoints(view, &ids)?;
     let network = network_of(view, document.host_compute_network.as_deref(), &endpoints)?;
     // The schema calls the list `Routes`, Go clients `Setting` (contract 2.9).
@@ -91,9 +100,23 @@ pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
     let route = view.sdn_route(Reference { id, incarnation: None })?;
     let before = Entity::SdnRoute(Arc::clone(route));
     let mut decision = Decision::new(Change::default(), Answer::Done);
+    tell(view, &route.endpoints, &mut decision)?;
     decision.after.push(event("delete", None, &before));
     decision.change.delete(before);
     Ok(decision)
+}
+
+/// Lets what is made for endpoints follow, whether they are attached now or not: the routes are theirs, and an attach must
+/// not come between.
+fn tell(view: &View<'_>, endpoints: &[Guid], decision: &mut Decision) -> Outcome<()> {
+    let keys: Vec<_> = endpoints.iter().map(|id| (Kind::Endpoint, *id)).collect();
+    view.all_settled(&keys)?;
+    for id in endpoints {
+        let endpoint = Arc::clone(view.endpoint(Reference { id: *id, incarnation: None })?);
+        let same = Entity::Endpoint(endpoint);
+        decision.change.replace(same.clone(), same);
+    }
+    Ok(())
 }
 
 /// Takes endpoints that go out of the SDN routes that they have (B31).

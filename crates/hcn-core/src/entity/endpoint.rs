@@ -1,5 +1,6 @@
 //! The record of an endpoint.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{Frontend, Mac};
@@ -64,6 +65,9 @@ pub struct Endpoint {
     /// The port of a virtual machine that it is attached to.
     #[serde(default)]
     pub vm_port: Option<VmPort>,
+    /// The users that its policies name by their SIDs, as far as the configuration knows them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<String, u32>,
     /// Policies as a version 1 client wrote them, where their version 1 form would say it otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flat: Vec<Raw>,

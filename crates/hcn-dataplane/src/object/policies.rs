@@ -142,11 +142,14 @@ pub struct Shaper {
     pub rate: u64,
 }
 
-/// Whose address the packets of an endpoint leave the host with.
+/// Whose address the packets of an endpoint leave the host with. What a [`Service`](super::Service) leads elsewhere is
+/// treated as that says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
     /// Interface name of the endpoint's port, by which these are told apart.
     pub port: String,
+    /// The bridge that it is on. What leaves by it again keeps its source, but where a rule names destinations.
+    pub bridge: String,
     /// The endpoint's addresses.
     pub addresses: Vec<IpAddr>,
     /// The first that is about a packet decides; what none is about is treated as without them.

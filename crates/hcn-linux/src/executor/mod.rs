@@ -16,6 +16,7 @@ mod remove;
 mod responders;
 mod rooms;
 mod steering;
+mod translation;
 
 pub(crate) use enslave::give_back;
 pub(crate) use filters::{Filtering, has_bridge_netfilter, netns_of};
@@ -255,6 +256,19 @@ impl<'a> Run<'a> {
             }
             Op::Remove { object: Object::Isolation(isolation), .. } => {
                 self.linux.isolated.remove(&isolation.port);
+            }
+            Op::Create(Object::Outbound(_) | Object::Diversion(_)) => {
+                self.linux.translated.insert(op.key());
+            }
+            Op::Remove { object: Object::Outbound(_) | Object::Diversion(_), .. } => {
+                self.linux.translated.remove(&op.key());
+            }
+            Op::Create(Object::Interception(interception))
+            | Op::Change { to: Object::Interception(interception), .. } => {
+                self.linux.intercepted.insert(interception.link.clone(), interception.clone());
+            }
+            Op::Remove { object: Object::Interception(interception), .. } => {
+                self.linux.intercepted.remove(&interception.link);
             }
             Op::Create(object) => {
                 if let Some((link, prefix)) = on_link(object) {

@@ -26,6 +26,11 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Filter(object) => self.make_filter(op, object),
+            Object::Outbound(_) | Object::Diversion(_) => {
+                self.make_translation(op, object);
+                Ok(())
+            }
+            Object::Interception(object) => self.make_interception(op, object),
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
             Object::Lease(object) => self.make_lease(op, object, again),
@@ -54,6 +59,11 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Filter(object) => self.unmake_filter(op, object),
+            Object::Outbound(_) | Object::Diversion(_) => {
+                self.unmake_translation(op, object);
+                Ok(())
+            }
+            Object::Interception(object) => self.unmake_interception(op, object),
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
             Object::Lease(object) => self.unmake_lease(op, object, away),
@@ -71,6 +81,11 @@ impl Run<'_> {
                 Ok(())
             }
             (Object::Filter(from), Object::Filter(to)) => self.alter_filter(op, from, to),
+            (Object::Outbound(_), Object::Outbound(_)) | (Object::Diversion(_), Object::Diversion(_)) => {
+                self.alter_translation(op, from, to);
+                Ok(())
+            }
+            (Object::Interception(_), Object::Interception(to)) => self.make_interception(op, to),
             _ => {
                 let message = "this kind of object does not change in place".to_owned();
                 self.note(op, OpError { errno: Some(libc::EINVAL), message });

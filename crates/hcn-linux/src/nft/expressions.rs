@@ -30,6 +30,7 @@ const IPS_DST_NAT: u32 = 1 << 5;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 const RTN_LOCAL: u32 = 2;
+const NFT_META_SKUID: u32 = 10;
 const NFT_NAT_SNAT: u32 = 0;
 const NFT_NAT_DNAT: u32 = 1;
 pub(super) const NF_DROP: u32 = 0;
@@ -192,7 +193,7 @@ pub(super) fn port_of(destination: bool) -> Expressions {
     payload(NFT_PAYLOAD_TRANSPORT_HEADER, if destination { 2 } else { 0 }, 2, 0)
 }
 
-fn compare(from: u32, operator: Operator, value: Vec<u8>) -> Expressions {
+pub(super) fn compare(from: u32, operator: Operator, value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(word(from)),
         Cmp::Op(operator),
@@ -250,6 +251,25 @@ fn of_connections(of: u32, bits: u32) -> Vec<Expressions> {
         masked(0, bits.to_ne_bytes().to_vec()),
         compare(0, Operator::NotEqual, 0u32.to_ne_bytes().to_vec()),
     ]
+}
+
+/// Loads the source port.
+pub(super) fn source_port() -> Expressions {
+    payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2, 0)
+}
+
+/// Only packets of sockets of this user.
+pub(super) fn of_user(user: u32) -> Vec<Expressions> {
+    let loaded = other("meta", [(1, word(0).into()), (2, NFT_META_SKUID)].map(number).to_vec());
+    vec![loaded, equal(0, user.to_ne_bytes().to_vec())]
+}
+
+/// Writes octets to the words from this one on.
+pub(super) fn constant(to: u32, octets: Vec<u8>) -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(word(to)),
+        Immediate::Data(DataAttribute::Value(octets)),
+    ])
 }
 
 /// Loads the type of an ICMP message.
@@ -321,6 +341,16 @@ pub(super) fn dnat(family: &Family) -> Expressions {
         "nat",
         [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, word(0).into()), port].map(number).to_vec(),
     )
+}
+
+/// To the address in word 0; the port stays.
+pub(super) fn dnat_address(family: &Family) -> Expressions {
+    other("nat", [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, word(0).into())].map(number).to_vec())
+}
+
+/// To the port in word 0; the address stays.
+pub(super) fn dnat_port(family: &Family) -> Expressions {
+    other("nat", [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (5, word(0).into())].map(number).to_vec())
 }
 
 /// From the address that a map gave.

@@ -1,16 +1,20 @@
 //! The nftables side: one table of hcnd's own, written by transactions on one kept socket. `nft` is never run.
 
+mod beside;
 mod elements;
 mod expressions;
 pub(crate) mod filter;
 pub(crate) mod filters;
+mod interception;
 mod isolation;
 pub(crate) mod maps;
+mod matches;
 mod present;
 pub(crate) mod services;
 pub(crate) mod shards;
 mod skeleton;
 mod take_over;
+mod translation;
 pub(crate) mod visits;
 
 use std::io;
@@ -22,8 +26,10 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 pub(crate) use elements::{difference, of};
+pub(crate) use interception::{intercept, take_over_interception};
 pub(crate) use isolation::{isolate, release, take_over_isolation};
 pub(crate) use take_over::take_over;
+pub(crate) use translation::{leave_alone, take_over_translation, translate};
 
 use crate::error::StartError;
 use crate::socket::{Socket, Wire};
@@ -84,6 +90,8 @@ pub(crate) fn holds(object: &Object) -> bool {
             | Object::Barrier(_)
             | Object::Annex(_)
             | Object::Isolation(_)
+            | Object::Outbound(_)
+            | Object::Diversion(_)
     )
 }
 

@@ -63,7 +63,7 @@ pub(super) fn hooked(name: &str, kind: &str, hook: InetHookNumber, priority: i32
 }
 
 /// A chain that is only jumped to.
-fn chain(name: &str) -> (u16, NfTablesMessage) {
+pub(super) fn chain(name: &str) -> (u16, NfTablesMessage) {
     let attributes = vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(name.to_owned())];
     (NLM_F_CREATE, NfTablesMessage::NewChain(ChainMessage { attributes }))
 }

@@ -123,6 +123,7 @@ pub fn shard() -> Vec<Object> {
             alias: "hcn network 1".into(),
             bridges: [BRIDGE.into(), SHARD.into()],
             mtu: 1500,
+            isolated: false,
         }),
         tap(SHARD),
     ]
