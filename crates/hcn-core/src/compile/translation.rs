@@ -110,7 +110,7 @@ fn diversion_rule(given: &L4ProxySettings) -> Option<DiversionRule> {
     }
     let protocols = match &given.protocol {
         None | Some(OneOf::Known(ProtocolType::Unknown)) => Vec::new(),
-        Some(OneOf::Known(known)) => vec![u8::try_from(*known as u32).ok()?],
+        Some(OneOf::Known(known)) => vec![u8::try_from(known.number()).ok()?],
         Some(OneOf::Unknown(text)) => match lists::protocol(text)? {
             Protocol::Any => Vec::new(),
             Protocol::Number(number) => vec![number],

@@ -31,6 +31,8 @@ const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 const RTN_LOCAL: u32 = 2;
 const NFT_META_SKUID: u32 = 10;
+const NFT_META_PKTTYPE: u32 = 19;
+const PACKET_HOST: u8 = 0;
 const NFT_NAT_SNAT: u32 = 0;
 const NFT_NAT_DNAT: u32 = 1;
 pub(super) const NF_DROP: u32 = 0;
@@ -256,6 +258,12 @@ fn of_connections(of: u32, bits: u32) -> Vec<Expressions> {
 /// Loads the source port.
 pub(super) fn source_port() -> Expressions {
     payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2, 0)
+}
+
+/// Only packets to many.
+pub(super) fn to_many() -> Vec<Expressions> {
+    let loaded = other("meta", [(1, word(0).into()), (2, NFT_META_PKTTYPE)].map(number).to_vec());
+    vec![loaded, compare(0, Operator::NotEqual, vec![PACKET_HOST])]
 }
 
 /// Only packets of sockets of this user.

@@ -21,7 +21,7 @@ use super::beside::{
 use super::elements::{self, Element, Value, ifname, octets};
 use super::expressions::{
     FAMILIES, Family, NF_ACCEPT, NF_RETURN, Part, V4, V6, compare, constant, decide, dnat, dnat_address,
-    equal, goto, jump, key, masquerade, of_family, rule, snat, to_chain, translated, verdict_map,
+    equal, goto, jump, key, masquerade, of_family, rule, snat, to_chain, to_many, translated, verdict_map,
 };
 use super::maps::Type;
 use super::matches::{self, Packets, WITH_PORTS, constant_socket, family_of, of_protocol};
@@ -85,6 +85,8 @@ fn skeleton() -> Vec<Plain> {
     };
     let host = [Part::Output.load(&V4, 0), equal(0, ifname("lo")), decide(NF_ACCEPT)];
     messages.push(rule(POSTROUTING, host));
+    // No proxy is meant for what asks all neighbours.
+    messages.push(rule(PREROUTING, to_many().into_iter().chain([decide(NF_ACCEPT)])));
     messages.push(rule(POSTROUTING, translated().into_iter().chain([goto(PROXIED)])));
     messages.push(rule(POSTROUTING, [goto(OUTBOUND)]));
     for family in FAMILIES {
