@@ -7,6 +7,7 @@ mod floor;
 mod machine;
 mod netlink;
 mod restart;
+mod rules;
 mod services;
 mod table;
 mod types;
@@ -39,6 +40,11 @@ pub(crate) enum Bench {
     /// What `types` runs inside the sandbox
     #[command(hide = true)]
     TypesInside(Turns),
+    /// What packets cost between endpoints with rules, and what a change of rules does
+    Rules(Turns),
+    /// What `rules` runs inside the sandbox
+    #[command(hide = true)]
+    RulesInside(Turns),
     /// What `restart` runs inside the sandbox
     #[command(hide = true)]
     RestartInside(Sizes),
@@ -119,6 +125,12 @@ pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
             command.args(["bench", "types-inside", "--turns", &turns.turns.to_string()]).args(&turns.only);
             finish(command)
         }
+        Bench::Rules(turns) => {
+            let mut command = sandbox(root, &["--no-uplink"], None)?;
+            command.args(["bench", "rules-inside", "--turns", &turns.turns.to_string()]).args(&turns.only);
+            finish(command)
+        }
+        Bench::RulesInside(turns) => rules::run(turns.turns).map(|()| ExitCode::SUCCESS),
         Bench::TypesInside(turns) => types::run(turns.turns, &turns.only).map(|()| ExitCode::SUCCESS),
         Bench::AttachInside(plan) => attach::run(&plan).map(|()| ExitCode::SUCCESS),
         Bench::Echo => echo::serve().map(|()| ExitCode::SUCCESS),

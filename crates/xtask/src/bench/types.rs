@@ -2,8 +2,8 @@
 //! rules therefore do not weigh on them. Both sides take turns.
 
 mod by_hand;
-mod documents;
-mod path;
+pub(super) mod documents;
+pub(super) mod path;
 
 use anyhow::{Context as _, bail};
 

@@ -9,40 +9,42 @@ use serde_json::{Value, json};
 use super::super::wire::Wire;
 
 /// A host with an hcnd.
-pub(super) struct Host {
+pub(in crate::bench) struct Host {
     wire: Wire,
     /// Folder of its namespaces.
     netns: PathBuf,
 }
 
 /// An endpoint in a namespace.
-pub(super) struct Container {
+pub(in crate::bench) struct Container {
     /// Path of the namespace's file.
-    pub(super) netns: String,
-    pub(super) address: Ipv4Addr,
+    pub(in crate::bench) netns: String,
+    pub(in crate::bench) address: Ipv4Addr,
+    /// ID of the endpoint.
+    pub(in crate::bench) endpoint: String,
     mac: String,
 }
 
 /// The policy that chooses the uplink.
-pub(super) fn by_eth0() -> Value {
+pub(in crate::bench) fn by_eth0() -> Value {
     json!([{"Type": "NetAdapterName", "Settings": {"NetworkAdapterName": "eth0"}}])
 }
 
 impl Host {
     /// The sandbox itself.
-    pub(super) fn first() -> anyhow::Result<Self> {
+    pub(in crate::bench) fn first() -> anyhow::Result<Self> {
         let socket: PathBuf = std::env::var_os("HCND_SOCKET").context("HCND_SOCKET is not set")?.into();
         Ok(Self { wire: Wire::connect(&socket)?, netns: "/run/netns".into() })
     }
 
     /// Its second node.
-    pub(super) fn second() -> anyhow::Result<Self> {
+    pub(in crate::bench) fn second() -> anyhow::Result<Self> {
         let folder = PathBuf::from("/run/hcnd/node2");
         Ok(Self { wire: Wire::connect(&folder.join("hcnd.sock"))?, netns: folder.join("netns") })
     }
 
     /// A network with one subnet, whose gateway is the host's first address.
-    pub(super) fn network(
+    pub(in crate::bench) fn network(
         &mut self,
         kind: &str,
         prefix: &str,
@@ -56,7 +58,7 @@ impl Host {
     }
 
     /// A network with the prefix of eth0.
-    pub(super) fn uplink_network(&mut self, kind: &str) -> anyhow::Result<String> {
+    pub(in crate::bench) fn uplink_network(&mut self, kind: &str) -> anyhow::Result<String> {
         let routes = json!([{"NextHop": "203.0.113.1", "DestinationPrefix": "0.0.0.0/0"}]);
         let subnet = json!({"IpAddressPrefix": "203.0.113.0/24", "Routes": routes});
         self.create_network(kind, &subnet, &by_eth0())
@@ -75,11 +77,22 @@ impl Host {
         made["id"].as_str().map(str::to_owned).context("a reply without an ID")
     }
 
-    pub(super) fn container(&mut self, network: &str) -> anyhow::Result<Container> {
+    /// Gives an endpoint these policies in place of those of their types.
+    pub(in crate::bench) fn update(&mut self, endpoint: &str, policies: &Value) -> anyhow::Result<()> {
+        let settings =
+            json!({"ResourceType": "Policy", "RequestType": "Update", "Settings": {"Policies": policies}});
+        self.wire.call("io.hcn.Endpoint.Modify", &json!({"id": endpoint, "settings": settings})).map(drop)
+    }
+
+    pub(in crate::bench) fn container(&mut self, network: &str) -> anyhow::Result<Container> {
         self.container_of(network, &json!([]))
     }
 
-    pub(super) fn container_at(&mut self, network: &str, address: &str) -> anyhow::Result<Container> {
+    pub(in crate::bench) fn container_at(
+        &mut self,
+        network: &str,
+        address: &str,
+    ) -> anyhow::Result<Container> {
         self.container_of(network, &json!([{"IpAddress": address}]))
     }
 
@@ -97,6 +110,7 @@ impl Host {
         let document = self.wire.call("io.hcn.Endpoint.Query", &query)?["properties"].take();
         let address = &document["IpConfigurations"][0]["IpAddress"];
         Ok(Container {
+            endpoint,
             netns: self.netns.join(namespace).display().to_string(),
             address: address.as_str().context("an endpoint without an address")?.parse()?,
             mac: document["MacAddress"].as_str().context("an endpoint without a MAC address")?.to_owned(),
@@ -105,7 +119,7 @@ impl Host {
 }
 
 /// One overlay on two hosts, with a container on each that the other host knows of.
-pub(super) fn overlay(hosts: &mut [Host; 2]) -> anyhow::Result<[Container; 2]> {
+pub(in crate::bench) fn overlay(hosts: &mut [Host; 2]) -> anyhow::Result<[Container; 2]> {
     let mut containers = Vec::new();
     let mut networks = Vec::new();
     for (host, last) in hosts.iter_mut().zip([10, 20]) {

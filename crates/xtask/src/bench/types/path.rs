@@ -23,12 +23,12 @@ const PORT: u16 = 7100;
 const CHUNK: usize = 128 << 10;
 
 /// From where to where.
-pub(super) struct Path {
+pub(in crate::bench) struct Path {
     /// Paths of the files of the namespaces.
-    pub(super) from: String,
-    pub(super) to: String,
+    pub(in crate::bench) from: String,
+    pub(in crate::bench) to: String,
     /// The far end's.
-    pub(super) address: Ipv4Addr,
+    pub(in crate::bench) address: Ipv4Addr,
 }
 
 impl fmt::Display for Path {
@@ -39,18 +39,18 @@ impl fmt::Display for Path {
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Figures {
+pub(in crate::bench) struct Figures {
     /// Of one stream, in Gbit/s.
-    pub(super) gigabits: f64,
+    pub(in crate::bench) gigabits: f64,
     /// Median, in microseconds.
-    pub(super) round_trip: f64,
+    pub(in crate::bench) round_trip: f64,
     /// One after the other, per second.
-    pub(super) connections: f64,
+    pub(in crate::bench) connections: f64,
 }
 
 impl Figures {
     /// The median of each figure.
-    pub(super) fn medians(all: &[Self]) -> Self {
+    pub(in crate::bench) fn medians(all: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| {
             let mut values: Vec<f64> = all.iter().map(figure).collect();
             values.sort_by(f64::total_cmp);
@@ -76,7 +76,7 @@ enum Serve {
 }
 
 impl Path {
-    pub(super) fn measure(&self) -> anyhow::Result<Figures> {
+    pub(in crate::bench) fn measure(&self) -> anyhow::Result<Figures> {
         Ok(Figures {
             gigabits: self.exchange(Serve::Swallow, throughput)?,
             round_trip: self.exchange(Serve::Echo, round_trip)?,
