@@ -57,7 +57,7 @@ fn outside() {
 
 /// Waits until a container reaches what is outside: forwarding IPv6 begins with a moment of silence.
 fn settled(container: &Container) {
-    for server in OUTSIDE {
+    for server in OUTSIDE.into_iter().chain(OTHERS) {
         eventually("outside answers", || ask_tcp_at(&container.namespace, server, 7777).is_ok());
     }
 }
@@ -200,17 +200,9 @@ fn only_destinations_are_translated_to_the_virtual_address() {
         outside();
         let virtual_ips = ["203.0.113.77", "2001:db8:ffff::77"];
         run_ok(&["ip", "address", "add", "203.0.113.77/32", "dev", "eth0"]);
-        run_ok(&[
-            "ip",
-            "address",
-            "add",
-            "2001:db8:ffff::77/128",
-            "dev",
-            "eth0",
-            "nodad",
-            "preferred_lft",
-            "0",
-        ]);
+        // Not to be chosen for anything else.
+        let unused = ["nodad", "preferred_lft", "0"];
+        run_ok(&[&["ip", "address", "add", "2001:db8:ffff::77/128", "dev", "eth0"][..], &unused].concat());
         let mut client = Client::new();
         let network = client.network(&DUAL);
         // The family is that of the virtual address.

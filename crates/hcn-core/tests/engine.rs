@@ -131,6 +131,35 @@ impl World {
         }
     }
 
+    /// Makes or modifies an SDN route.
+    fn route(&mut self, id: u64, endpoints: &[u64], prefix: u16, again: bool) -> u64 {
+        let endpoints: Vec<String> = endpoints.iter().map(|id| format!("\"{}\"", Self::guid(*id))).collect();
+        let document = Some(format!(
+            r#"{{"HostComputeEndpoints":[{}],"Routes":[{{"DestinationPrefix":"10.9.{prefix}.0/24"}}],
+                "SchemaVersion":{{"Major":2}}}}"#,
+            endpoints.join(",")
+        ));
+        let id = Self::guid(id);
+        let target = Reference { id, incarnation: None };
+        let verb = match again {
+            true => Verb::Modify { target, document },
+            false => Verb::Create { id: Some(id), parent: None, document },
+        };
+        self.submit(Kind::SdnRoute, verb)
+    }
+
+    /// Gives an endpoint policies that translate and route.
+    fn translate(&mut self, endpoint: u64, number: u16) -> u64 {
+        let document = format!(
+            r#"{{"ResourceType":"Policy","RequestType":"Update","Settings":{{"Policies":[
+                {{"Type":"OutBoundNAT","Settings":{{"Exceptions":["10.{number}.0.0/16"]}}}},
+                {{"Type":"L4WFPPROXY","Settings":{{"OutboundProxyPort":"1500{number}"}}}},
+                {{"Type":"SDNRoute","Settings":{{"DestinationPrefix":"10.9.{number}.0/24"}}}}]}}}}"#
+        );
+        let target = Reference { id: Self::guid(endpoint), incarnation: None };
+        self.submit(Kind::Endpoint, Verb::Modify { target, document: Some(document) })
+    }
+
     fn members(&mut self, namespace: u64, request: &str, endpoint: u64) -> u64 {
         let document = format!(
             r#"{{"ResourceType":"Endpoint","RequestType":"{request}","Settings":{{"EndpointId":"{}"}}}}"#,
@@ -470,6 +499,8 @@ enum Step {
     CreateNamespace(u64),
     Publish(u64, u16),
     Balance { id: u64, endpoints: Vec<u64>, port: u16, again: bool },
+    Route { id: u64, endpoints: Vec<u64>, prefix: u16, again: bool },
+    Translate(u64, u16),
     Members(u64, bool, u64),
     Attach { endpoint: u64, attach: bool, to: &'static str, number: u32 },
     Plug { endpoint: u64, plug: bool, port: u64 },
@@ -487,6 +518,9 @@ fn step() -> impl Strategy<Value = Step> {
         (endpoint.clone(), 0u16..4).prop_map(|(e, port)| Step::Publish(e, port)),
         (balancer.clone(), prop::collection::vec(endpoint.clone(), 0..3), 1u16..4, any::<bool>())
             .prop_map(|(id, endpoints, port, again)| Step::Balance { id, endpoints, port, again }),
+        (40u64..43, prop::collection::vec(endpoint.clone(), 0..3), 0u16..3, any::<bool>())
+            .prop_map(|(id, endpoints, prefix, again)| Step::Route { id, endpoints, prefix, again }),
+        (endpoint.clone(), 0u16..3).prop_map(|(e, number)| Step::Translate(e, number)),
         (namespace.clone(), any::<bool>(), endpoint.clone()).prop_map(|(s, add, e)| Step::Members(s, add, e)),
         (endpoint.clone(), any::<bool>(), prop::sample::select(vec!["Host", "Container"]), 0u32..4)
             .prop_map(|(endpoint, attach, to, number)| Step::Attach { endpoint, attach, to, number }),
@@ -509,6 +543,7 @@ fn step() -> impl Strategy<Value = Step> {
             endpoint.prop_map(|id| (Kind::Endpoint, id)),
             namespace.prop_map(|id| (Kind::Namespace, id)),
             balancer.prop_map(|id| (Kind::LoadBalancer, id)),
+            (40u64..43).prop_map(|id| (Kind::SdnRoute, id)),
         ]
         .prop_map(|(kind, id)| Step::Delete(kind, id)),
         prop::bool::weighted(0.2).prop_map(Step::Finish),
@@ -524,6 +559,7 @@ fn rebuilt(registry: &Registry) -> Registry {
     registry.endpoints.iter().cloned().for_each(|e| change.create(Entity::Endpoint(e)));
     registry.namespaces.iter().cloned().for_each(|s| change.create(Entity::Namespace(s)));
     registry.load_balancers.iter().cloned().for_each(|b| change.create(Entity::LoadBalancer(b)));
+    registry.sdn_routes.iter().cloned().for_each(|r| change.create(Entity::SdnRoute(r)));
     let mut fresh = Registry::new();
     fresh.apply(&change);
     fresh
@@ -542,6 +578,8 @@ proptest! {
                 Step::CreateNamespace(id) => { world.create_namespace(id); }
                 Step::Publish(id, port) => { world.publish(id, port); }
                 Step::Balance { id, endpoints, port, again } => { world.balance(id, &endpoints, port, again); }
+                Step::Route { id, endpoints, prefix, again } => { world.route(id, &endpoints, prefix, again); }
+                Step::Translate(id, number) => { world.translate(id, number); }
                 Step::Members(id, add, endpoint) => {
                     world.members(id, if add { "Add" } else { "Remove" }, endpoint);
                 }

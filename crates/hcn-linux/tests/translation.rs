@@ -186,7 +186,8 @@ fn after_a_refused_message_all_is_as_before() {
         for (name, objects, plan) in cases() {
             done(&mut linux, &create(objects.clone()));
             let (before, rules_before) = (at_rest(), rules());
-            for k in 0.. {
+            // Those of a transaction are refused alike, whichever of them it is.
+            for k in (0..).step_by(5) {
                 linux.fail_message(k);
                 match linux.apply(&plan) {
                     Ok(applied) => {
@@ -200,7 +201,7 @@ fn after_a_refused_message_all_is_as_before() {
                     Err(error) => {
                         tried += 1;
                         assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                        if k % 7 == 0 {
+                        if k % 3 == 0 {
                             settles_at(&before, &format!("{name}, message {k} ({error}: {})", error.source));
                             assert_eq!(rules(), rules_before, "{name}, message {k}");
                         }

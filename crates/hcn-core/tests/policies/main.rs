@@ -11,11 +11,12 @@ mod networks;
 mod overlays;
 mod requests;
 mod sets;
+mod translation;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hcn_core::{Action, Context, Engine, Failure, Job, Registry, read};
+use hcn_core::{Action, Context, Engine, Failure, Job, Registry, Settings, read};
 use hcn_dataplane::{HostAddress, HostFacts, HostLink, Kernel};
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
 use hcn_schema::endpoint::HostComputeEndpoint;
@@ -53,7 +54,10 @@ impl Service {
             host: Arc::new(host),
             caller_uid: 0,
             caller_pid: None,
-            settings: Arc::default(),
+            settings: Arc::new(Settings {
+                sids: [("S-1-5-32-556".to_owned(), 7)].into(),
+                ..Settings::default()
+            }),
             hns: self.hns,
         };
         let actions = self.engine.submit(self.calls, Call { kind, verb }, context);
