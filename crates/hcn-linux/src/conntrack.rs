@@ -59,7 +59,7 @@ pub(crate) enum Stale {
     /// Of a service.
     Served(Served),
     /// Of an endpoint that says itself what is translated.
-    Turned(turned::Turned),
+    Turned(Box<turned::Turned>),
 }
 
 /// Flows of a service.

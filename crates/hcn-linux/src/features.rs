@@ -100,7 +100,13 @@ const EXPRESSIONS: [(&str, &str, Numbers, &str, &str); 7] = [
     // Into register 1, the state.
     ("nftables ct", "ct", &[(1, 1), (2, 0)], FILTER, "stateful ACL policies"),
     // IPv4, to the port in register 1.
-    ("nftables tproxy", "tproxy", &[(1, 2), (3, 1)], FILTER, "nothing: proxies get connections by translation"),
+    (
+        "nftables tproxy",
+        "tproxy",
+        &[(1, 2), (3, 1)],
+        FILTER,
+        "nothing: proxies get connections by translation",
+    ),
 ];
 
 /// Tables with flags, the strongest first.

@@ -124,6 +124,8 @@ pub struct Linux {
     filtering: executor::Filtering,
     /// Ports that exchange nothing with others.
     isolated: HashSet<String>,
+    /// Whether the kernel keeps others from hcnd's tables.
+    owns_rules: bool,
     /// Who has a part in the table of endpoints' own translations.
     translated: HashSet<Key>,
     /// What is intercepted in namespaces.
@@ -253,6 +255,7 @@ impl Linux {
             owns_tables: false,
             filtering: executor::Filtering::default(),
             isolated: HashSet::new(),
+            owns_rules: false,
             translated: HashSet::new(),
             intercepted: BTreeMap::new(),
             joined: HashMap::new(),

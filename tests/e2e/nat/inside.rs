@@ -81,8 +81,10 @@ fn both_ways() {
         bridge_nf(value);
         both();
     }
-    netns_exec(&a.namespace, &["nft", "-j", "list", "ruleset"]);
-    println!("{}", netns_exec(&a.namespace, &["nft", "list", "ruleset"]));
+    for argv in [&["nft", "list", "ruleset"][..], &["nft", "-j", "list", "ruleset"]] {
+        let listed = netns_exec(&a.namespace, argv);
+        assert!(listed.code == Some(0) && listed.stdout.contains("hcnd_proxy"), "{listed}");
+    }
     let mut client = kill_hcnd();
     both();
     // One change, with what is under way going on.

@@ -79,7 +79,7 @@ fn a_proxy_gets_the_connections_wherever_it_is() {
                 }
             }
         }
-        println!("{}", run_ok(&["nft", "list", "table", "inet", "hcnd_nat"]));
+        run_ok(&["nft", "list", "ruleset"]);
         run_ok(&["nft", "-j", "list", "ruleset"]);
         let mut client = kill_hcnd();
         assert_eq!(answer(&a.namespace, OTHERS[0]).0, "far");

@@ -35,7 +35,7 @@ impl Stale {
     pub(crate) fn turned(from: Option<&Object>, to: Option<&Object>) -> Option<Self> {
         let has_addresses = |object: &&Object| !addresses(object).is_empty();
         from.or(to).filter(has_addresses)?;
-        Some(Self::Turned(Turned { from: from.cloned(), to: to.cloned() }))
+        Some(Self::Turned(Box::new(Turned { from: from.cloned(), to: to.cloned() })))
     }
 }
 

@@ -14,7 +14,8 @@ impl Run<'_> {
     pub(super) fn make_translation(&mut self, op: usize, object: &Object) {
         self.turn_flows(None, Some(object));
         let first = self.linux.translated.len() == 1;
-        for (flags, message) in nft::translate(object, first) {
+        let owned = self.linux.owns_rules;
+        for (flags, message) in nft::translate(object, first.then_some(owned)) {
             self.write(&Place::Nft, op, flags, message);
         }
     }
@@ -29,7 +30,7 @@ impl Run<'_> {
 
     pub(super) fn alter_translation(&mut self, op: usize, from: &Object, to: &Object) {
         self.turn_flows(Some(from), Some(to));
-        for (flags, message) in nft::leave_alone(from, false).into_iter().chain(nft::translate(to, false)) {
+        for (flags, message) in nft::leave_alone(from, false).into_iter().chain(nft::translate(to, None)) {
             self.write(&Place::Nft, op, flags, message);
         }
     }

@@ -11,7 +11,10 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::maps::{Data, Set, Type};
-use super::{inet, transaction};
+use super::present::{NFGENMSG, NFTA_TABLE_OWNER};
+use super::take_over::OWNED;
+use super::{TABLE, inet, transaction};
+use crate::attributes::find;
 use crate::socket::{Batch, Socket, Wire};
 
 /// A message with its flags.
@@ -53,9 +56,10 @@ pub(super) fn absent(table: &str) -> [Message; 2] {
     [made, (0, NfTablesMessage::DeleteTable(nameless()))].map(|message| within(table, message))
 }
 
-/// The message that makes the table.
-pub(super) fn new_table() -> (u16, NfTablesMessage) {
-    (NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes: Vec::new() }))
+/// The message that makes the table; one that is owned a foreign `flush ruleset` passes by.
+pub(super) fn new_table(owned: bool) -> (u16, NfTablesMessage) {
+    let attributes = OWNED.filter(|_| owned).map(TableAttribute::Flags).into_iter().collect();
+    (NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes }))
 }
 
 /// The message that takes a chain away, and its rules.
@@ -76,13 +80,24 @@ pub(super) fn verdicts(name: &str, key: &[Type], id: u32) -> (u16, NfTablesMessa
     Set { name, key, data: Some(Data::Verdicts), interval: false }.message(id)
 }
 
+/// Whether the table `inet hcnd` has an owner, so that others can have one.
+pub(crate) fn is_owned(wire: &mut Wire, socket: &Socket) -> io::Result<bool> {
+    let answer = ask(wire, socket, TABLE)?;
+    let attributes = answer.as_deref().and_then(|answer| answer.get(NFGENMSG..)).unwrap_or_default();
+    Ok(find(attributes, NFTA_TABLE_OWNER).is_some())
+}
+
 /// Whether there is such a table where the socket is.
 pub(super) fn is_there(wire: &mut Wire, socket: &Socket, table: &str) -> io::Result<bool> {
+    Ok(ask(wire, socket, table)?.is_some())
+}
+
+fn ask(wire: &mut Wire, socket: &Socket, table: &str) -> io::Result<Option<Vec<u8>>> {
     let question = (0, NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
     let (flags, question) = within(table, question);
     let mut batch = Batch::new();
     batch.push((), flags, question);
-    Ok(matches!(wire.exchange(socket, &mut batch)?.pop(), Some(Ok(Some(_)))))
+    Ok(wire.exchange(socket, &mut batch)?.pop().and_then(|fate| fate.ok().flatten()))
 }
 
 /// Writes all messages in one transaction.

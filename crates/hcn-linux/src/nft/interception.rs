@@ -48,7 +48,7 @@ pub(crate) fn intercept<'a>(wanted: impl Iterator<Item = &'a Interception>) -> V
 fn skeleton() -> Vec<Plain> {
     let by = |chain: &str, end: Part, map: &str| rule(chain, [end.load(&V4, 0), verdict_map(map)]);
     vec![
-        new_table(),
+        new_table(false),
         hooked(OUTPUT, "nat", InetHookNumber::LocalOut, -100),
         hooked(PREROUTING, "nat", InetHookNumber::PreRouting, -100),
         verdicts(OUTGOING, &[Type::Ifname], 1),

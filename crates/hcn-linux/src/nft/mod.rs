@@ -25,6 +25,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
+pub(crate) use beside::is_owned;
 pub(crate) use elements::{difference, of};
 pub(crate) use interception::{intercept, take_over_interception};
 pub(crate) use isolation::{isolate, release, take_over_isolation};

@@ -16,7 +16,7 @@ use crate::socket::{Batch, Socket, Wire};
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_USE: u16 = 3;
 const NFTA_TABLE_USERDATA: u16 = 6;
-const NFTA_TABLE_OWNER: u16 = 7;
+pub(super) const NFTA_TABLE_OWNER: u16 = 7;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -29,7 +29,7 @@ const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 /// Length of `struct nfgenmsg`.
-const NFGENMSG: usize = 4;
+pub(super) const NFGENMSG: usize = 4;
 
 /// The table.
 pub(super) struct Present {

@@ -23,7 +23,7 @@ use crate::socket::{Batch, Refusal, Socket, Wire};
 /// `NFTNL_UDATA_TABLE_COMMENT`
 const COMMENT: u8 = 0;
 /// The table's owner is this socket, and it outlives the socket.
-const OWNED: Option<TableFlags> = Some(TableFlags::Owner.union(TableFlags::Persisent));
+pub(super) const OWNED: Option<TableFlags> = Some(TableFlags::Owner.union(TableFlags::Persisent));
 
 /// Makes the table what the wanted objects mean, and the socket its owner. Says whether tables can be owned here.
 pub(crate) fn take_over<'a>(

@@ -40,9 +40,9 @@ const OUTBOUND: &str = "outbound";
 
 type Plain = (u16, NfTablesMessage);
 
-/// The messages that make an endpoint's part; the first one needs the table.
-pub(crate) fn translate(object: &Object, first: bool) -> Vec<Message> {
-    let mut messages = if first { skeleton() } else { Vec::new() };
+/// The messages that make an endpoint's part; the first one needs the table, which is owned or not.
+pub(crate) fn translate(object: &Object, first: Option<bool>) -> Vec<Message> {
+    let mut messages = first.map(skeleton).unwrap_or_default();
     match object {
         Object::Outbound(outbound) => messages.extend(leaving(outbound)),
         Object::Diversion(diversion) => messages.extend(diverting(diversion)),
@@ -64,9 +64,9 @@ pub(crate) fn leave_alone(object: &Object, last: bool) -> Vec<Message> {
     messages.into_iter().map(|message| within(TABLE, message)).collect()
 }
 
-fn skeleton() -> Vec<Plain> {
+fn skeleton(owned: bool) -> Vec<Plain> {
     let mut messages = vec![
-        new_table(),
+        new_table(owned),
         hooked(PREROUTING, "nat", InetHookNumber::PreRouting, -101),
         hooked(POSTROUTING, "nat", InetHookNumber::PostRouting, 99),
         chain(PROXIED),
@@ -256,6 +256,7 @@ fn from_one(chain: &str, bridge: &str, wanted: &DiversionRule) -> Vec<Plain> {
 pub(crate) fn take_over_translation<'a>(
     wire: &mut Wire,
     socket: &Socket,
+    owned: bool,
     wanted: impl Iterator<Item = &'a Object>,
 ) -> Result<(), OpError> {
     let there = is_there(wire, socket, TABLE).map_err(|error| OpError {
@@ -264,7 +265,7 @@ pub(crate) fn take_over_translation<'a>(
     })?;
     let mut messages = if there { absent(TABLE).to_vec() } else { Vec::new() };
     for (index, object) in wanted.enumerate() {
-        messages.extend(translate(object, index == 0));
+        messages.extend(translate(object, (index == 0).then_some(owned)));
     }
     write(wire, socket, TABLE, messages)
 }
