@@ -238,6 +238,9 @@ impl Object {
             (Self::Tap(a), Self::Tap(b)) => {
                 a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
             }
+            (Self::Sublink(a), Self::Sublink(b)) => {
+                a.parent == b.parent && a.sharing == b.sharing && a.mac == b.mac && a.ipv6 == b.ipv6
+            }
             (Self::Filter(a), Self::Filter(b)) => a.site == b.site,
             (Self::Shaper(a), Self::Shaper(b)) => a.received == b.received,
             (Self::Diversion(a), Self::Diversion(b)) => a.bridge == b.bridge,

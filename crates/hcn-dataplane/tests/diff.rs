@@ -4,10 +4,10 @@
 
 use hcn_dataplane::{
     Address, AddressSet, Addresses, Barrier, Bridge, Chaos, Claim, Dataplane, Diversion, Exceptions, Fake,
-    Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, HeldPort, Home, Hop, HostSide, Interception,
-    InterceptionRule, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile, Object, Outbound,
-    OutboundRule, Protocol, Resolver, Responder, Route, Service, Site, Source, State, Steering, Tap, Tier,
-    Verdict, Veth, Vxlan, Ways, diff,
+    Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard, HeldPort, Home, Hop, HostSide,
+    Interception, InterceptionRule, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
+    Object, Outbound, OutboundRule, Protocol, Resolver, Responder, Route, Service, Shaper, Site, Source,
+    State, Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -134,6 +134,19 @@ fn object() -> impl Strategy<Value = Object> {
         }),
         (0u8..3, 0u8..3, 0u8..4, prop::collection::vec(0u8..3, 0..3))
             .prop_map(move |(n, bridge, ns, sets)| Object::Filter(filter(n, bridge, link(ns, n), &sets))),
+        (0u8..5, 0u8..3, any::<bool>()).prop_map(|(n, host, autoconfigured)| {
+            let address = format!("192.0.2.{host}").parse().unwrap();
+            Object::Guard(Guard {
+                port: format!("hve{n}"),
+                mac: Mac([2, 0, 0, 0, 1, n]),
+                addresses: (host > 0).then(|| vec![address]),
+                autoconfigured,
+            })
+        }),
+        (0u8..5, 1u64..3).prop_map(|(n, rate)| {
+            let link = LinkId::host(&format!("hve{n}"));
+            Object::Shaper(Shaper { link, received: true, rate, mtu: 1500 })
+        }),
         (0u8..3, 0u8..3, 0u8..2).prop_map(|(first, second, mtu)| {
             Object::Joint(Joint {
                 ends: [format!("hcj{first}a"), format!("hcj{first}b")],

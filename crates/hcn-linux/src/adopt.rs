@@ -8,6 +8,7 @@ mod outside;
 mod overlay;
 mod ports;
 mod responders;
+mod shaping;
 mod steering;
 mod translation;
 
@@ -50,6 +51,14 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
     nft::take_over_isolation(&mut linux.wire, &linux.nft, isolations())?;
     linux.isolated = isolations().map(|isolation| isolation.port.clone()).collect();
     translation::take_over(linux, wanted, &mut found)?;
+    let guards = || {
+        wanted.iter().filter_map(|(_, object)| match object {
+            Object::Guard(guard) => Some(guard),
+            _ => None,
+        })
+    };
+    nft::take_over_guards(&mut linux.wire, &linux.nft, guards(), linux.owns_tables)?;
+    linux.guarded = guards().map(|guard| guard.port.clone()).collect();
     for (_, object) in wanted.iter().filter(|(_, object)| nft::holds(object)) {
         found.insert(object.clone());
     }
@@ -78,6 +87,7 @@ impl Adoption<'_> {
         self.outside().map_err(at("take over what stands on links of the host"))?;
         self.pairs();
         self.taps();
+        self.shapers().map_err(at("read what limits rates"))?;
         self.remove_links().map_err(at("remove links that an earlier hcnd left"))?;
         self.remove_namespaces(unwanted).map_err(at("remove namespaces that an earlier hcnd left"))?;
         self.forwarding();
@@ -306,7 +316,7 @@ impl Adoption<'_> {
 
 /// A link that was killed between being made and being described has no alias yet, but one of our names.
 fn is_ours(facts: &LinkFacts) -> bool {
-    let named = ["hcn", "hve", "hvl", "hvp", "hvt", "hvx", "hcj", "hck", "hcr", "hcs", "hcx"]
+    let named = ["hcn", "hve", "hvi", "hvj", "hvl", "hvp", "hvt", "hvx", "hcj", "hck", "hcr", "hcs", "hcx"]
         .iter()
         .any(|prefix| facts.name.starts_with(prefix));
     facts.group == GROUP && (facts.alias.starts_with("hcn ") || (facts.alias.is_empty() && named))

@@ -42,7 +42,12 @@ pub(crate) fn refused(op: &Op, refusal: &Refusal) -> OpError {
     if let Some(hint) = hint(op, refusal.errno) {
         message = format!("{message}; {hint}");
     }
-    OpError { errno: Some(refusal.errno), message }
+    let errno = match op {
+        // So a discipline or a filter is refused that the kernel does not know.
+        Op::Create(Object::Shaper(_)) if refusal.errno == libc::ENOENT => libc::EOPNOTSUPP,
+        _ => refusal.errno,
+    };
+    OpError { errno: Some(errno), message }
 }
 
 /// Why an operation failed that is not a message.
@@ -135,6 +140,19 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
             libc::EOPNOTSUPP | libc::ENOENT,
             Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_),
         ) => "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned(),
+        (libc::ENOENT | libc::EOPNOTSUPP, Object::Guard(_)) => {
+            "the table bridge hcnd_guard is damaged, or the kernel lacks rules for bridged frames \
+             (CONFIG_NF_TABLES_BRIDGE); restart hcnd"
+                .to_owned()
+        }
+        (libc::EEXIST, Object::Shaper(shaper)) if matches!(op, Op::Create(_)) => {
+            format!("a link or a discipline for {} exists and is not ours to touch", shaper.link)
+        }
+        (libc::ENOENT | libc::EOPNOTSUPP, Object::Shaper(_)) if matches!(op, Op::Create(_)) => {
+            "the kernel lacks something of: ifb (CONFIG_IFB), CONFIG_NET_SCH_TBF, CONFIG_NET_SCH_INGRESS, \
+             CONFIG_NET_CLS_U32, CONFIG_NET_ACT_MIRRED"
+                .to_owned()
+        }
         (libc::EMSGSIZE, _) => {
             "too many rules in one transaction: change less at once, or raise net.core.wmem_max".to_owned()
         }

@@ -32,6 +32,7 @@ pub mod render;
 mod reserved;
 mod resolver;
 mod route;
+mod shaping;
 mod socket;
 mod stack;
 mod steering;
@@ -124,12 +125,12 @@ pub struct Linux {
     filtering: executor::Filtering,
     /// Ports that exchange nothing with others.
     isolated: HashSet<String>,
-    /// Whether the kernel keeps others from hcnd's tables.
-    owns_rules: bool,
     /// Who has a part in the table of endpoints' own translations.
     translated: HashSet<Key>,
     /// What is intercepted in namespaces.
     intercepted: BTreeMap<LinkId, Interception>,
+    /// Ports that send in their own name only.
+    guarded: HashSet<String>,
     /// Which bridge each bridge is joined to, of those that are.
     joined: HashMap<String, String>,
     /// Where VXLAN links send frames.
@@ -255,9 +256,9 @@ impl Linux {
             owns_tables: false,
             filtering: executor::Filtering::default(),
             isolated: HashSet::new(),
-            owns_rules: false,
             translated: HashSet::new(),
             intercepted: BTreeMap::new(),
+            guarded: HashSet::new(),
             joined: HashMap::new(),
             proxied: HashMap::new(),
             answering: sysctl::Answering::default(),
@@ -322,6 +323,7 @@ impl Linux {
                     | Object::Joint(_)
                     | Object::Sublink(_)
                     | Object::Tap(_)
+                    | Object::Shaper(_)
                     | Object::FdbEntry(_)
                     | Object::Neighbour(_)
                     | Object::HeldPort(_),

@@ -151,7 +151,7 @@ impl LinkFacts {
     }
 }
 
-fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+pub(crate) fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes = attributes;

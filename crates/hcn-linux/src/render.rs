@@ -109,6 +109,7 @@ fn composed(types: &[maps::Type]) -> SetTypeValue<'static> {
         maps::Type::Protocol => SetType::InetProto,
         maps::Type::Port => SetType::InetService,
         maps::Type::Mark => SetType::Mark,
+        maps::Type::Mac => SetType::EtherAddr,
         maps::Type::Ifname => SetType::Ifname,
     };
     match types {

@@ -129,6 +129,8 @@ pub struct Guard {
     pub mac: Mac,
     /// Its addresses; none = any, since hcnd does not know them.
     pub addresses: Option<Vec<IpAddr>>,
+    /// It may have other IPv6 addresses, too: a router outside of the host gives them (RFC 4862).
+    pub autoconfigured: bool,
 }
 
 /// Limits what an endpoint sends.
@@ -140,6 +142,8 @@ pub struct Shaper {
     pub received: bool,
     /// Octets per second, Ethernet headers included.
     pub rate: u64,
+    /// Octets of the largest packet.
+    pub mtu: u32,
 }
 
 /// Whose address the packets of an endpoint leave the host with. What a [`Service`](super::Service) leads elsewhere is

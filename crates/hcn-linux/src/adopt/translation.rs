@@ -13,11 +13,7 @@ pub(super) fn take_over(linux: &mut Linux, wanted: &State, found: &mut State) ->
         let objects = wanted.iter().map(|(_, object)| object);
         objects.filter(|object| matches!(object, Object::Outbound(_) | Object::Diversion(_)))
     };
-    linux.owns_rules = nft::is_owned(&mut linux.wire, &linux.nft).map_err(|error| OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot read the table inet hcnd: {error}"),
-    })?;
-    nft::take_over_translation(&mut linux.wire, &linux.nft, linux.owns_rules, translations())?;
+    nft::take_over_translation(&mut linux.wire, &linux.nft, linux.owns_tables, translations())?;
     linux.translated = translations().map(Object::key).collect();
     let mut by_netns: BTreeMap<String, Vec<&Interception>> = BTreeMap::new();
     for (_, object) in wanted.iter() {

@@ -9,12 +9,14 @@ mod claim;
 mod create;
 mod enslave;
 mod filters;
+mod guard;
 mod outside;
 mod overlay;
 mod ports;
 mod remove;
 mod responders;
 mod rooms;
+mod shaping;
 mod steering;
 mod translation;
 
@@ -269,6 +271,12 @@ impl<'a> Run<'a> {
             }
             Op::Remove { object: Object::Interception(interception), .. } => {
                 self.linux.intercepted.remove(&interception.link);
+            }
+            Op::Create(Object::Guard(guard)) => {
+                self.linux.guarded.insert(guard.port.clone());
+            }
+            Op::Remove { object: Object::Guard(guard), .. } => {
+                self.linux.guarded.remove(&guard.port);
             }
             Op::Create(object) => {
                 if let Some((link, prefix)) = on_link(object) {

@@ -135,6 +135,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    pub(super) fn alter_sublink(&mut self, op: usize, to: &Sublink) -> Result<(), Stop> {
+        let index = self.index(op, &to.link)?;
+        let message = link::change(index, Some(&to.alias), None, to.mtu);
+        self.write(&Place::from(&to.link.netns), op, 0, message);
+        Ok(())
+    }
+
     pub(super) fn make_proxy_neighbour(
         &mut self,
         op: usize,

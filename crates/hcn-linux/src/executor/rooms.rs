@@ -31,6 +31,11 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Interception(object) => self.make_interception(op, object),
+            Object::Guard(object) => {
+                self.make_guard(op, object);
+                Ok(())
+            }
+            Object::Shaper(object) => self.make_shaper(op, object, again),
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
             Object::Lease(object) => self.make_lease(op, object, again),
@@ -64,6 +69,11 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Interception(object) => self.unmake_interception(op, object),
+            Object::Guard(object) => {
+                self.unmake_guard(op, object);
+                Ok(())
+            }
+            Object::Shaper(object) => self.unmake_shaper(op, object, away),
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
             Object::Lease(object) => self.unmake_lease(op, object, away),
@@ -86,6 +96,12 @@ impl Run<'_> {
                 Ok(())
             }
             (Object::Interception(_), Object::Interception(to)) => self.make_interception(op, to),
+            (Object::Guard(from), Object::Guard(to)) => {
+                self.alter_guard(op, from, to);
+                Ok(())
+            }
+            (Object::Shaper(_), Object::Shaper(to)) => self.alter_shaper(op, to),
+            (Object::Sublink(_), Object::Sublink(to)) => self.alter_sublink(op, to),
             _ => {
                 let message = "this kind of object does not change in place".to_owned();
                 self.note(op, OpError { errno: Some(libc::EINVAL), message });

@@ -14,7 +14,7 @@ impl Run<'_> {
     pub(super) fn make_translation(&mut self, op: usize, object: &Object) {
         self.turn_flows(None, Some(object));
         let first = self.linux.translated.len() == 1;
-        let owned = self.linux.owns_rules;
+        let owned = self.linux.owns_tables;
         for (flags, message) in nft::translate(object, first.then_some(owned)) {
             self.write(&Place::Nft, op, flags, message);
         }

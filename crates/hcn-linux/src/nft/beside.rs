@@ -11,10 +11,8 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::maps::{Data, Set, Type};
-use super::present::{NFGENMSG, NFTA_TABLE_OWNER};
 use super::take_over::OWNED;
-use super::{TABLE, inet, transaction};
-use crate::attributes::find;
+use super::{inet, transaction};
 use crate::socket::{Batch, Socket, Wire};
 
 /// A message with its flags.
@@ -78,13 +76,6 @@ pub(super) fn without_rules(chain: &str) -> (u16, NfTablesMessage) {
 pub(super) fn verdicts(name: &str, key: &[Type], id: u32) -> (u16, NfTablesMessage) {
     let (name, key) = (name.to_owned(), key.to_vec());
     Set { name, key, data: Some(Data::Verdicts), interval: false }.message(id)
-}
-
-/// Whether the table `inet hcnd` has an owner, so that others can have one.
-pub(crate) fn is_owned(wire: &mut Wire, socket: &Socket) -> io::Result<bool> {
-    let answer = ask(wire, socket, TABLE)?;
-    let attributes = answer.as_deref().and_then(|answer| answer.get(NFGENMSG..)).unwrap_or_default();
-    Ok(find(attributes, NFTA_TABLE_OWNER).is_some())
 }
 
 /// Whether there is such a table where the socket is.

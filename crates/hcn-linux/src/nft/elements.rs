@@ -226,7 +226,7 @@ fn socket(address: &SocketAddr) -> Vec<u8> {
 }
 
 /// A part of a key, filled up to the next register.
-fn word(octets: &[u8]) -> Vec<u8> {
+pub(super) fn word(octets: &[u8]) -> Vec<u8> {
     let mut word = octets.to_vec();
     word.resize(octets.len().next_multiple_of(4), 0);
     word

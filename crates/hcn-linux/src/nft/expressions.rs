@@ -13,8 +13,8 @@ use super::TABLE;
 /// Octets of an interface name in a key.
 pub(super) const IFNAME: u32 = 16;
 
-const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
-const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+pub(super) const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+pub(super) const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_CT_STATE: u32 = 0;
 const NFT_CT_DIRECTION: u32 = 1;
 /// `NF_CT_STATE_BIT` of IP_CT_ESTABLISHED and IP_CT_RELATED.
@@ -27,6 +27,7 @@ const NFT_CT_DST_IP6: u32 = 22;
 const IP_CT_DIR_ORIGINAL: u8 = 0;
 const IP_CT_DIR_REPLY: u8 = 1;
 const IPS_DST_NAT: u32 = 1 << 5;
+const NFT_LOOKUP_F_INV: u32 = 1;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 const RTN_LOCAL: u32 = 2;
@@ -146,11 +147,11 @@ fn word(number: u32) -> Register {
     Register::from(u32::from(Register::Reg32_00) + number)
 }
 
-fn meta(key: MetaKey, to: u32) -> Expressions {
+pub(super) fn meta(key: MetaKey, to: u32) -> Expressions {
     Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(word(to))])
 }
 
-fn payload(base: u32, offset: u32, length: u32, to: u32) -> Expressions {
+pub(super) fn payload(base: u32, offset: u32, length: u32, to: u32) -> Expressions {
     Expressions::Payload(vec![
         Payload::DestinationRegister(word(to)),
         Payload::Base(base),
@@ -306,6 +307,15 @@ pub(super) fn hash((from, length): (u32, u32), to: u32, modulus: u32, seed: u32)
 /// Goes on only if the set has the key.
 pub(super) fn lookup(set: &str) -> Expressions {
     Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(word(0))])
+}
+
+/// Goes on only if the set lacks the key.
+pub(super) fn lookup_not(set: &str) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::Set(set.to_owned()),
+        Lookup::SourceRegister(word(0)),
+        Lookup::Flags(NFT_LOOKUP_F_INV),
+    ])
 }
 
 /// Goes on only if the map has the key, with what it stands for in place of the key.

@@ -67,6 +67,8 @@ pub(crate) enum Type {
     Port,
     /// Any number. nft 1.0.6 aborts when it lists one of its type `integer`.
     Mark,
+    /// EUI-48.
+    Mac,
     Ifname,
 }
 
@@ -75,6 +77,7 @@ impl Type {
         match self {
             Self::Ipv4 => 7,
             Self::Ipv6 => 8,
+            Self::Mac => 9,
             Self::Protocol => 12,
             Self::Port => 13,
             Self::Mark => 19,
@@ -92,6 +95,7 @@ impl Type {
         match self {
             Self::Ipv4 | Self::Mark => 4,
             Self::Ipv6 => 16,
+            Self::Mac => 6,
             Self::Protocol => 1,
             Self::Port => 2,
             Self::Ifname => IFNAME,

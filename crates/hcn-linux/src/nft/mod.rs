@@ -5,6 +5,7 @@ mod elements;
 mod expressions;
 pub(crate) mod filter;
 pub(crate) mod filters;
+mod guard;
 mod interception;
 mod isolation;
 pub(crate) mod maps;
@@ -25,8 +26,8 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-pub(crate) use beside::is_owned;
 pub(crate) use elements::{difference, of};
+pub(crate) use guard::{guard, reguard, take_over_guards, unguard};
 pub(crate) use interception::{intercept, take_over_interception};
 pub(crate) use isolation::{isolate, release, take_over_isolation};
 pub(crate) use take_over::take_over;
@@ -93,6 +94,7 @@ pub(crate) fn holds(object: &Object) -> bool {
             | Object::Isolation(_)
             | Object::Outbound(_)
             | Object::Diversion(_)
+            | Object::Guard(_)
     )
 }
 

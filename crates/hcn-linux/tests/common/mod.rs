@@ -195,9 +195,10 @@ pub fn snapshot() -> BTreeSet<String> {
             let up = flags.contains(&Value::from("UP"));
             let carrier = !flags.contains(&Value::from("NO-CARRIER"));
             let fields = ["ifname", "mtu", "address", "master", "group", "ifalias", "inet6_addr_gen_mode"];
-            // The kernel gives host ends and VXLAN links an address by chance.
-            let named = |prefix: &str| link["ifname"].as_str().unwrap().starts_with(prefix);
-            let by_chance = |field: &str| field == "address" && (named("hve") || named("hvx"));
+            // The kernel gives host ends, VXLAN links and ifb devices an address by chance.
+            let named = |prefix: &&str| link["ifname"].as_str().unwrap().starts_with(*prefix);
+            let random = ["hve", "hvx", "hvi", "hvj"].iter().any(named);
+            let by_chance = |field: &str| field == "address" && random;
             let fields = fields.iter().filter(|field| !by_chance(field));
             let fields: Vec<String> = fields.map(|field| link[*field].to_string()).collect();
             let kind = &link["linkinfo"]["info_kind"];
