@@ -31,6 +31,8 @@ pub struct Config {
     pub uplinks: Settings,
     /// Users of Linux, by the SIDs that documents have for them.
     pub sids: BTreeMap<String, u32>,
+    /// What endpoints may do.
+    pub endpoints: Endpoints,
 }
 
 impl Default for Config {
@@ -45,8 +47,28 @@ impl Default for Config {
             hns: Hns::default(),
             uplinks: Settings::default(),
             sids: BTreeMap::new(),
+            endpoints: Endpoints::default(),
         }
     }
+}
+
+/// What endpoints may do that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Endpoints {
+    /// Whether they may send in the name of others.
+    pub mac_address_spoofing: Switch,
+}
+
+/// Something that is on or off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is.
+    On,
 }
 
 /// The form of log lines.
@@ -212,6 +234,12 @@ impl Config {
         Ok(config)
     }
 
+    /// What decisions depend on.
+    pub fn settings(&self) -> Settings {
+        let mac_address_spoofing = self.endpoints.mac_address_spoofing == Switch::On;
+        Settings { mac_address_spoofing, sids: self.sids.clone(), ..self.uplinks.clone() }
+    }
+
     /// The unix socket of HNS version 1, if there is to be one.
     pub fn hns_socket(&self) -> Option<PathBuf> {
         let path = self.hns.socket.clone().unwrap_or_else(|| self.socket.with_file_name("hns.sock"));
@@ -241,6 +269,19 @@ mod tests {
             let error = toml::from_str::<Config>(&format!("[access]\ngroup = {wrong}\n")).unwrap_err();
             assert!(error.to_string().contains("the name or the number of a group"), "{error}");
         }
+    }
+
+    #[test]
+    fn endpoints_send_in_their_own_name_unless_told_otherwise() {
+        assert!(!Config::default().settings().mac_address_spoofing);
+        let read = |word: &str| {
+            toml::from_str::<Config>(&format!("[endpoints]\nmac_address_spoofing = {word}\n"))
+                .map(|config| config.settings().mac_address_spoofing)
+        };
+        assert_eq!(read("\"on\""), Ok(true));
+        assert_eq!(read("\"off\""), Ok(false));
+        assert!(read("\"yes\"").unwrap_err().to_string().contains("expected `off` or `on`"));
+        assert!(toml::from_str::<Config>("[uplinks]\nmac_address_spoofing = true\n").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hcn_core::{Settings, restore};
+use hcn_core::restore;
 use hcn_dataplane::Dataplane;
 use hcn_ipc::{Hub, Server};
 use hcn_store::{Era, Loaded, Store};
@@ -155,8 +155,7 @@ async fn serve_with(
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
     let Restored { store, loaded } = restored;
-    let settings = Settings { sids: config.sids.clone(), ..config.uplinks.clone() };
-    let service = Service::start(worker, store, &loaded, hub.clone(), settings, probe).await;
+    let service = Service::start(worker, store, &loaded, hub.clone(), config.settings(), probe).await;
     drop(loaded);
     let (limits, access) = (limits(config), access(&config.access, config.hns.version));
     // Whoever gets through finds everything in its place.

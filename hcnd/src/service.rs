@@ -487,7 +487,9 @@ async fn take_back(worker: &Worker, ticket: Ticket, done: Done) -> Option<Plan> 
 fn code_of(errno: Option<i32>) -> Option<HResult> {
     match nix::errno::Errno::from_raw(errno?) {
         nix::errno::Errno::EADDRINUSE => Some(HResult::PORT_ALREADY_EXISTS),
-        nix::errno::Errno::EPROTONOSUPPORT => Some(HResult::REQUEST_UNSUPPORTED),
+        nix::errno::Errno::EPROTONOSUPPORT | nix::errno::Errno::EOPNOTSUPP => {
+            Some(HResult::REQUEST_UNSUPPORTED)
+        }
         _ => None,
     }
 }

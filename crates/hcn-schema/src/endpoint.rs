@@ -41,7 +41,7 @@ document! {
 }
 
 document! {
-    /// `AdditionalParams` of an endpoint (2.4); output only.
+    /// `AdditionalParams` of an endpoint (2.4); output only, but for MacAddressSpoofing.
     EndpointAdditionalParams {
         /// Switch that the endpoint is plugged in.
         switch_id: guid "SwitchId",
@@ -49,6 +49,8 @@ document! {
         switch_port_id: guid "SwitchPortId",
         /// Interface name of the TAP interface on Linux, which a virtual machine opens.
         tap_interface: text "TapInterface",
+        /// `On` = it may send in the name of others, `Off` = it may not; the administrator's choice when absent.
+        mac_address_spoofing: text "MacAddressSpoofing",
     }
 }
 

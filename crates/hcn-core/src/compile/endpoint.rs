@@ -83,8 +83,7 @@ pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object
     };
     let in_host = netns == Netns::Host;
     let link = LinkId { netns, name: interface.clone() };
-    let name = endpoint.document.name.as_deref().unwrap_or_default();
-    let alias = names::alias(Kind::Endpoint, endpoint.meta.id, name);
+    let alias = names::alias(Kind::Endpoint, endpoint.meta.id, &shaping::label(endpoint));
     let mut objects = vec![outside::sublink(network, endpoint, &link, &alias).unwrap_or_else(|| {
         Object::Veth(Veth {
             name: endpoint.veth.clone(),
@@ -92,7 +91,7 @@ pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object
             bridge: network.shard(endpoint.shard),
             peer: link.clone(),
             mac: endpoint.mac,
-            mtu: network.mtu,
+            mtu: shaping::mtu(network, endpoint),
             ipv6: takes_ipv6(network, endpoint),
             isolated: network.mode == NetworkMode::L2Tunnel,
             vlan: endpoint.vlan,
@@ -126,12 +125,11 @@ pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object
 
 /// The port of a virtual machine; those of before hcnd made them have no name.
 fn tap(network: &Network, endpoint: &Endpoint, port: &VmPort) -> Option<Tap> {
-    let name = endpoint.document.name.as_deref().unwrap_or_default();
     (!port.tap.is_empty()).then(|| Tap {
         name: port.tap.clone(),
-        alias: names::alias(Kind::Endpoint, endpoint.meta.id, name),
+        alias: names::alias(Kind::Endpoint, endpoint.meta.id, &shaping::label(endpoint)),
         bridge: network.shard(endpoint.shard),
-        mtu: network.mtu,
+        mtu: shaping::mtu(network, endpoint),
         owner: port.owner,
         isolated: network.mode == NetworkMode::L2Tunnel,
         vlan: endpoint.vlan,

@@ -11,6 +11,7 @@ use hcn_dataplane::{Enslaved, LinkId, Mac, Object, ProxyNeighbour, Route, Sublin
 use hcn_schema::call::Kind;
 use ipnet::IpNet;
 
+use super::shaping;
 use crate::entity::{self, Endpoint, Junction, Network, Subnet};
 use crate::names;
 
@@ -83,7 +84,7 @@ pub(super) fn sublink(network: &Network, endpoint: &Endpoint, link: &LinkId, ali
         parent: network.uplink.as_ref()?.link.clone(),
         sharing: network.sharing()?,
         mac: endpoint.mac,
-        mtu: network.mtu,
+        mtu: shaping::mtu(network, endpoint),
         ipv6: network.takes_ipv6(),
     }))
 }

@@ -8,6 +8,7 @@ use hcn_schema::enums::{NetworkFlags, NetworkMode, NetworkPolicyType, OneOf};
 use hcn_schema::settings::AutomaticDnsSettings;
 use ipnet::IpNet;
 
+use super::shaping;
 use crate::entity::{Endpoint, Network, Route};
 use crate::text;
 
@@ -31,7 +32,7 @@ pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> Vec<Object>
         servers: servers(network, endpoint),
         search: search(endpoint.document.dns.as_ref()),
         name: endpoint.document.name.clone().filter(|name| text::is_host_label(name)),
-        mtu: network.mtu,
+        mtu: shaping::mtu(network, endpoint),
     };
     for Route { destination, gateway, .. } in &endpoint.routes {
         if let (IpNet::V4(destination), Some(IpAddr::V4(gateway))) = (destination, gateway) {

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use super::{
     Cursors, Decision, Outcome, Refusal, View, addresses, document, event, filters, gates, junction,
-    load_balancer, missing, policies, ports, request, sdn_route, shards,
+    load_balancer, missing, policies, ports, request, sdn_route, shards, spoofing,
 };
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Junction, Meta, Namespace, Network, Place, Resource, Route, VmPort,
@@ -74,6 +74,7 @@ pub(super) fn create(
         }
     };
     document.mac_address = Some(text::hcn_mac(mac));
+    let spoofing = spoofing::choose(view, document.additional_params.as_ref())?;
     if document.routes.is_empty() && !remote {
         document.routes = default_routes(network, &addresses);
     }
@@ -104,6 +105,7 @@ pub(super) fn create(
         containers: Vec::new(),
         vm_port: None,
         users,
+        spoofing,
         flat,
     };
     let answer = Answer::Entity { id, incarnation: endpoint.meta.incarnation };

@@ -17,6 +17,7 @@ mod port_reservation;
 mod ports;
 mod sdn_route;
 mod shards;
+mod spoofing;
 mod steering;
 mod subnets;
 mod tunnel;
@@ -47,7 +48,7 @@ use crate::registry::Registry;
 use crate::turns::{CallId, Turns};
 use crate::v1::{self, Versioned};
 
-/// How networks use links of the host, and what names of Windows mean, as the administrator decides.
+/// What the administrator decides: how networks use links of the host, what names of Windows mean, and what endpoints may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -61,6 +62,9 @@ pub struct Settings {
     /// Users of Linux by the SIDs that documents have for them.
     #[serde(skip)]
     pub sids: BTreeMap<String, u32>,
+    /// Whether endpoints that do not say it may send in the name of others.
+    #[serde(skip)]
+    pub mac_address_spoofing: bool,
 }
 
 /// How networks of type Transparent are joined to their uplink.
@@ -100,7 +104,7 @@ pub struct Context {
     pub caller_uid: u32,
     /// The process that asks, if it is in sight.
     pub caller_pid: Option<i32>,
-    /// How networks use links of the host.
+    /// What the administrator decides.
     pub settings: Arc<Settings>,
     /// As which version of HNS the client wants to be served.
     pub hns: HnsVersion,
@@ -159,6 +163,11 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
+}
+
+/// Whether a document's AdditionalParams say that the endpoint may send in the name of others.
+pub(crate) fn spoofing_of(params: &Raw) -> Option<bool> {
+    spoofing::asked(params).ok().flatten()
 }
 
 type Outcome<T> = Result<T, Refusal>;

@@ -68,6 +68,9 @@ pub struct Endpoint {
     /// The users that its policies name by their SIDs, as far as the configuration knows them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, u32>,
+    /// Whether it may send in the name of others.
+    #[serde(default)]
+    pub spoofing: bool,
     /// Policies as a version 1 client wrote them, where their version 1 form would say it otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flat: Vec<Raw>,

@@ -9,12 +9,12 @@ use hcn_schema::namespace::{NamespaceResource, ResourceData};
 use hcn_schema::port_reservation::PortRangeEntry;
 use serde_json::{Value, json};
 
-use crate::compile;
 use crate::entity::{
     Endpoint, Entity, GuestNetworkService, LoadBalancer, Meta, Namespace, Network, Place, PortReservation,
     Resource, SdnRoute,
 };
 use crate::registry::Registry;
+use crate::{compile, decide};
 
 /// The life-cycle state of an endpoint (2.6, B50).
 pub(crate) fn state(registry: &Registry, endpoint: &Endpoint) -> State {
@@ -51,6 +51,11 @@ pub(crate) fn resources(registry: &Registry, entity: &Entity) -> Raw {
     Raw::of(&json!({"ID": entity.meta().id, "Allocators": allocators}))
 }
 
+fn given_spoofing(endpoint: &Endpoint) -> Option<&'static str> {
+    let given = decide::spoofing_of(endpoint.document.additional_params.as_ref()?)?;
+    Some(if given { "On" } else { "Off" })
+}
+
 /// The AdditionalParams of an endpoint: the client's, or the port that it is attached to.
 pub(crate) fn endpoint_params(endpoint: &Endpoint) -> Option<Raw> {
     match &endpoint.vm_port {
@@ -59,6 +64,7 @@ pub(crate) fn endpoint_params(endpoint: &Endpoint) -> Option<Raw> {
             switch_id: Some(endpoint.network.to_string()),
             switch_port_id: Some(port.id.to_string()),
             tap_interface: Some(port.tap.clone()).filter(|tap| !tap.is_empty()),
+            mac_address_spoofing: given_spoofing(endpoint).map(str::to_owned),
         })),
         None => endpoint.document.additional_params.clone(),
     }

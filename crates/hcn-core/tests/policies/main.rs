@@ -11,6 +11,7 @@ mod networks;
 mod overlays;
 mod requests;
 mod sets;
+mod shaping;
 mod translation;
 
 use std::sync::Arc;
