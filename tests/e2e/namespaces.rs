@@ -133,7 +133,7 @@ fn an_isolated_endpoint_exchanges_nothing_with_others_of_its_network() {
         }
         serve(HOST);
         serve("outside");
-        assert!(ruleset().iter().any(|line| line.starts_with("table bridge hcnd")));
+        assert!(ruleset().iter().any(|line| line.starts_with("table bridge hcnd {")));
         let isolated = |client: &mut Client| {
             for value in ["1", "0"] {
                 for name in ["iptables", "ip6tables"] {
@@ -188,7 +188,7 @@ fn an_isolated_endpoint_exchanges_nothing_with_others_of_its_network() {
         isolated(&mut client);
         client.detach(&alone.namespace, &alone.endpoint);
         client.delete("Endpoint", &routed.endpoint);
-        assert_eq!(ruleset().difference(&before).filter(|line| line.contains("bridge hcnd")).count(), 0);
+        assert_eq!(ruleset().difference(&before).filter(|line| line.contains("bridge hcnd {")).count(), 0);
         client.attach(&alone.namespace, &alone.endpoint);
         assert!(is_silent(&others[0].namespace, &alone.addresses[0]));
     });

@@ -190,7 +190,10 @@ fn two_endpoints_in_one_namespace_are_both_reachable() {
 #[test]
 fn routes_of_the_document_lead_there() {
     in_sandbox!(Sandbox::new(), {
-        let (mut client, network, [router, _]) = two_containers();
+        let (mut client, network, _) = two_containers();
+        // It answers for others.
+        let router = client.container(&network, &json!({"AdditionalParams": {"MacAddressSpoofing": "On"}}));
+        serve(&router.namespace);
         let far = ["198.51.100.7", "2001:db8:77::7"];
         for (address, forwarding) in [(far[0], "ipv4/ip_forward"), (far[1], "ipv6/conf/all/forwarding")] {
             run_ok(&["ip", "-n", &router.namespace, "addr", "add", address, "dev", "lo"]);
