@@ -112,8 +112,10 @@ impl Service {
                 Ok(Err(error)) => return Err(failed(error.to_string())),
                 Err(error) => return Err(failed(error.to_string())),
             };
-            read::explain(&service.published(), &host, kind, target, question.as_deref())
-                .map(Answer::Document)
+            let registry = service.published();
+            let answer =
+                read::explain(&registry, &host, kind, target, question.as_deref(), hcn_linux::rules_of);
+            answer.map(Answer::Document)
         })
     }
 

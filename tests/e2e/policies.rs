@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hcn_tests::client::{Client, Container, DUAL};
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, wait_for_outside};
-use hcn_tests::{Sandbox, eventually, in_sandbox, patience};
+use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run};
 use serde_json::{Value, json};
 
 const PORT: u16 = 7000;
@@ -28,8 +28,8 @@ fn acl(settings: &Value) -> Value {
     json!({"Type": "ACL", "Settings": settings})
 }
 
-/// A connection on which octets go to and fro.
-struct Stream(TcpStream);
+/// A connection on which octets go to and fro, and the last one that was sent.
+struct Stream(TcpStream, u8);
 
 impl Stream {
     /// Lets a container echo what it gets.
@@ -49,15 +49,19 @@ impl Stream {
 
     fn open(netns: &str, server: &str) -> Self {
         let server = SocketAddr::new(server.parse().unwrap(), STREAM);
-        Self(in_netns(netns, || {
-            TcpStream::connect_timeout(&server, patience(Duration::from_secs(1))).unwrap()
-        }))
+        let connect = || TcpStream::connect_timeout(&server, patience(Duration::from_secs(1))).unwrap();
+        Self(in_netns(netns, connect), 0)
     }
 
     /// Whether an octet comes back in time; what is dropped is sent again after 200 ms for the first time.
     fn flows(&mut self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(patience(time))).unwrap();
-        self.0.write_all(b"x").is_ok() && self.0.read_exact(&mut [0]).is_ok()
+        self.1 = self.1.wrapping_add(1);
+        let mut octet = [0];
+        // What was asked before may be answered late.
+        self.0.write_all(&[self.1]).is_ok()
+            && std::iter::from_fn(|| self.0.read_exact(&mut octet).ok().map(|()| octet[0]))
+                .any(|got| got == self.1)
     }
 
     #[track_caller]
@@ -133,6 +137,13 @@ fn a_stream_survives_what_is_not_about_it_and_ends_with_a_block() {
     });
 }
 
+/// `inet TABLE chain NAME` as `nft list` wants it.
+fn words_of(place: &str) -> Vec<&str> {
+    let words: Vec<&str> = place.split(' ').collect();
+    let [family, table, kind, name] = words[..] else { panic!("{place}") };
+    vec![kind, family, table, name]
+}
+
 /// What is told of a packet must be what happens.
 fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool) -> (String, bool) {
     let address: IpAddr = to.parse().unwrap();
@@ -145,6 +156,14 @@ fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool)
     };
     let passes = answer.as_ref().is_ok_and(|answer| !answer.is_empty());
     assert_eq!(told["Verdict"] == "Allow", passes, "{question}: {answer:?}, but {told:#}");
+    for step in told["Steps"].as_array().unwrap().iter().filter(|step| step["Stage"] == "Filter") {
+        // Its rule is where it is told to be.
+        let place = step["Nft"].as_str().unwrap();
+        let (chain, netns) = place.split_once(" in netns ").unwrap_or((place, ""));
+        let list: Vec<&str> = ["nft", "list"].into_iter().chain(words_of(chain)).collect();
+        let listed = if netns.is_empty() { run(&list) } else { netns_exec(netns, &list) };
+        assert!(listed.stdout.contains(step["Rule"].as_str().unwrap()), "{step}: {listed}");
+    }
     (answer.unwrap_or_default(), passes)
 }
 

@@ -59,6 +59,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use era::{Era, era};
 pub use error::StartError;
 pub use features::{Feature, Features, features};
+pub use nft::rules_of;
 pub use passed::passed_listener;
 pub use peer::peer_groups;
 #[doc(hidden)]

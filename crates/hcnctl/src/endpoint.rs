@@ -209,8 +209,11 @@ impl Explain {
         summary.push(vec!["verdict".to_owned(), text(&told["Verdict"])]);
         summary.push(vec!["decided by".to_owned(), text(&told["DecidedBy"])]);
         context.output.table(&[], &summary)?;
-        let columns = ["Stage", "Entity", "Rule", "Effect", "Object"];
-        let row = |step: &Value| columns.map(|column| text(&step[column])).to_vec();
+        let row = |step: &Value| {
+            let place = if step["Nft"].is_null() { &step["Object"] } else { &step["Nft"] };
+            let told = ["Stage", "Entity", "Rule", "Effect"].map(|column| text(&step[column]));
+            told.into_iter().chain([text(place)]).collect()
+        };
         let steps: Vec<Vec<String>> = each(&told["Steps"]).map(row).collect();
         if steps.is_empty() {
             return Ok(());

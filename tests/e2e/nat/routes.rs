@@ -26,7 +26,8 @@ fn an_endpoints_policies_are_routes_in_its_namespace() {
         outside();
         let mut client = Client::new();
         let network = client.network(&DUAL);
-        let gateway = client.container(&network, &json!({}));
+        // It sends in the name of what lies behind it.
+        let gateway = client.container(&network, &json!({"AdditionalParams": {"MacAddressSpoofing": "On"}}));
         // Host bits are nobody's business; a hop that cannot be one is the host; several are normal (B80).
         let policies = [
             sdn(&json!({"DestinationPrefix": "198.18.1.7/24", "NextHop": "127.10.0.34"})),

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use hcn_dataplane::{
     AddressSet, Addresses, Filter, FilterRule, LinkId, Netns, Object, Ports, Site, Tier, Verdict,
@@ -16,6 +17,7 @@ use hcn_schema::enums::{
 use hcn_schema::settings::{AclSettings, SetPolicySettings, TierAclRule, TierAclSettings};
 use ipnet::IpNet;
 
+use super::outside;
 use crate::entity::{Endpoint, Network};
 use crate::{lists, names};
 
@@ -49,7 +51,7 @@ pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint, own: Option<&L
         let inline = matches!(site, Site::Link(_)).then(|| members(network));
         let tiers = |direction| lists.tiers(direction, rule_types, network, inline.as_ref());
         let [incoming, outgoing] = [DirectionType::In, DirectionType::Out].map(tiers);
-        let addresses = endpoint.addresses.iter().map(IpNet::addr).collect();
+        let addresses = known_addresses(endpoint);
         (!incoming.is_empty() || !outgoing.is_empty())
             .then(|| Object::Filter(Filter { port: port.to_owned(), site, addresses, incoming, outgoing }))
     };
@@ -71,6 +73,15 @@ pub(crate) fn is_filtered(network: &Network, endpoint: &Endpoint) -> bool {
     let any = |rule_type| Lists::of(network, endpoint).any(rule_type);
     network.sharing().is_none()
         && (any(RuleType::Switch) || endpoint.vm_port.is_some() && any(RuleType::Host))
+}
+
+/// The addresses that an endpoint is known by: its own, and the link-local one that its interface gives itself.
+fn known_addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = endpoint.addresses.iter().map(IpNet::addr).collect();
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        addresses.push(outside::link_local(endpoint.mac));
+    }
+    addresses
 }
 
 /// The rules about an endpoint, as the documents have them.

@@ -114,7 +114,7 @@ fn speaks_for(link: &str, address: IpAddr, claimant: String) -> Object {
 }
 
 /// The link-local address that belongs to a MAC address (RFC 4291, appendix A).
-fn link_local(mac: Mac) -> IpAddr {
+pub(super) fn link_local(mac: Mac) -> IpAddr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]).into()
 }

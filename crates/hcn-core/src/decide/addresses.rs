@@ -136,7 +136,7 @@ fn check_address(
     if subnet.reserve_gateway && subnet.gateway == Some(address) {
         return Err(refuse(HResult::ADDR_INVALID_OR_RESERVED, format!("{address} is the gateway's address")));
     }
-    if is_hosts(view, &subnet, address) {
+    if is_hosts(view, subnet, address) {
         return Err(refuse(
             HResult::ADDR_INVALID_OR_RESERVED,
             format!("{address} is an address of the host"),
@@ -178,10 +178,9 @@ fn allocate(
         let after = after.filter(|address| subnet.prefix.contains(address));
         let is_free = |address: IpAddr| {
             let uses = view.registry.uses_of(network.meta.id, address);
-            uses == Uses::default()
-                && !is_hosts(view, subnet, address)
-                && !(subnet.reserve_gateway && subnet.gateway == Some(address))
-                && !taken.iter().any(|other| other.addr() == address)
+            let is_gateway = subnet.reserve_gateway && subnet.gateway == Some(address);
+            let is_taken = is_gateway || taken.iter().any(|other| other.addr() == address);
+            uses == Uses::default() && !is_taken && !is_hosts(view, subnet, address)
         };
         if let Some(address) = pools::next_address(&subnet.prefix, after, in_use, is_free) {
             cursors.addresses.insert(subnet.id, address);

@@ -13,7 +13,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde_json::{Value, json};
 
 pub(crate) use documents::{containers, endpoint_params, resources, state};
-pub use explain::explain;
+pub use explain::{RulesOf, explain};
 
 use crate::compile;
 use crate::decide::{check_incarnation, missing};

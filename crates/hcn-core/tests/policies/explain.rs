@@ -13,7 +13,8 @@ impl Service {
         let address = HostAddress { link: "eth0".to_owned(), address: "203.0.113.10/24".parse().unwrap() };
         let host = HostFacts { addresses: vec![address], ..HostFacts::default() };
         let target = Reference { id: endpoint, incarnation: None };
-        let answer = read::explain(&self.published, &host, Kind::Endpoint, target, Some(question))?;
+        let answer =
+            read::explain(&self.published, &host, Kind::Endpoint, target, Some(question), |_, _| None)?;
         Ok(serde_json::from_str(answer.get()).unwrap())
     }
 

@@ -35,7 +35,7 @@ use super::skeleton::hooked;
 use super::take_over::owned;
 
 /// The table's name.
-const TABLE: &str = "hcnd_filter";
+pub(super) const TABLE: &str = "hcnd_filter";
 /// Protocols that have ports.
 const WITH_PORTS: &str = "with_ports";
 /// Where packets from an endpoint go, by bridge and address.

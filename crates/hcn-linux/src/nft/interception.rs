@@ -18,7 +18,7 @@ use super::matches::{Packets, WITH_PORTS, constant_socket};
 use super::skeleton::{chain, hooked};
 use crate::socket::{Socket, Wire};
 
-const TABLE: &str = "hcnd_proxy";
+pub(super) const TABLE: &str = "hcnd_proxy";
 const OUTPUT: &str = "output";
 const PREROUTING: &str = "prerouting";
 /// Links by which connections leave that may go to a proxy.
@@ -58,12 +58,18 @@ fn skeleton() -> Vec<Plain> {
     ]
 }
 
+/// The chain about what goes out by a link, or comes in.
+pub(super) fn chain_of(link: &str, outgoing: bool) -> String {
+    let stem = if outgoing { OUTGOING } else { INCOMING };
+    format!("{stem}_{link}")
+}
+
 fn of_link(interception: &Interception) -> Vec<Plain> {
     let link = &interception.link.name;
     let mut messages = Vec::new();
     let mut elements = Vec::new();
     for (stem, outgoing) in [(OUTGOING, true), (INCOMING, false)] {
-        let own = format!("{stem}_{link}");
+        let own = chain_of(link, outgoing);
         messages.push(chain(&own));
         for (index, wanted) in interception.rules.iter().enumerate() {
             let Some(port) = (if outgoing { wanted.outbound } else { wanted.inbound }) else { continue };

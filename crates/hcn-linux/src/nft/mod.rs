@@ -10,6 +10,7 @@ mod interception;
 mod isolation;
 pub(crate) mod maps;
 mod matches;
+mod places;
 mod present;
 pub(crate) mod services;
 pub(crate) mod shards;
@@ -30,6 +31,7 @@ pub(crate) use elements::{difference, of};
 pub(crate) use guard::{guard, reguard, take_over_guards, unguard};
 pub(crate) use interception::{intercept, take_over_interception};
 pub(crate) use isolation::{isolate, release, take_over_isolation};
+pub use places::rules_of;
 pub(crate) use take_over::take_over;
 pub(crate) use translation::{leave_alone, take_over_translation, translate};
 

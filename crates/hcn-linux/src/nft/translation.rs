@@ -28,7 +28,7 @@ use super::matches::{self, Packets, WITH_PORTS, constant_socket, family_of, of_p
 use super::skeleton::{chain, hooked};
 use crate::socket::{Socket, Wire};
 
-const TABLE: &str = "hcnd_nat";
+pub(super) const TABLE: &str = "hcnd_nat";
 const PREROUTING: &str = "prerouting";
 const POSTROUTING: &str = "postrouting";
 /// Bridges and addresses of endpoints whose connections may go to a proxy.
@@ -107,6 +107,16 @@ fn chains_of(object: &Object) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The chain that says whose address packets of an endpoint leave with.
+pub(super) fn outbound(port: &str) -> String {
+    own(OUTBOUND, port)
+}
+
+/// The chain that sends connections of an endpoint to proxies.
+pub(super) fn diverted(port: &str) -> String {
+    own(DIVERTED, port)
 }
 
 fn own(stem: &str, port: &str) -> String {

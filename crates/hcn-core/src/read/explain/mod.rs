@@ -6,7 +6,7 @@ mod walk;
 
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::HostFacts;
+use hcn_dataplane::{HostFacts, Object};
 use hcn_schema::call::{Kind, Reference};
 use hcn_schema::{Error, HResult, Raw, Result};
 use serde::Deserialize;
@@ -19,6 +19,9 @@ use crate::registry::Registry;
 /// The source port of who does not say one.
 const ANY_SOURCE: u16 = 50_000;
 const TCP: u8 = 6;
+
+/// Says where the rules of an object are, those about packets to the endpoint or from it.
+pub type RulesOf = fn(&Object, bool) -> Option<String>;
 
 /// What is asked.
 #[derive(Debug, Default, Deserialize)]
@@ -36,7 +39,8 @@ struct Question {
 
 /// An answer to "what becomes of this packet, and why?". The question is a JSON object with `To` (`ADDRESS:PORT`) for a
 /// packet of the endpoint, or `From` and `Port` for one that comes to it, and `Protocol`. It is asked of the records and of
-/// the addresses that the host has; connections that are there already are not looked at.
+/// the addresses that the host has; connections that are there already are not looked at. `rules_of`
+/// tells where in the kernel the rules of an object are.
 ///
 /// # Errors
 /// [`HResult::INVALID_JSON`] for what is no question, [`HResult::INVALID_ARGUMENT`] for one that cannot be; those of
@@ -47,6 +51,7 @@ pub fn explain(
     kind: Kind,
     target: Reference,
     question: Option<&str>,
+    rules_of: RulesOf,
 ) -> Result<Raw> {
     let Entity::Endpoint(endpoint) = super::find(registry, kind, target)? else {
         let message = format!("a {kind} sends and gets no packets");
@@ -54,7 +59,7 @@ pub fn explain(
     };
     let question: Question = hcn_schema::parse(question.unwrap_or("{}"))?;
     let (packet, outgoing) = question.packet(&endpoint)?;
-    Ok(Raw::of(&walk::walk(registry, host, &endpoint, packet, outgoing)))
+    Ok(Raw::of(&walk::walk(registry, host, rules_of, &endpoint, packet, outgoing)))
 }
 
 impl Question {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::RulesOf;
 use super::matching::{self, Packet, Sets};
 use crate::compile;
 use crate::entity::{Endpoint, Entity, EntityKey, Network};
@@ -41,14 +42,18 @@ struct Step {
     rule: String,
     /// What it does with the packet.
     effect: String,
-    /// Where that is among the rules of the kernel.
+    /// The kernel object that does it.
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
+    /// Where its rules are, in the words of nft.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nft: Option<String>,
 }
 
 struct Walk<'a> {
     registry: &'a Registry,
     host: &'a HostFacts,
+    rules_of: RulesOf,
     packet: Packet,
     steps: Vec<Step>,
 }
@@ -60,11 +65,12 @@ type Way = Result<(), Fate>;
 pub(super) fn walk(
     registry: &Registry,
     host: &HostFacts,
+    rules_of: RulesOf,
     endpoint: &Arc<Endpoint>,
     packet: Packet,
     outgoing: bool,
 ) -> Value {
-    let mut walk = Walk { registry, host, packet, steps: Vec::new() };
+    let mut walk = Walk { registry, host, rules_of, packet, steps: Vec::new() };
     let sender =
         if outgoing { Some(Arc::clone(endpoint)) } else { walk.owner(packet.source, endpoint.network) };
     let fate = walk.go(sender.as_ref()).err().unwrap_or(Fate::Allow);
@@ -130,7 +136,7 @@ impl Walk<'_> {
 
     fn step(&mut self, stage: &'static str, entity: String, rule: &str, effect: impl Into<String>) {
         let (rule, effect) = (rule.to_owned(), effect.into());
-        self.steps.push(Step { stage, entity, rule, effect, object: None });
+        self.steps.push(Step { stage, entity, rule, effect, object: None, nft: None });
     }
 
     fn objects(&self, endpoint: &Arc<Endpoint>) -> Vec<Object> {
@@ -173,7 +179,7 @@ impl Walk<'_> {
             if let Some(port) = port {
                 let effect = format!("to the proxy on port {port} in the namespace");
                 self.step("L4WFPPROXY", named(endpoint), "", effect);
-                self.at(&object);
+                self.at(&object, !outgoing);
                 return Err(Fate::Redirect);
             }
         }
@@ -188,21 +194,21 @@ impl Walk<'_> {
                 continue;
             }
             let sets = self.sets(endpoint);
-            self.ask(endpoint, &object, tiers(filter, incoming), &sets)?;
+            self.ask(endpoint, filter, incoming, &sets)?;
         }
         Ok(())
     }
 
-    fn ask(&mut self, endpoint: &Endpoint, object: &Object, tiers: &[Tier], sets: &Sets) -> Way {
+    fn ask(&mut self, endpoint: &Endpoint, filter: &Filter, incoming: bool, sets: &Sets) -> Way {
         let packet = self.packet;
-        for rule in matching::asked(tiers, &packet, sets) {
+        for rule in matching::asked(tiers(filter, incoming), &packet, sets) {
             let effect = match rule.verdict {
                 Verdict::Allow => "passes",
                 Verdict::Next => "passes to the next list of rules",
                 Verdict::Drop => "dropped",
             };
             self.step("Filter", named(endpoint), &rule.name, effect);
-            self.at(object);
+            self.at(&Object::Filter(filter.clone()), incoming);
             if rule.verdict == Verdict::Drop {
                 return Err(Fate::Block);
             }
@@ -233,7 +239,7 @@ impl Walk<'_> {
                 self.packet.destination_port = rule.proxy.port();
             }
             self.step("L4Proxy", named(sender), "", format!("to the proxy {}", rule.proxy));
-            self.at(&object);
+            self.at(&object, false);
         }
     }
 
@@ -245,7 +251,7 @@ impl Walk<'_> {
         let rule = service.frontend.to_string();
         let Some(backend) = service.backends.first() else {
             self.step(stage, entity, &rule, "dropped: it has no back ends");
-            self.at(&Object::Service(service));
+            self.at(&Object::Service(service), false);
             return Err(Fate::Block);
         };
         (self.packet.destination, self.packet.destination_port) = (backend.ip(), backend.port());
@@ -260,7 +266,7 @@ impl Walk<'_> {
             Source::Masquerade => ", as this host".to_owned(),
         };
         self.step(stage, entity, &rule, effect + &source);
-        self.at(&Object::Service(service));
+        self.at(&Object::Service(service), false);
         Ok(())
     }
 
@@ -317,7 +323,7 @@ impl Walk<'_> {
             if barrier.bridge == network.bridge && barrier.ways == Ways::Closed {
                 let effect = "dropped: packets are not forwarded to or from a network of this type";
                 self.step(network.mode.name(), format!("network {}", network.meta.id), "", effect);
-                self.at(&object);
+                self.at(&object, false);
                 return Err(Fate::Block);
             }
         }
@@ -346,7 +352,7 @@ impl Walk<'_> {
                 (false, _) => "leaves with its own address: an exception".to_owned(),
             };
             self.step("OutBoundNAT", named(sender), "", effect);
-            self.at(&object);
+            self.at(&object, false);
             return Ok(());
         }
         for object in compile::objects_of(self.registry, &Entity::Network(Arc::clone(network))) {
@@ -354,17 +360,18 @@ impl Walk<'_> {
                 && masquerade.prefix.contains(&self.packet.source)
             {
                 self.step("NAT", format!("network {}", network.meta.id), "", "leaves as this host");
-                self.at(&object);
+                self.at(&object, false);
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Notes where the rules of the last step are.
-    fn at(&mut self, object: &Object) {
+    /// Notes which object the last step is of, and where its rules are.
+    fn at(&mut self, object: &Object, incoming: bool) {
         if let Some(step) = self.steps.last_mut() {
             step.object = Some(object.key().to_string());
+            step.nft = (self.rules_of)(object, incoming);
         }
     }
 }

@@ -37,13 +37,20 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) fn of(filter: &Filter) -> Self {
         let mut layout = Self { sets: Vec::new(), chains: Vec::new(), elements: Vec::new() };
-        let [incoming, outgoing] = match filter.site {
-            Site::Link(_) => ["in", "out"],
-            Site::Bridge(_) | Site::Host(_) => ["to", "from"],
-        };
-        layout.direction(filter, &format!("{outgoing}/{}", filter.port), &filter.outgoing, false);
-        layout.direction(filter, &format!("{incoming}/{}", filter.port), &filter.incoming, true);
+        layout.direction(filter, &Self::chain(filter, false), &filter.outgoing, false);
+        layout.direction(filter, &Self::chain(filter, true), &filter.incoming, true);
         layout
+    }
+
+    /// The chain about packets to an endpoint, or from it.
+    pub(crate) fn chain(filter: &Filter, incoming: bool) -> String {
+        let stem = match (&filter.site, incoming) {
+            (Site::Link(_), true) => "in",
+            (Site::Link(_), false) => "out",
+            (Site::Bridge(_) | Site::Host(_), true) => "to",
+            (Site::Bridge(_) | Site::Host(_), false) => "from",
+        };
+        format!("{stem}/{}", filter.port)
     }
 
     fn direction(&mut self, filter: &Filter, name: &str, tiers: &[Tier], incoming: bool) {
