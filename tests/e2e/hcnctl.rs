@@ -283,12 +283,12 @@ fn endpoints_have_ports_counters_and_addresses_and_may_live_elsewhere() {
         ok(&["ns", "exec", "box", "ping", "-c1", "-W5", "198.51.100.1"]);
         assert!(json(&["ep", "stats", "eth"])["BytesSent"].as_u64().unwrap() > 0);
         assert!(ok(&["ep", "stats", "eth"]).contains("Packets received:"));
-        let told = ok(&["ep", "explain", "eth", "--to", "198.51.100.7:443"]);
+        let told = ok(&["ep", "explain", "eth", "--to", "203.0.113.1:443"]);
         assert!(
             told.contains("decided by  NAT of network") && told.contains("inet hcnd set masq4"),
             "{told}"
         );
-        let asked = ["ep", "explain", "eth", "--from", "198.51.100.7", "--port", "53", "--proto", "udp"];
+        let asked = ["ep", "explain", "eth", "--from", "203.0.113.1", "--port", "53", "--proto", "udp"];
         assert_eq!(json(&asked)["Verdict"], "Allow");
         let far = ["ep", "create", "--network", "lab", "--name", "far", "--ip", "203.0.113.99"];
         ok(&[&far[..], &["--remote", "--provider-address", "192.0.2.77"]].concat());

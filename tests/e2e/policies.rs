@@ -137,13 +137,6 @@ fn a_stream_survives_what_is_not_about_it_and_ends_with_a_block() {
     });
 }
 
-/// `inet TABLE chain NAME` as `nft list` wants it.
-fn words_of(place: &str) -> Vec<&str> {
-    let words: Vec<&str> = place.split(' ').collect();
-    let [family, table, kind, name] = words[..] else { panic!("{place}") };
-    vec![kind, family, table, name]
-}
-
 /// What is told of a packet must be what happens.
 fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool) -> (String, bool) {
     let address: IpAddr = to.parse().unwrap();
@@ -157,12 +150,16 @@ fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool)
     let passes = answer.as_ref().is_ok_and(|answer| !answer.is_empty());
     assert_eq!(told["Verdict"] == "Allow", passes, "{question}: {answer:?}, but {told:#}");
     for step in told["Steps"].as_array().unwrap().iter().filter(|step| step["Stage"] == "Filter") {
-        // Its rule is where it is told to be.
+        // Its rule is where it is told to be; lists that are not the last have a chain of their own behind it.
         let place = step["Nft"].as_str().unwrap();
         let (chain, netns) = place.split_once(" in netns ").unwrap_or((place, ""));
-        let list: Vec<&str> = ["nft", "list"].into_iter().chain(words_of(chain)).collect();
+        let [family, table, "chain", name] = chain.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{place}")
+        };
+        let list = ["nft", "list", "table", family, table];
         let listed = if netns.is_empty() { run(&list) } else { netns_exec(netns, &list) };
-        assert!(listed.stdout.contains(step["Rule"].as_str().unwrap()), "{step}: {listed}");
+        let (_, found) = listed.stdout.split_once(&format!("chain {name}")).unwrap();
+        assert!(found.contains(step["Rule"].as_str().unwrap()), "{step}: {listed}");
     }
     (answer.unwrap_or_default(), passes)
 }
