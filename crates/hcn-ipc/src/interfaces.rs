@@ -181,7 +181,7 @@ mod tests {
         for kind in Kind::ALL {
             let description =
                 ALL.iter().find(|(name, _)| *name == method(kind, "").trim_end_matches('.')).unwrap().1;
-            let more = if kind == Kind::Endpoint { 2 } else { 0 };
+            let more = if kind == Kind::Endpoint { 3 } else { 0 };
             assert_eq!(description.matches("\nmethod ").count(), 7 + more);
         }
     }

@@ -72,6 +72,8 @@ impl Run<'_> {
         if again && let Some(retired) = self.unretire(&Key::Sublink(sublink.link.clone())) {
             let Retired::Inside { place, index } = retired else { return Ok(()) };
             self.linux.links.insert(sublink.link.clone(), index);
+            // Kernels before 6.2 rename no link that is up, as it may still be.
+            self.write(&place, op, 0, link::set_up(index, false));
             self.write(&place, op, 0, link::rename(index, &sublink.link.name));
             self.write(&place, op, 0, link::set_up(index, true));
             return Ok(());
