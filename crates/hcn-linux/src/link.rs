@@ -31,6 +31,8 @@ const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
+const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
+const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LOCAL: u16 = 4;
@@ -74,6 +76,8 @@ pub(crate) struct LinkFacts {
     pub(crate) peer_elsewhere: bool,
     /// A bridge that can tell VLANs apart.
     pub(crate) knows_vlans: bool,
+    /// A bridge that shows its frames to rules: of IPv4, of IPv6.
+    pub(crate) shows_frames: [bool; 2],
     /// Of a VXLAN link.
     pub(crate) vxlan: Option<VxlanFacts>,
 }
@@ -113,6 +117,14 @@ fn knows_vlans(info: &[u8]) -> bool {
     kind.as_deref() == Some("bridge") && attributes::find(data, IFLA_BR_VLAN_PROTOCOL).is_some()
 }
 
+/// What IFLA_LINKINFO says of a bridge's frames.
+fn shows_frames(info: &[u8]) -> [bool; 2] {
+    let kind = attributes::find(info, IFLA_INFO_KIND).map(attributes::text);
+    let data = attributes::find(info, IFLA_INFO_DATA).filter(|_| kind.as_deref() == Some("bridge"));
+    [IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES]
+        .map(|kind| data.and_then(|data| attributes::find(data, kind)).is_some_and(|value| value == [1]))
+}
+
 impl LinkFacts {
     /// Reads an RTM_NEWLINK payload.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
@@ -142,6 +154,7 @@ impl LinkFacts {
                 IFLA_LINKINFO => {
                     facts.vxlan = VxlanFacts::read(value);
                     facts.knows_vlans = knows_vlans(value);
+                    facts.shows_frames = shows_frames(value);
                 }
                 IFLA_LINK_NETNSID => facts.peer_elsewhere = true,
                 _ => {}

@@ -29,12 +29,14 @@ pub(super) fn take_over(linux: &mut Linux, wanted: &State, found: &mut State) ->
     };
     for (name, handle) in &mut linux.namespaces {
         let wanted = by_netns.remove(name).unwrap_or_default();
-        if handle.nft().is_none() {
+        // It may be that of filters, who own their table by it.
+        let opened = handle.nft().is_none();
+        if opened {
             linux.folder.open_nft(handle).map_err(failed)?;
         }
         let Some(socket) = Handle::nft(handle) else { continue };
         nft::take_over_interception(&mut linux.wire, socket, wanted.iter().copied())?;
-        if wanted.is_empty() {
+        if wanted.is_empty() && opened {
             handle.close_nft();
         }
         for interception in wanted {
