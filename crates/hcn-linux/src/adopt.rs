@@ -39,7 +39,7 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
     linux.owns_tables = nft::take_over(&mut linux.wire, &linux.nft, objects)?;
     adoption.filters().map_err(|error| OpError {
         errno: error.raw_os_error(),
-        message: format!("cannot take over filters: {error}"),
+        message: format!("cannot take over filters and proxies: {error}"),
     })?;
     let Adoption { linux, mut found, .. } = adoption;
     let isolations = || {
@@ -50,7 +50,7 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
     };
     nft::take_over_isolation(&mut linux.wire, &linux.nft, isolations())?;
     linux.isolated = isolations().map(|isolation| isolation.port.clone()).collect();
-    translation::take_over(linux, wanted, &mut found)?;
+    translation::take_over(linux, wanted)?;
     let guards = || {
         wanted.iter().filter_map(|(_, object)| match object {
             Object::Guard(guard) => Some(guard),

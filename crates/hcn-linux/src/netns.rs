@@ -167,18 +167,13 @@ impl Folder {
 
     /// Opens the nftables socket of a namespace.
     pub(crate) fn open_nft(&self, handle: &mut Handle) -> io::Result<()> {
-        let socket = self.nft_socket(handle)?;
+        let socket = self.within(|| {
+            setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
+            Socket::open(NETLINK_NETFILTER)
+        })?;
         socket.make_room(nft::ROOM)?;
         handle.nft = Some(socket);
         Ok(())
-    }
-
-    /// An nftables socket inside a namespace that nobody keeps.
-    pub(crate) fn nft_socket(&self, handle: &Handle) -> io::Result<Socket> {
-        self.within(|| {
-            setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
-            Socket::open(NETLINK_NETFILTER)
-        })
     }
 
     /// Takes the name away; the namespace lives on as long as something holds it.

@@ -1,16 +1,16 @@
-//! Taking over filters: the table of each namespace is made anew as it is wanted, in one transaction. Where none is wanted
-//! and one is there, it goes.
+//! Taking over filters, and in namespaces what is intercepted, too: the tables of each namespace are made anew as they are
+//! wanted, each in one transaction. Where none is wanted and one is there, it goes.
 
 use std::collections::HashMap;
 use std::io;
 
-use hcn_dataplane::{LinkId, Netns, Object, Op, Site};
+use hcn_dataplane::{Interception, LinkId, Netns, Object, Op, Site};
 
-use super::Adoption;
+use super::{Adoption, translation};
 use crate::executor::{has_bridge_netfilter, netns_of};
-use crate::link;
 use crate::nft::filters::{self, Contents};
 use crate::socket::Batch;
+use crate::{link, nft};
 
 impl Adoption<'_> {
     pub(super) fn filters(&mut self) -> io::Result<()> {
@@ -43,9 +43,10 @@ impl Adoption<'_> {
             None => filters::clear(&mut linux.wire, &linux.nft)?,
         }
         let names: Vec<String> = linux.namespaces.keys().cloned().collect();
+        let mut intercepted = translation::intercepted(self.wanted);
         for name in names {
-            let wanted = contents.get(&Netns::Named(name.clone()));
-            self.filters_inside(&name, wanted)?;
+            let filters = contents.get(&Netns::Named(name.clone()));
+            self.rules_inside(&name, filters, intercepted.remove(&name).unwrap_or_default())?;
         }
         for object in kept {
             self.linux.filtering.note(&Op::Create(object.clone()));
@@ -54,26 +55,32 @@ impl Adoption<'_> {
         self.show_frames()
     }
 
-    fn filters_inside(&mut self, name: &str, wanted: Option<&Contents<'_>>) -> io::Result<()> {
+    /// One socket for all that is in a namespace; it is kept where there are rules, which most never have.
+    fn rules_inside(
+        &mut self,
+        name: &str,
+        filters: Option<&Contents<'_>>,
+        intercepted: Vec<&Interception>,
+    ) -> io::Result<()> {
         let linux = &mut *self.linux;
         let Some(handle) = linux.namespaces.get_mut(name) else { return Ok(()) };
-        if let Some(wanted) = wanted {
-            if handle.nft().is_none() {
-                linux.folder.open_nft(handle)?;
-            }
-            if let Some(socket) = handle.nft() {
-                filters::take_over(&mut linux.wire, socket, wanted, linux.owns_tables)?;
-            }
-            return Ok(());
+        if handle.nft().is_none() {
+            linux.folder.open_nft(handle)?;
         }
-        match handle.nft() {
-            Some(socket) => filters::clear(&mut linux.wire, socket),
-            // Not kept: most namespaces never have rules.
-            None => {
-                let socket = linux.folder.nft_socket(handle)?;
-                filters::clear(&mut linux.wire, &socket)
-            }
+        let Some(socket) = handle.nft() else { return Ok(()) };
+        match filters {
+            Some(wanted) => filters::take_over(&mut linux.wire, socket, wanted, linux.owns_tables)?,
+            None => filters::clear(&mut linux.wire, socket)?,
         }
+        nft::take_over_interception(&mut linux.wire, socket, &intercepted)?;
+        if filters.is_none() && intercepted.is_empty() {
+            handle.close_nft();
+        }
+        for interception in intercepted {
+            linux.intercepted.insert(interception.link.clone(), interception.clone());
+            self.found.insert(Object::Interception(interception.clone()));
+        }
+        Ok(())
     }
 
     /// Bridges show their frames to rules if there are filters for them.

@@ -73,26 +73,8 @@ impl Run<'_> {
             // `step` gathers these.
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
-            Object::Joint(_)
-            | Object::Vxlan(_)
-            | Object::Vlan(_)
-            | Object::Enslaved(_)
-            | Object::Sublink(_)
-            | Object::Tap(_)
-            | Object::Isolation(_)
-            | Object::AddressSet(_)
-            | Object::Filter(_)
-            | Object::Outbound(_)
-            | Object::Diversion(_)
-            | Object::Interception(_)
-            | Object::Guard(_)
-            | Object::Shaper(_)
-            | Object::FdbEntry(_)
-            | Object::Neighbour(_)
-            | Object::ProxyNeighbour(_)
-            | Object::Steering(_)
-            | Object::Responder(_)
-            | Object::Lease(_) => self.make(op, object, false),
+            // `rooms` knows who.
+            _ => self.make(op, object, false),
         }
     }
 
@@ -154,26 +136,8 @@ impl Run<'_> {
             Object::Resolver(resolver) => resolver::remove(&self.linux.netns_etc, &resolver.netns)
                 .map_err(|error| self.stop(op, &error)),
             Object::Claim(claim) => self.release_claim(op, claim, false),
-            Object::Joint(_)
-            | Object::Vxlan(_)
-            | Object::Vlan(_)
-            | Object::Enslaved(_)
-            | Object::Sublink(_)
-            | Object::Tap(_)
-            | Object::Isolation(_)
-            | Object::AddressSet(_)
-            | Object::Filter(_)
-            | Object::Outbound(_)
-            | Object::Diversion(_)
-            | Object::Interception(_)
-            | Object::Guard(_)
-            | Object::Shaper(_)
-            | Object::FdbEntry(_)
-            | Object::Neighbour(_)
-            | Object::ProxyNeighbour(_)
-            | Object::Steering(_)
-            | Object::Responder(_)
-            | Object::Lease(_) => self.unmake(op, object, Away::TakenBack),
+            // `rooms` knows who.
+            _ => self.unmake(op, object, Away::TakenBack),
         }
     }
 

@@ -101,26 +101,8 @@ impl Run<'_> {
                     .map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.release_claim(op, claim, implied),
-            Object::Joint(_)
-            | Object::Vxlan(_)
-            | Object::Vlan(_)
-            | Object::Enslaved(_)
-            | Object::Sublink(_)
-            | Object::Tap(_)
-            | Object::Isolation(_)
-            | Object::AddressSet(_)
-            | Object::Filter(_)
-            | Object::Outbound(_)
-            | Object::Diversion(_)
-            | Object::Interception(_)
-            | Object::Guard(_)
-            | Object::Shaper(_)
-            | Object::FdbEntry(_)
-            | Object::Neighbour(_)
-            | Object::ProxyNeighbour(_)
-            | Object::Steering(_)
-            | Object::Responder(_)
-            | Object::Lease(_) => self.unmake(op, object, Away::Removed { implied }),
+            // `rooms` knows who.
+            _ => self.unmake(op, object, Away::Removed { implied }),
         }
     }
 
@@ -188,26 +170,8 @@ impl Run<'_> {
                 resolver::write(&self.linux.netns_etc, resolver).map_err(|error| self.stop(op, &error))
             }
             Object::Claim(claim) => self.claim(op, claim),
-            Object::Joint(_)
-            | Object::Vxlan(_)
-            | Object::Vlan(_)
-            | Object::Enslaved(_)
-            | Object::Sublink(_)
-            | Object::Tap(_)
-            | Object::Isolation(_)
-            | Object::AddressSet(_)
-            | Object::Filter(_)
-            | Object::Outbound(_)
-            | Object::Diversion(_)
-            | Object::Interception(_)
-            | Object::Guard(_)
-            | Object::Shaper(_)
-            | Object::FdbEntry(_)
-            | Object::Neighbour(_)
-            | Object::ProxyNeighbour(_)
-            | Object::Steering(_)
-            | Object::Responder(_)
-            | Object::Lease(_) => self.make(op, object, true),
+            // `rooms` knows who.
+            _ => self.make(op, object, true),
         }
     }
 

@@ -39,7 +39,22 @@ impl Run<'_> {
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
             Object::Lease(object) => self.make_lease(op, object, again),
-            _ => self.cannot(op),
+            // These are `create`'s.
+            Object::Forwarding(_)
+            | Object::Netns(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Bridge(_)
+            | Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Veth(_)
+            | Object::Address(_)
+            | Object::Claim(_)
+            | Object::Route(_)
+            | Object::Resolver(_)
+            | Object::HeldPort(_)
+            | Object::Service(_)
+            | Object::ReservedPorts(_) => self.cannot(op),
         }
     }
 
@@ -77,7 +92,22 @@ impl Run<'_> {
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
             Object::Lease(object) => self.unmake_lease(op, object, away),
-            _ => self.cannot(op),
+            // These are `remove`'s.
+            Object::Forwarding(_)
+            | Object::Netns(_)
+            | Object::Barrier(_)
+            | Object::Annex(_)
+            | Object::Bridge(_)
+            | Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Veth(_)
+            | Object::Address(_)
+            | Object::Claim(_)
+            | Object::Route(_)
+            | Object::Resolver(_)
+            | Object::HeldPort(_)
+            | Object::Service(_)
+            | Object::ReservedPorts(_) => self.cannot(op),
         }
     }
 

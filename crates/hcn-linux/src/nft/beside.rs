@@ -4,22 +4,35 @@ use std::io;
 
 use hcn_dataplane::OpError;
 use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementList,
-    TableAttribute, TableMessage,
+    SetMessage, TableAttribute, TableMessage,
 };
+
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use super::maps::{Data, Set, Type};
 use super::take_over::OWNED;
-use super::{inet, transaction};
+use super::transaction;
 use crate::socket::{Batch, Socket, Wire};
+
+/// Octets of the opening and the closing message of a transaction.
+const AROUND: usize = 64;
 
 /// A message with its flags.
 pub(crate) type Message = (u16, NetfilterMessage);
 
-/// The same message, of another table.
-pub(super) fn within(table: &str, (flags, mut message): (u16, NfTablesMessage)) -> Message {
+/// The same message, of another table of the family `inet`.
+pub(super) fn within(table: &str, message: (u16, NfTablesMessage)) -> Message {
+    of(NetfilterProtoFamily::Inet, table, message)
+}
+
+/// The same message, of a table of any family.
+pub(super) fn of(
+    family: NetfilterProtoFamily,
+    table: &str,
+    (flags, mut message): (u16, NfTablesMessage),
+) -> Message {
     let table = || table.to_owned();
     match &mut message {
         NfTablesMessage::NewTable(of) | NfTablesMessage::DeleteTable(of) | NfTablesMessage::GetTable(of) => {
@@ -34,7 +47,7 @@ pub(super) fn within(table: &str, (flags, mut message): (u16, NfTablesMessage)) 
             of.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Table(_)));
             of.attributes.push(RuleAttribute::Table(table()));
         }
-        NfTablesMessage::NewSet(of) => {
+        NfTablesMessage::NewSet(of) | NfTablesMessage::DeleteSet(of) => {
             of.attributes.retain(|attribute| !matches!(attribute, SetAttribute::Table(_)));
             of.attributes.push(SetAttribute::Table(table()));
         }
@@ -44,14 +57,17 @@ pub(super) fn within(table: &str, (flags, mut message): (u16, NfTablesMessage)) 
         }
         _ => {}
     }
-    (flags, inet(message))
+    (flags, NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message))
 }
 
-/// The messages after which there is no such table, whether there was one or not.
+/// The message that takes a table away, with all that is in it.
+pub(super) fn no_table() -> (u16, NfTablesMessage) {
+    (0, NfTablesMessage::DeleteTable(TableMessage { attributes: Vec::new() }))
+}
+
+/// The messages after which there is no such table, whether there was one or not: taking away what is not there fails.
 pub(super) fn absent(table: &str) -> [Message; 2] {
-    let nameless = || TableMessage { attributes: Vec::new() };
-    let made = (NLM_F_CREATE, NfTablesMessage::NewTable(nameless()));
-    [made, (0, NfTablesMessage::DeleteTable(nameless()))].map(|message| within(table, message))
+    [new_table(false), no_table()].map(|message| within(table, message))
 }
 
 /// The message that makes the table; one that is owned a foreign `flush ruleset` passes by.
@@ -64,6 +80,12 @@ pub(super) fn new_table(owned: bool) -> (u16, NfTablesMessage) {
 pub(super) fn without_chain(name: &str) -> (u16, NfTablesMessage) {
     let attributes = vec![ChainAttribute::Name(name.to_owned())];
     (0, NfTablesMessage::DeleteChain(ChainMessage { attributes }))
+}
+
+/// The message that takes a set or a map away.
+pub(super) fn without_set(name: &str) -> (u16, NfTablesMessage) {
+    let attributes = vec![SetAttribute::Name(name.to_owned())];
+    (0, NfTablesMessage::DeleteSet(SetMessage { attributes }))
 }
 
 /// The message that takes all rules of a chain away.
@@ -79,39 +101,55 @@ pub(super) fn verdicts(name: &str, key: &[Type], id: u32) -> (u16, NfTablesMessa
 }
 
 /// Whether there is such a table where the socket is.
-pub(super) fn is_there(wire: &mut Wire, socket: &Socket, table: &str) -> io::Result<bool> {
-    Ok(ask(wire, socket, table)?.is_some())
-}
-
-fn ask(wire: &mut Wire, socket: &Socket, table: &str) -> io::Result<Option<Vec<u8>>> {
-    let question = (0, NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
-    let (flags, question) = within(table, question);
-    let mut batch = Batch::new();
-    batch.push((), flags, question);
-    Ok(wire.exchange(socket, &mut batch)?.pop().and_then(|fate| fate.ok().flatten()))
-}
-
-/// Writes all messages in one transaction.
-pub(super) fn write(
+pub(super) fn is_there(
     wire: &mut Wire,
     socket: &Socket,
+    family: NetfilterProtoFamily,
     table: &str,
-    messages: Vec<Message>,
-) -> Result<(), OpError> {
-    let failed = |error: io::Error| OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot take the table inet {table} over: {error}"),
-    };
-    if messages.is_empty() {
+) -> io::Result<bool> {
+    let question = (0, NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
+    let (flags, question) = of(family, table, question);
+    let mut batch = Batch::new();
+    batch.push((), flags, question);
+    let answer = wire.exchange(socket, &mut batch)?.pop();
+    Ok(matches!(answer, Some(Ok(Some(_)))))
+}
+
+/// Writes all messages in one transaction; where one cannot hold them, which takes an hcnd without privileges on the machine
+/// and many hundreds of messages, in as many as it takes.
+pub(super) fn write(wire: &mut Wire, socket: &Socket, messages: Vec<Message>) -> io::Result<()> {
+    let limit = socket.send_limit();
+    let mut batch = Batch::new();
+    for (flags, message) in messages {
+        let mut next = Batch::new();
+        next.push((), flags, message.clone());
+        if batch.bytes().len() + next.bytes().len() + AROUND > limit {
+            transact(wire, socket, &mut batch)?;
+            batch = next;
+        } else {
+            batch.push((), flags, message);
+        }
+    }
+    transact(wire, socket, &mut batch)
+}
+
+fn transact(wire: &mut Wire, socket: &Socket, batch: &mut Batch<()>) -> io::Result<()> {
+    if batch.len() == 0 {
         return Ok(());
     }
-    let mut batch = Batch::new();
-    messages.into_iter().for_each(|(flags, message)| batch.push((), flags, message));
-    match wire.transact(socket, &mut batch, transaction()).map_err(failed)? {
+    match wire.transact(socket, batch, transaction())? {
         Ok(()) => Ok(()),
         Err(refused) => {
             let refusal = refused.into_iter().next().map(|(_, refusal)| io::Error::from(refusal));
-            Err(failed(refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EIO))))
+            Err(refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EIO)))
         }
+    }
+}
+
+/// The error for a table that an earlier hcnd left, named as nft does it.
+pub(super) fn not_taken_over(table: &str) -> impl Fn(io::Error) -> OpError + '_ {
+    move |error| OpError {
+        errno: error.raw_os_error(),
+        message: format!("cannot take the table {table} over: {error}"),
     }
 }

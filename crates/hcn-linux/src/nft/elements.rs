@@ -86,7 +86,11 @@ pub(crate) fn of(object: &Object) -> Vec<Element> {
 /// The elements to delete and those to add when an object becomes another. What keeps its key and gets another value
 /// is in both.
 pub(crate) fn difference(from: &Object, to: &Object) -> (Vec<Element>, Vec<Element>) {
-    let (before, after) = (of(from), of(to));
+    differing(&of(from), &of(to))
+}
+
+/// The same of what one thing means before and after.
+pub(super) fn differing(before: &[Element], after: &[Element]) -> (Vec<Element>, Vec<Element>) {
     let place = |element: &Element| (element.set.clone(), element.key.clone());
     let known = |elements: &[Element]| -> HashMap<_, _> {
         elements.iter().map(|element| (place(element), element.clone())).collect()
@@ -95,7 +99,7 @@ pub(crate) fn difference(from: &Object, to: &Object) -> (Vec<Element>, Vec<Eleme
         let differs = |element: &&Element| others.get(&place(element)) != Some(*element);
         elements.iter().filter(differs).cloned().collect()
     };
-    (without(&before, &known(&after)), without(&after, &known(&before)))
+    (without(before, &known(after)), without(after, &known(before)))
 }
 
 /// The messages that add elements or take them away, with their flags.

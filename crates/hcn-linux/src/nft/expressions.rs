@@ -256,11 +256,6 @@ fn of_connections(of: u32, bits: u32) -> Vec<Expressions> {
     ]
 }
 
-/// Loads the source port.
-pub(super) fn source_port() -> Expressions {
-    payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2, 0)
-}
-
 /// Only packets to many.
 pub(super) fn to_many() -> Vec<Expressions> {
     let loaded = other("meta", [(1, word(0).into()), (2, NFT_META_PKTTYPE)].map(number).to_vec());

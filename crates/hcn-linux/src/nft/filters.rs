@@ -13,26 +13,20 @@ mod sets;
 mod take_over;
 
 use hcn_dataplane::{Filter, Site};
-use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_netfilter::NetfilterMessage;
-use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, Expressions, InetHookNumber, NfTablesMessage, RuleAttribute, SetAttribute,
-    SetElementList, SetMessage, TableAttribute,
-};
+use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber, NfTablesMessage};
 
 pub(crate) use layout::Layout;
 pub(crate) use sets::{set_changes, set_gone, set_new};
 pub(crate) use take_over::{Contents, clear, take_over};
 
+use super::beside::{self, within, without_chain, without_set};
 use super::elements::{self, Element};
 use super::expressions::{
     FAMILIES, Family, NF_ACCEPT, Part, V4, V6, at_least, at_most, decide, equal, icmp_type, key, of_family,
     port_of, related, replies, rule, verdict_map,
 };
-use super::inet;
 use super::maps::{Data, Set, Type};
 use super::skeleton::hooked;
-use super::take_over::owned;
 
 /// The table's name.
 pub(super) const TABLE: &str = "hcnd_filter";
@@ -61,8 +55,7 @@ const NEIGHBOURS: [(u8, u8); 2] = [(130, 136), (143, 143)];
 /// Of a host and of one that has no address yet (RFC 2131, RFC 8415): client and server.
 const DHCP: [(&Family, u16, u16); 2] = [(&V4, 68, 67), (&V6, 546, 547)];
 
-/// Flags and message.
-pub(crate) type Message = (u16, NetfilterMessage);
+pub(crate) use super::beside::Message;
 
 /// Chains and maps that come and go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +179,7 @@ impl Chain {
 
 /// The messages that make the table.
 pub(crate) fn new_table(own: bool) -> Vec<Message> {
-    let mut messages = vec![(NLM_F_CREATE, NfTablesMessage::NewTable(super::table(owned(own))))];
+    let mut messages = vec![beside::new_table(own)];
     let set = Set { name: WITH_PORTS.to_owned(), key: vec![Type::Protocol], data: None, interval: false };
     messages.push(set.message(1));
     let elements = [TCP, UDP, SCTP].map(|protocol| Element::new(WITH_PORTS.to_owned(), vec![protocol]));
@@ -196,7 +189,7 @@ pub(crate) fn new_table(own: bool) -> Vec<Message> {
 
 /// The message that takes the table away, with all that is in it.
 pub(crate) fn no_table() -> Message {
-    ours((0, NfTablesMessage::DeleteTable(super::table(None))))
+    ours(beside::no_table())
 }
 
 /// The messages that make a group.
@@ -211,40 +204,12 @@ pub(crate) fn new_group(group: Group) -> Vec<Message> {
 
 /// The messages that take a group away, whose maps are empty.
 pub(crate) fn no_group(group: Group) -> Vec<Message> {
-    let chains = group.chains().into_iter().map(|chain| delete_chain(chain.name));
-    let maps = group.maps().into_iter().map(|map| delete_set(&map.name));
+    let chains = group.chains().into_iter().map(|chain| without_chain(chain.name));
+    let maps = group.maps().into_iter().map(|map| without_set(&map.name));
     chains.chain(maps).map(ours).collect()
 }
 
-fn delete_chain(name: &str) -> (u16, NfTablesMessage) {
-    let attributes = vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(name.to_owned())];
-    (0, NfTablesMessage::DeleteChain(ChainMessage { attributes }))
-}
-
-fn delete_set(name: &str) -> (u16, NfTablesMessage) {
-    let attributes = vec![SetAttribute::Table(TABLE.to_owned()), SetAttribute::Name(name.to_owned())];
-    (0, NfTablesMessage::DeleteSet(SetMessage { attributes }))
-}
-
 /// A message about this table, made from one about the main one.
-fn ours((flags, mut message): (u16, NfTablesMessage)) -> Message {
-    macro_rules! into_table {
-        ($message:expr, $table:path) => {
-            for attribute in &mut $message.attributes {
-                if let $table(name) = attribute {
-                    TABLE.clone_into(name);
-                }
-            }
-        };
-    }
-    use NfTablesMessage as M;
-    match &mut message {
-        M::NewTable(of) | M::GetTable(of) | M::DeleteTable(of) => into_table!(of, TableAttribute::Name),
-        M::NewChain(of) | M::DeleteChain(of) => into_table!(of, ChainAttribute::Table),
-        M::NewRule(of) | M::DeleteRule(of) => into_table!(of, RuleAttribute::Table),
-        M::NewSet(of) | M::DeleteSet(of) => into_table!(of, SetAttribute::Table),
-        M::NewSetElement(of) | M::DeleteSetElement(of) => into_table!(of, SetElementList::Table),
-        _ => {}
-    }
-    (flags, inet(message))
+fn ours(message: (u16, NfTablesMessage)) -> Message {
+    within(TABLE, message)
 }

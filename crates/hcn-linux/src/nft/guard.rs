@@ -15,13 +15,10 @@
 use std::net::IpAddr;
 
 use hcn_dataplane::{Guard, OpError};
-use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_netfilter::nftables::{
-    ChainAttribute, Expressions, InetHookNumber, MetaKey, NfTablesMessage, Operator, RuleAttribute,
-    SetAttribute, SetElementList, TableAttribute, TableFlags, TableMessage,
-};
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_netfilter::NetfilterProtoFamily;
+use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber, MetaKey, NfTablesMessage, Operator};
 
+use super::beside::{self, Message};
 use super::elements::{self, Element, ifname, octets, word};
 use super::expressions::{
     NF_ACCEPT, NF_DROP, NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, compare, decide, equal,
@@ -29,9 +26,8 @@ use super::expressions::{
 };
 use super::maps::{Set, Type, set};
 use super::skeleton::{chain, hooked};
-use super::transaction;
 use crate::link::GROUP;
-use crate::socket::{Batch, Refusal, Socket, Wire};
+use crate::socket::{Socket, Wire};
 
 const TABLE: &str = "hcnd_guard";
 /// Ahead of everything that looks at frames.
@@ -81,8 +77,6 @@ const ADVERTISEMENT: u8 = 136;
 /// Multicast listener discovery (RFC 2710, RFC 3810).
 const OF_LISTENERS: [u8; 3] = [131, 132, 143];
 const NFT_PAYLOAD_LL_HEADER: u32 = 0;
-
-type Message = (u16, NetfilterMessage);
 
 /// Part of a key.
 #[derive(Clone, Copy)]
@@ -177,16 +171,14 @@ fn sets() -> [Set; 6] {
 }
 
 /// Everything but the elements.
-fn table(flags: Option<TableFlags>) -> Vec<Message> {
-    let mut messages = vec![(NLM_F_CREATE, bridge(NfTablesMessage::NewTable(named(flags))))];
-    let mut add = |(kind, message)| messages.push((kind, bridge(here(message))));
-    add(hooked(PREROUTING, "filter", InetHookNumber::PreRouting, PRIORITY));
-    for name in [CHECK, OF_ARP, OF_IPV4, OF_IPV6, OF_ICMPV6, UNSPECIFIED, ADVERTISED, SOURCE] {
-        add(chain(name));
-    }
-    (1..).zip(sets()).for_each(|(id, set)| add(set.message(id)));
-    rules().into_iter().for_each(add);
-    messages
+fn table(owned: bool) -> Vec<Message> {
+    let mut messages =
+        vec![beside::new_table(owned), hooked(PREROUTING, "filter", InetHookNumber::PreRouting, PRIORITY)];
+    let chains = [CHECK, OF_ARP, OF_IPV4, OF_IPV6, OF_ICMPV6, UNSPECIFIED, ADVERTISED, SOURCE];
+    messages.extend(chains.map(chain));
+    messages.extend((1..).zip(sets()).map(|(id, set)| set.message(id)));
+    messages.extend(rules());
+    messages.into_iter().map(here).collect()
 }
 
 fn rules() -> Vec<(u16, NfTablesMessage)> {
@@ -263,45 +255,9 @@ fn rules() -> Vec<(u16, NfTablesMessage)> {
     rules
 }
 
-fn bridge(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Bridge, 0, 0), message)
-}
-
-fn named(flags: Option<TableFlags>) -> TableMessage {
-    let mut attributes = vec![TableAttribute::Name(TABLE.to_owned())];
-    attributes.extend(flags.map(TableAttribute::Flags));
-    TableMessage { attributes }
-}
-
-/// A message about something of hcnd's main table, about the same of this one.
-fn here(mut message: NfTablesMessage) -> NfTablesMessage {
-    let table = || TABLE.to_owned();
-    match &mut message {
-        NfTablesMessage::NewChain(chain) => chain.attributes.iter_mut().for_each(|attribute| {
-            if let ChainAttribute::Table(name) = attribute {
-                *name = table();
-            }
-        }),
-        NfTablesMessage::NewSet(set) => set.attributes.iter_mut().for_each(|attribute| {
-            if let SetAttribute::Table(name) = attribute {
-                *name = table();
-            }
-        }),
-        NfTablesMessage::NewRule(rule) => rule.attributes.iter_mut().for_each(|attribute| {
-            if let RuleAttribute::Table(name) = attribute {
-                *name = table();
-            }
-        }),
-        NfTablesMessage::NewSetElement(elements) | NfTablesMessage::DeleteSetElement(elements) => {
-            elements.attributes.iter_mut().for_each(|attribute| {
-                if let SetElementList::Table(name) = attribute {
-                    *name = table();
-                }
-            });
-        }
-        _ => {}
-    }
-    message
+/// A message about this table, made from one about the main one.
+fn here(message: (u16, NfTablesMessage)) -> Message {
+    beside::of(NetfilterProtoFamily::Bridge, TABLE, message)
 }
 
 /// The elements that a guard means: those that allow something first.
@@ -331,17 +287,12 @@ fn elements_of(guard: &Guard) -> Vec<Element> {
 
 fn change(elements: &[Element], delete: bool) -> impl Iterator<Item = Message> {
     let messages = elements::messages(elements, delete);
-    messages.into_iter().map(|(flags, message)| (flags, bridge(here(message))))
-}
-
-/// The flags of a table that its socket owns and that outlives it.
-fn flags(owned: bool) -> Option<TableFlags> {
-    owned.then_some(TableFlags::Owner.union(TableFlags::Persisent))
+    messages.into_iter().map(here)
 }
 
 /// The messages that guard a port; the first one needs the table.
 pub(crate) fn guard(guard: &Guard, first: bool, owned: bool) -> Vec<Message> {
-    let mut messages = if first { table(flags(owned)) } else { Vec::new() };
+    let mut messages = if first { table(owned) } else { Vec::new() };
     messages.extend(change(&elements_of(guard), false));
     messages
 }
@@ -353,29 +304,12 @@ pub(crate) fn unguard(guard: &Guard, last: bool) -> Vec<Message> {
 
 /// The messages that make one guard another one of the same port.
 pub(crate) fn reguard(from: &Guard, to: &Guard) -> Vec<Message> {
-    let (before, after) = (elements_of(from), elements_of(to));
-    let without = |elements: &[Element], others: &[Element]| -> Vec<Element> {
-        elements.iter().filter(|element| !others.contains(element)).cloned().collect()
-    };
-    let (gone, come) = (without(&before, &after), without(&after, &before));
+    let (gone, come) = elements::differing(&elements_of(from), &elements_of(to));
     change(&gone, true).chain(change(&come, false)).collect()
 }
 
 fn gone() -> Message {
-    (0, bridge(NfTablesMessage::DeleteTable(named(None))))
-}
-
-fn ask(wire: &mut Wire, socket: &Socket, question: NetfilterMessage) -> std::io::Result<Option<Vec<u8>>> {
-    let mut batch = Batch::new();
-    batch.push((), 0, question);
-    Ok(wire.exchange(socket, &mut batch)?.pop().and_then(|fate| fate.ok().flatten()))
-}
-
-fn failed(error: &std::io::Error) -> OpError {
-    OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot take the table bridge {TABLE} over: {error}"),
-    }
+    here(beside::no_table())
 }
 
 /// Puts the table of an earlier hcnd into the state that the wanted objects mean: in one transaction, or where one cannot
@@ -386,11 +320,8 @@ pub(crate) fn take_over_guards<'a>(
     wanted: impl Iterator<Item = &'a Guard>,
     owned: bool,
 ) -> Result<(), OpError> {
-    // Opening and closing message.
-    const AROUND: usize = 64;
-    let there = ask(wire, socket, bridge(NfTablesMessage::GetTable(named(None))))
-        .map_err(|error| failed(&error))?
-        .is_some();
+    let failed = beside::not_taken_over("bridge hcnd_guard");
+    let there = beside::is_there(wire, socket, NetfilterProtoFamily::Bridge, TABLE).map_err(&failed)?;
     let mut elements: Vec<Element> = wanted.flat_map(elements_of).collect();
     if !there && elements.is_empty() {
         return Ok(());
@@ -403,31 +334,8 @@ pub(crate) fn take_over_guards<'a>(
         messages.push(gone());
     }
     if !elements.is_empty() {
-        messages.extend(table(flags(owned)));
+        messages.extend(table(owned));
         messages.extend(change(&elements, false));
     }
-    let limit = socket.send_limit();
-    let mut batch = Batch::new();
-    for (flags, message) in messages {
-        let mut next = Batch::new();
-        next.push((), flags, message.clone());
-        if batch.bytes().len() + next.bytes().len() + AROUND > limit {
-            write(wire, socket, &mut batch)?;
-            batch = next;
-        } else {
-            batch.push((), flags, message);
-        }
-    }
-    write(wire, socket, &mut batch)
-}
-
-fn write(wire: &mut Wire, socket: &Socket, batch: &mut Batch<()>) -> Result<(), OpError> {
-    match wire.transact(socket, batch, transaction()).map_err(|error| failed(&error))? {
-        Ok(()) => Ok(()),
-        Err(refused) => {
-            let first = refused.into_iter().next().map(|(_, refusal)| refusal);
-            let refusal = first.unwrap_or(Refusal { errno: libc::EIO, detail: None });
-            Err(failed(&refusal.into()))
-        }
-    }
+    beside::write(wire, socket, messages).map_err(failed)
 }

@@ -4,7 +4,10 @@
 //! What is begun in the namespace goes to the loopback address instead, as an application beside the proxy would reach
 //! it; what comes from outside keeps the address that it came for. Packets by the loopback link are not seen here.
 
-use hcn_dataplane::{Exceptions, Interception, InterceptionRule, OpError};
+use std::io;
+
+use hcn_dataplane::{Exceptions, Interception, InterceptionRule};
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber, NfTablesMessage, Verdict};
 
 use super::beside::{Message, absent, is_there, new_table, verdicts, within, write};
@@ -156,18 +159,13 @@ fn to_port(family: &Family, port: u16) -> Vec<Expressions> {
 }
 
 /// Puts a namespace into the state that the wanted interceptions mean.
-pub(crate) fn take_over_interception<'a>(
+pub(crate) fn take_over_interception(
     wire: &mut Wire,
     socket: &Socket,
-    wanted: impl Iterator<Item = &'a Interception>,
-) -> Result<(), OpError> {
-    let mut wanted = wanted.peekable();
-    let failed = |error: std::io::Error| OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot read the table inet {TABLE} of a namespace: {error}"),
-    };
-    if wanted.peek().is_none() && !is_there(wire, socket, TABLE).map_err(failed)? {
+    wanted: &[&Interception],
+) -> io::Result<()> {
+    if wanted.is_empty() && !is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE)? {
         return Ok(());
     }
-    write(wire, socket, TABLE, intercept(wanted))
+    write(wire, socket, intercept(wanted.iter().copied()))
 }

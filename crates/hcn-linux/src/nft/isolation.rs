@@ -5,16 +5,16 @@
 use std::net::IpAddr;
 
 use hcn_dataplane::{Isolation, OpError};
-use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{InetHookNumber, NfTablesMessage};
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
+use super::TABLE;
+use super::beside::{self, Message};
 use super::elements::{self, Element, ifname, octets};
 use super::expressions::{Family, NF_ACCEPT, NF_DROP, Part, V4, V6, decide, key, lookup, rule};
 use super::maps::{Type, set};
 use super::skeleton::hooked;
-use super::{table, transaction};
-use crate::socket::{Batch, Socket, Wire};
+use crate::socket::{Socket, Wire};
 
 const FORWARD: &str = "forward";
 /// Ports of isolated endpoints.
@@ -22,14 +22,8 @@ const ISOLATED: &str = "isolated";
 /// Pairs of ports that exchange frames nevertheless.
 const PERMITTED: &str = "permitted";
 
-type Message = (u16, NetfilterMessage);
-
 const FAMILIES: [NetfilterProtoFamily; 3] =
     [NetfilterProtoFamily::Bridge, NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6];
-
-fn of(family: NetfilterProtoFamily, message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
-}
 
 /// The messages that isolate an endpoint; the first one needs the tables.
 pub(crate) fn isolate(isolation: &Isolation, first: bool) -> Vec<Message> {
@@ -44,15 +38,15 @@ pub(crate) fn release(isolation: &Isolation, last: bool) -> Vec<Message> {
 }
 
 fn gone(family: NetfilterProtoFamily) -> Message {
-    (0, of(family, NfTablesMessage::DeleteTable(table(None))))
+    beside::of(family, TABLE, beside::no_table())
 }
 
 fn tables() -> Vec<Message> {
     let forward = || hooked(FORWARD, "filter", InetHookNumber::Forward, 0);
     let mut messages = Vec::new();
     for (id, family) in (1..).step_by(2).zip(FAMILIES) {
-        let mut add = |(flags, message)| messages.push((flags, of(family, message)));
-        add((NLM_F_CREATE, NfTablesMessage::NewTable(table(None))));
+        let mut add = |message| messages.push(beside::of(family, TABLE, message));
+        add(beside::new_table(false));
         add(forward());
         let routed = match family {
             NetfilterProtoFamily::IPv4 => Some((Type::Ipv4, &V4)),
@@ -104,7 +98,7 @@ fn elements_of(isolation: &Isolation, delete: bool) -> Vec<Message> {
     }
     let messages = |(family, elements): (NetfilterProtoFamily, Vec<Element>)| {
         let messages = elements::messages(&elements, delete);
-        messages.into_iter().map(move |(flags, message)| (flags, of(family, message)))
+        messages.into_iter().map(move |message| beside::of(family, TABLE, message))
     };
     by_family.into_iter().flat_map(messages).collect()
 }
@@ -115,14 +109,8 @@ pub(crate) fn take_over_isolation<'a>(
     socket: &Socket,
     wanted: impl Iterator<Item = &'a Isolation>,
 ) -> Result<(), OpError> {
-    let failed = |error: std::io::Error| OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot take the table bridge hcnd over: {error}"),
-    };
-    let mut question = Batch::new();
-    question.push((), 0, of(NetfilterProtoFamily::Bridge, NfTablesMessage::GetTable(table(None))));
-    let answer = wire.exchange(socket, &mut question).map_err(failed)?.pop();
-    let there = matches!(answer, Some(Ok(Some(_))));
+    let failed = beside::not_taken_over("bridge hcnd");
+    let there = beside::is_there(wire, socket, NetfilterProtoFamily::Bridge, TABLE).map_err(&failed)?;
     let mut messages: Vec<Message> = Vec::new();
     if there {
         messages.extend(FAMILIES.map(gone));
@@ -131,16 +119,5 @@ pub(crate) fn take_over_isolation<'a>(
     for isolation in wanted {
         messages.extend(isolate(isolation, std::mem::take(&mut first)));
     }
-    if messages.is_empty() {
-        return Ok(());
-    }
-    let mut batch = Batch::new();
-    messages.into_iter().for_each(|(flags, message)| batch.push((), flags, message));
-    match wire.transact(socket, &mut batch, transaction()).map_err(failed)? {
-        Ok(()) => Ok(()),
-        Err(refused) => {
-            let refusal = refused.into_iter().next().map(|(_, refusal)| std::io::Error::from(refusal));
-            Err(failed(refusal.unwrap_or_else(|| std::io::Error::from_raw_os_error(libc::EIO))))
-        }
-    }
+    beside::write(wire, socket, messages).map_err(failed)
 }

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 
 use hcn_dataplane::Ports;
 use ipnet::IpNet;
-use netlink_packet_netfilter::nftables::{Expressions, Operator};
+use netlink_packet_netfilter::nftables::Expressions;
 
 use super::elements::octets;
-use super::expressions::{Family, Part, V4, V6, compare, constant, equal, masked, of_family, source_port};
+use super::expressions::{
+    Family, Part, V4, V6, at_least, at_most, constant, equal, masked, of_family, port_of,
+};
 
 /// Protocols whose headers begin with ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
@@ -37,15 +39,15 @@ impl Packets<'_> {
             let of_family = prefixes.iter().filter(|prefix| family_of(prefix.addr()).suffix == family.suffix);
             of_family.map(|prefix| within(family, end, prefix)).collect()
         };
-        let ports = |load: fn() -> Expressions, ports: &[Ports]| {
-            ports.iter().map(|ports| among(load(), *ports)).collect()
+        let ports = |destination: bool, ports: &[Ports]| {
+            ports.iter().map(|ports| among(destination, *ports)).collect()
         };
         let parts: [(bool, Vec<Vec<Expressions>>); 5] = [
             (self.protocols.is_empty(), protocols),
             (self.source.is_empty(), prefixes(Part::Source, self.source)),
             (self.destination.is_empty(), prefixes(Part::Destination, self.destination)),
-            (self.source_ports.is_empty(), ports(source_port, self.source_ports)),
-            (self.destination_ports.is_empty(), ports(|| Part::Port.load(&V4, 0), self.destination_ports)),
+            (self.source_ports.is_empty(), ports(false, self.source_ports)),
+            (self.destination_ports.is_empty(), ports(true, self.destination_ports)),
         ];
         let mut conditions = vec![of_family(family)];
         for (_, part) in parts.into_iter().filter(|(everything, _)| !everything) {
@@ -74,12 +76,14 @@ pub(super) fn within(family: &Family, end: Part, prefix: &IpNet) -> Vec<Expressi
     }
 }
 
-fn among(load: Expressions, ports: Ports) -> Vec<Expressions> {
+/// Only packets of which one of the ports is among these.
+pub(super) fn among(destination: bool, ports: Ports) -> Vec<Expressions> {
+    let load = port_of(destination);
     let [first, last] = [ports.first, ports.last].map(|port| port.to_be_bytes().to_vec());
     if first == last {
         return vec![load, equal(0, first)];
     }
-    vec![load, compare(0, Operator::GreatherThanEqual, first), compare(0, Operator::LessThanEqual, last)]
+    vec![load, at_least(0, first), at_most(0, last)]
 }
 
 /// Loads an address and the port behind it, for a translation.

@@ -107,11 +107,6 @@ impl Skeleton {
     }
 }
 
-/// The flags of a table that is owned and outlives its owner, where tables can be.
-pub(super) fn owned(can_be: bool) -> Option<TableFlags> {
-    OWNED.filter(|_| can_be)
-}
-
 /// The name of a set that can be compared.
 fn own_set(attributes: &[SetAttribute]) -> Option<String> {
     let mut own = None;
@@ -152,7 +147,7 @@ impl Writer<'_> {
         };
         let persistent = present.as_ref().is_some_and(|present| present.persistent);
         self.owns = persistent || self.can_own()?;
-        let flags = owned(self.owns);
+        let flags = OWNED.filter(|_| self.owns);
         let same = persistent || (flags.is_none() && present.is_some());
         if same && self.update(skeleton, flags, wanted)? {
             return Ok(Ok(()));

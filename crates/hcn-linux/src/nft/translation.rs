@@ -13,10 +13,12 @@ use std::net::IpAddr;
 use hcn_dataplane::{
     Diversion, DiversionRule, Family as Of, Object, OpError, Outbound, OutboundRule, Source,
 };
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber, NfTablesMessage, Operator, Verdict};
 
 use super::beside::{
-    Message, absent, is_there, new_table, verdicts, within, without_chain, without_rules, write,
+    Message, absent, is_there, new_table, not_taken_over, verdicts, within, without_chain, without_rules,
+    write,
 };
 use super::elements::{self, Element, Value, ifname, octets};
 use super::expressions::{
@@ -269,13 +271,11 @@ pub(crate) fn take_over_translation<'a>(
     owned: bool,
     wanted: impl Iterator<Item = &'a Object>,
 ) -> Result<(), OpError> {
-    let there = is_there(wire, socket, TABLE).map_err(|error| OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot read the table inet {TABLE}: {error}"),
-    })?;
+    let failed = not_taken_over("inet hcnd_nat");
+    let there = is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE).map_err(&failed)?;
     let mut messages = if there { absent(TABLE).to_vec() } else { Vec::new() };
     for (index, object) in wanted.enumerate() {
         messages.extend(translate(object, (index == 0).then_some(owned)));
     }
-    write(wire, socket, TABLE, messages)
+    write(wire, socket, messages).map_err(failed)
 }

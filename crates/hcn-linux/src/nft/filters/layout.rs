@@ -4,18 +4,14 @@
 //! which they return; the rules of the others are in the endpoint's chain, one tier after the other.
 
 use hcn_dataplane::{Family, Filter, Site, Tier, Verdict};
-use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, Expressions, NfTablesMessage, RuleAttribute, RuleMessage,
-    Verdict as Decision,
-};
+use netlink_packet_netfilter::nftables::{Expressions, NfTablesMessage, RuleAttribute, Verdict as Decision};
 
+use super::super::beside::{without_chain, without_rules, without_set};
 use super::super::elements::{self, Element, Value};
 use super::super::expressions::{NF_ACCEPT, NF_DROP, NF_RETURN, V4, V6, decide, jump, rule, to_chain};
+use super::super::skeleton::chain;
 use super::sets::{Named, comment};
-use super::{
-    COMING, FROM, HOST_FROM, HOST_TO, LEAVING, Message, TABLE, TO, delete_chain, delete_set, matching, ours,
-};
+use super::{COMING, FROM, HOST_FROM, HOST_TO, LEAVING, Message, TO, matching, ours};
 
 /// `NFTNL_UDATA_RULE_COMMENT`
 const COMMENT: u8 = 0;
@@ -117,7 +113,7 @@ impl Layout {
     /// The messages that make all of it.
     pub(crate) fn make(&self) -> Vec<Message> {
         let sets = self.sets.iter().flat_map(Named::messages);
-        let chains = self.chains.iter().map(|chain| new_chain(&chain.name));
+        let chains = self.chains.iter().map(|own| chain(&own.name));
         let rules = self.chains.iter().flat_map(|chain| chain.rules.iter().cloned());
         let elements = elements::messages(&self.elements, false);
         sets.chain(chains).chain(rules).chain(elements).map(ours).collect()
@@ -126,31 +122,29 @@ impl Layout {
     /// The messages that take all of it away.
     pub(crate) fn unmake(&self) -> Vec<Message> {
         let elements = elements::messages(&self.elements, true).into_iter();
-        let chains = self.chains.iter().map(|chain| delete_chain(&chain.name));
-        let sets = self.sets.iter().map(|set| delete_set(&set.name));
+        let chains = self.chains.iter().map(|chain| without_chain(&chain.name));
+        let sets = self.sets.iter().map(|set| without_set(&set.name));
         elements.chain(chains).chain(sets).map(ours).collect()
     }
 
     /// The messages that make another one of it.
     pub(crate) fn become_other(&self, to: &Self) -> Vec<Message> {
-        let without = |elements: &[Element], others: &[Element]| -> Vec<Element> {
-            elements.iter().filter(|element| !others.contains(element)).cloned().collect()
-        };
+        let (gone_elements, new_elements) = elements::differing(&self.elements, &to.elements);
         let stays = |chain: &&Chain, others: &[Chain]| others.iter().any(|other| other.name == chain.name);
-        let mut messages = elements::messages(&without(&self.elements, &to.elements), true);
+        let mut messages = elements::messages(&gone_elements, true);
         let (kept, gone): (Vec<&Chain>, Vec<&Chain>) =
             self.chains.iter().partition(|chain| stays(chain, &to.chains));
         // First those that jump to others.
         messages.extend(kept.iter().map(|chain| without_rules(&chain.name)));
-        messages.extend(gone.iter().map(|chain| delete_chain(&chain.name)));
+        messages.extend(gone.iter().map(|chain| without_chain(&chain.name)));
         let old = self.sets.iter().filter(|set| !to.sets.contains(set));
-        messages.extend(old.map(|set| delete_set(&set.name)));
+        messages.extend(old.map(|set| without_set(&set.name)));
         let new = to.sets.iter().filter(|set| !self.sets.contains(set));
         messages.extend(new.flat_map(Named::messages));
         let come = to.chains.iter().filter(|chain| !stays(chain, &self.chains));
-        messages.extend(come.map(|chain| new_chain(&chain.name)));
+        messages.extend(come.map(|own| chain(&own.name)));
         messages.extend(to.chains.iter().flat_map(|chain| chain.rules.iter().cloned()));
-        messages.extend(elements::messages(&without(&to.elements, &self.elements), false));
+        messages.extend(elements::messages(&new_elements, false));
         messages.into_iter().map(ours).collect()
     }
 }
@@ -163,16 +157,6 @@ fn in_words(tier: &Tier, rule: &str) -> String {
         (tier, rule) if rule.starts_with(tier) => rule.to_owned(),
         (tier, rule) => format!("{tier}: {rule}"),
     }
-}
-
-fn new_chain(name: &str) -> (u16, NfTablesMessage) {
-    let attributes = vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(name.to_owned())];
-    (NLM_F_CREATE, NfTablesMessage::NewChain(ChainMessage { attributes }))
-}
-
-fn without_rules(chain: &str) -> (u16, NfTablesMessage) {
-    let attributes = vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(chain.to_owned())];
-    (0, NfTablesMessage::DeleteRule(RuleMessage { attributes }))
 }
 
 /// A rule that says beside it what it is in the documents.

@@ -4,16 +4,12 @@ use hcn_dataplane::{Addresses, FilterRule, Ports};
 use ipnet::IpNet;
 use netlink_packet_netfilter::nftables::Expressions;
 
-use super::super::expressions::{
-    FAMILIES, Family, Part, V4, at_least, at_most, equal, lookup, masked, of_family, port_of,
-};
+use super::super::expressions::{FAMILIES, Family, Part, V4, equal, lookup, of_family, port_of};
 use super::super::maps::Type;
+use super::super::matches;
+use super::WITH_PORTS;
 use super::sets::{self, Named, Range, merged, octets, ranges};
-use super::{SCTP, TCP, UDP, WITH_PORTS};
 
-const DCCP: u8 = 33;
-const UDP_LITE: u8 = 136;
-const PORTS: u32 = 2;
 const HIGHEST_PORT: u128 = 0xffff;
 
 /// What a rule asks, in each of its forms; none where no packet can match. The sets that it needs are added to `named`,
@@ -70,38 +66,31 @@ fn of_addresses(
     name: &str,
     named: &mut Vec<Named>,
 ) -> Vec<Expressions> {
-    let load = part.load(family, 0);
+    let in_set = |set: &str| vec![part.load(family, 0), lookup(set)];
     let prefixes = match addresses {
-        Addresses::Set(set) => return vec![load, lookup(&sets::name(set, family))],
+        Addresses::Set(set) => return in_set(&sets::name(set, family)),
         Addresses::Prefixes(prefixes) => prefixes,
     };
     let ranges = ranges(prefixes, family);
     let alone = if let [range] = &ranges[..] { as_prefix(*range, family) } else { None };
     match alone {
-        Some(0) => Vec::new(),
-        Some(length) => {
-            let mask = u128::MAX << (8 * family.length - length);
-            let value = equal(0, octets(ranges[0].0, family.length));
-            let whole = length == 8 * family.length;
-            let mask = (!whole).then(|| masked(0, octets(mask, family.length)));
-            [load].into_iter().chain(mask).chain([value]).collect()
-        }
+        Some(prefix) => matches::within(family, part, &prefix),
         None => {
             named.push(Named { name: name.to_owned(), of: Type::address(family), ranges });
-            vec![load, lookup(name)]
+            in_set(name)
         }
     }
 }
 
-/// The length of the prefix that a range is.
-fn as_prefix((first, last): Range, family: &Family) -> Option<u32> {
+/// The prefix that a range is.
+fn as_prefix((first, last): Range, family: &Family) -> Option<IpNet> {
     let bits = 8 * family.length;
     // Of all addresses there may be one more than a number can say.
     let host = (last - first).checked_add(1).map_or(128, u128::trailing_zeros);
     let length = bits.checked_sub(host)?;
     let prefix = IpNet::new(address(first, family), length as u8).ok()?;
     let ends = (prefix.network(), prefix.broadcast());
-    (ends == (address(first, family), address(last, family))).then_some(length)
+    (ends == (address(first, family), address(last, family))).then_some(prefix)
 }
 
 fn address(number: u128, family: &Family) -> std::net::IpAddr {
@@ -118,7 +107,7 @@ fn protocols(rule: &FilterRule, stem: &str, named: &mut Vec<Named>) -> Option<Ve
     if rule.protocols.is_empty() {
         return Some(if with_ports { vec![load(), lookup(WITH_PORTS)] } else { Vec::new() });
     }
-    let has_ports = |protocol: &u8| [TCP, UDP, DCCP, SCTP, UDP_LITE].contains(protocol);
+    let has_ports = |protocol: &u8| matches::WITH_PORTS.contains(protocol);
     let meant = rule.protocols.iter().filter(|protocol| !with_ports || has_ports(protocol));
     let values = merged(meant.map(|protocol| (u128::from(*protocol), u128::from(*protocol))).collect());
     match &values[..] {
@@ -134,16 +123,16 @@ fn protocols(rule: &FilterRule, stem: &str, named: &mut Vec<Named>) -> Option<Ve
 
 fn of_ports(wanted: &[Ports], destination: bool, name: &str, named: &mut Vec<Named>) -> Vec<Expressions> {
     let ranges = merged(wanted.iter().map(|range| (range.first.into(), range.last.into())).collect());
-    let load = port_of(destination);
-    match &ranges[..] {
-        [] | [(0, HIGHEST_PORT)] => Vec::new(),
-        [(first, last)] if first == last => vec![load, equal(0, octets(*first, PORTS))],
-        [(first, last)] => {
-            vec![load, at_least(0, octets(*first, PORTS)), at_most(0, octets(*last, PORTS))]
-        }
+    let around = |one: Ports, other: Ports| Ports {
+        first: one.first.min(other.first),
+        last: one.last.max(other.last),
+    };
+    match (&ranges[..], wanted.iter().copied().reduce(around)) {
+        ([] | [(0, HIGHEST_PORT)], _) => Vec::new(),
+        ([_], Some(range)) => matches::among(destination, range),
         _ => {
             named.push(Named { name: name.to_owned(), of: Type::Port, ranges });
-            vec![load, lookup(name)]
+            vec![port_of(destination), lookup(name)]
         }
     }
 }
@@ -161,7 +150,7 @@ mod tests {
             let prefix: IpNet = prefix.parse().unwrap();
             let prefix = prefix.trunc();
             let ranges = ranges(&[prefix], family);
-            assert_eq!(as_prefix(ranges[0], family), Some(prefix.prefix_len().into()), "{prefix}");
+            assert_eq!(as_prefix(ranges[0], family), Some(prefix));
         }
         assert_eq!(as_prefix((1, 2), &V4), None);
         assert_eq!(as_prefix((0, 2), &V6), None);

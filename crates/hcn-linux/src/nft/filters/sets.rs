@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, SetAttribute};
 
+use super::super::beside::without_set;
 use super::super::elements::{self, Element};
 use super::super::expressions::{FAMILIES, Family};
 use super::super::maps::{Set, Type};
-use super::{Message, delete_set, ours};
+use super::{Message, ours};
 
 /// `NFTNL_UDATA_SET_COMMENT`
 const COMMENT: u8 = 7;
@@ -121,7 +122,7 @@ pub(crate) fn set_new(set: &str, members: &[IpNet]) -> Vec<Message> {
 
 /// The messages that take an address set away.
 pub(crate) fn set_gone(set: &str) -> Vec<Message> {
-    FAMILIES.map(|family| ours(delete_set(&name(set, family)))).into()
+    FAMILIES.map(|family| ours(without_set(&name(set, family)))).into()
 }
 
 /// The messages that give an address set other members: only what differs is sent.

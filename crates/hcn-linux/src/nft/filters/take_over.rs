@@ -3,15 +3,11 @@
 use std::io;
 
 use hcn_dataplane::{AddressSet, Filter};
-use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_netfilter::nftables::NfTablesMessage;
+use netlink_packet_netfilter::NetfilterProtoFamily;
 
-use super::super::{table, transaction};
-use super::{Group, Layout, Message, new_group, new_table, no_table, ours, set_new};
-use crate::socket::{Batch, Refusal, Socket, Wire};
-
-/// Opening and closing message.
-const AROUND: usize = 64;
+use super::super::beside::{absent, is_there, write};
+use super::{Group, Layout, TABLE, new_group, new_table, no_table, set_new};
+use crate::socket::{Socket, Wire};
 
 /// What is wanted in a table.
 #[derive(Default)]
@@ -28,9 +24,7 @@ pub(crate) fn take_over(
     contents: &Contents<'_>,
     own: bool,
 ) -> io::Result<()> {
-    // Deleting fails where there is nothing, so it is made first.
-    let plain = ours((NLM_F_CREATE, NfTablesMessage::NewTable(table(None))));
-    let mut messages = vec![plain, no_table()];
+    let mut messages = absent(TABLE).to_vec();
     messages.extend(new_table(own));
     messages.extend(contents.sets.iter().flat_map(|set| set_new(&set.name, &set.members)));
     for group in [Group::Carried, Group::Links] {
@@ -44,34 +38,8 @@ pub(crate) fn take_over(
 
 /// Takes the table of a namespace away, if there is one.
 pub(crate) fn clear(wire: &mut Wire, socket: &Socket) -> io::Result<()> {
-    let mut question = Batch::new();
-    let (flags, message) = ours((0, NfTablesMessage::GetTable(table(None))));
-    question.push((), flags, message);
-    let answer = wire.exchange(socket, &mut question)?.pop();
-    if matches!(answer, Some(Ok(Some(_)))) {
+    if is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE)? {
         write(wire, socket, vec![no_table()])?;
     }
     Ok(())
-}
-
-fn write(wire: &mut Wire, socket: &Socket, messages: Vec<Message>) -> io::Result<()> {
-    let limit = socket.send_limit();
-    let mut batch = Batch::new();
-    for (flags, message) in messages {
-        let mut next = Batch::new();
-        next.push((), flags, message.clone());
-        if batch.bytes().len() + next.bytes().len() + AROUND > limit {
-            transact(wire, socket, &mut batch)?;
-            batch = next;
-        } else {
-            batch.push((), flags, message);
-        }
-    }
-    transact(wire, socket, &mut batch)
-}
-
-fn transact(wire: &mut Wire, socket: &Socket, batch: &mut Batch<()>) -> io::Result<()> {
-    let refused = wire.transact(socket, batch, transaction())?.err().into_iter().flatten().next();
-    let refusal: Option<Refusal> = refused.map(|(_, refusal)| refusal);
-    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
