@@ -6,11 +6,40 @@ use std::net::IpAddr;
 use hcn_dataplane::Ports;
 use hcn_schema::enums::{Enumeration, OneOf, ProtocolType};
 use hcn_schema::policy::Policy;
+use hcn_schema::{Raw, Result};
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 
 /// IANA's numbers end here; clients write 256 for "any".
 const ANY_PROTOCOL: u32 = 256;
+
+/// What packets a rule is about, as documents have it.
+pub(crate) struct Match<'a> {
+    pub(crate) protocols: Option<&'a str>,
+    pub(crate) local_addresses: Option<&'a str>,
+    pub(crate) remote_addresses: Option<&'a str>,
+    pub(crate) local_ports: Option<&'a str>,
+    pub(crate) remote_ports: Option<&'a str>,
+}
+
+/// The [`Match`] of settings that have the members of a `FiveTuple`.
+macro_rules! matches_of {
+    ($rule:expr) => {
+        $crate::lists::Match {
+            protocols: $rule.protocols.as_deref(),
+            local_addresses: $rule.local_addresses.as_deref(),
+            remote_addresses: $rule.remote_addresses.as_deref(),
+            local_ports: $rule.local_ports.as_deref(),
+            remote_ports: $rule.remote_ports.as_deref(),
+        }
+    };
+}
+pub(crate) use matches_of;
+
+/// Parses settings; blank ones say nothing (2.1).
+pub(crate) fn read<T: DeserializeOwned>(raw: Option<&Raw>) -> Result<T> {
+    hcn_schema::parse(raw.filter(|raw| !raw.is_blank()).map_or("{}", Raw::get))
+}
 
 /// The settings of the policies of a type, in their order, with their places in the list.
 pub(crate) fn settings<T, K>(policies: &[Policy<K>], kind: K) -> impl Iterator<Item = (usize, T)>
@@ -19,10 +48,8 @@ where
     K: Enumeration + PartialEq,
 {
     let of_kind = move |policy: &&Policy<K>| policy.kind.as_ref().and_then(OneOf::known) == Some(kind);
-    policies.iter().enumerate().filter(move |(_, policy)| of_kind(policy)).map(|(index, policy)| {
-        let text = policy.settings.as_ref().filter(|raw| !raw.is_blank()).map_or("{}", |raw| raw.get());
-        (index, hcn_schema::parse(text).unwrap_or_default())
-    })
+    let found = policies.iter().enumerate().filter(move |(_, policy)| of_kind(policy));
+    found.map(|(index, policy)| (index, read(policy.settings.as_ref()).unwrap_or_default()))
 }
 
 /// The words of a list.
@@ -39,6 +66,16 @@ pub(crate) fn words(list: Option<&str>) -> impl Iterator<Item = &str> {
 pub(crate) fn place(word: &str) -> Option<IpNet> {
     let address = word.parse::<IpAddr>().map(IpNet::from);
     address.ok().or_else(|| word.parse::<IpNet>().ok()).map(|prefix| prefix.trunc())
+}
+
+/// The prefixes of a list; none = any.
+pub(crate) fn places(list: Option<&str>) -> Vec<IpNet> {
+    words(list).filter_map(place).collect()
+}
+
+/// The ports of a list; none = any.
+pub(crate) fn port_ranges(list: Option<&str>) -> Vec<Ports> {
+    words(list).filter_map(ports).collect()
 }
 
 /// A number of digits alone, up to a limit.

@@ -193,15 +193,27 @@ impl World {
     }
 
     /// Adds a rule to an endpoint or to all of a network, or takes it out.
-    fn rule(&mut self, (kind, id): (Kind, u64), request: &str, rule_type: &str) -> u64 {
+    fn rule(&mut self, (kind, id): (Kind, u64), request: &str, rule_type: &str, set: &str) -> u64 {
         let policy = if kind == Kind::Network { "NetworkACL" } else { "ACL" };
-        let settings = format!(r#"{{"Action":"Block","Direction":"In","RuleType":"{rule_type}"}}"#);
+        let settings = format!(
+            r#"{{"Action":"Block","Direction":"In","RuleType":"{rule_type}","LocalAddresses":"{set}"}}"#
+        );
         let document = format!(
             r#"{{"ResourceType":"Policy","RequestType":"{request}","Settings":{{"Policies":
                 [{{"Type":"{policy}","Settings":{settings}}}]}}}}"#
         );
         let target = Reference { id: Self::guid(id), incarnation: None };
         self.submit(kind, Verb::Modify { target, document: Some(document) })
+    }
+
+    /// Adds a set of addresses to a network, gives it others, or takes it out.
+    fn set(&mut self, network: u64, request: &str, set: &str, last: u8) -> u64 {
+        let document = format!(
+            r#"{{"ResourceType":"Policy","RequestType":"{request}","Settings":{{"Policies":
+                [{{"Type":"SetPolicy","Settings":{{"Id":"{set}","Values":"192.0.2.{last}"}}}}]}}}}"#
+        );
+        let target = Reference { id: Self::guid(network), incarnation: None };
+        self.submit(Kind::Network, Verb::Modify { target, document: Some(document) })
     }
 
     fn delete(&mut self, kind: Kind, id: u64) -> u64 {
@@ -504,7 +516,8 @@ enum Step {
     Members(u64, bool, u64),
     Attach { endpoint: u64, attach: bool, to: &'static str, number: u32 },
     Plug { endpoint: u64, plug: bool, port: u64 },
-    Rule { of: (Kind, u64), request: &'static str, rule_type: &'static str },
+    Rule { of: (Kind, u64), request: &'static str, rule_type: &'static str, set: &'static str },
+    Set { network: u64, request: &'static str, set: &'static str, last: u8 },
     Delete(Kind, u64),
     Finish(bool),
 }
@@ -536,8 +549,16 @@ fn step() -> impl Strategy<Value = Step> {
             ],
             prop::sample::select(vec!["Add", "Remove"]),
             prop::sample::select(vec!["Switch", "Host"]),
+            prop::sample::select(vec!["", "one", "two"]),
         )
-            .prop_map(|(of, request, rule_type)| Step::Rule { of, request, rule_type }),
+            .prop_map(|(of, request, rule_type, set)| Step::Rule { of, request, rule_type, set }),
+        (
+            network.clone(),
+            prop::sample::select(vec!["Add", "Update", "Remove"]),
+            prop::sample::select(vec!["one", "two"]),
+            1u8..3,
+        )
+            .prop_map(|(network, request, set, last)| Step::Set { network, request, set, last }),
         prop_oneof![
             network.prop_map(|id| (Kind::Network, id)),
             endpoint.prop_map(|id| (Kind::Endpoint, id)),
@@ -585,7 +606,8 @@ proptest! {
                 }
                 Step::Attach { endpoint, attach, to, number } => { world.attach(endpoint, attach, to, number); }
                 Step::Plug { endpoint, plug, port } => { world.plug(endpoint, plug, port); }
-                Step::Rule { of, request, rule_type } => { world.rule(of, request, rule_type); }
+                Step::Rule { of, request, rule_type, set } => { world.rule(of, request, rule_type, set); }
+                Step::Set { network, request, set, last } => { world.set(network, request, set, last); }
                 Step::Delete(kind, id) => { world.delete(kind, id); }
                 Step::Finish(fail) => if !world.jobs.is_empty() { world.finish(fail) },
             }

@@ -5,7 +5,8 @@ use hcn_dataplane::{
     Address, Frontend, HeldPort, Isolation, LinkId, Netns, Object, Route, Service, Source, Tap, Veth,
 };
 use hcn_schema::call::Kind;
-use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode};
+use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode, NetworkPolicyType, OneOf};
+use hcn_schema::policy::NetworkPolicy;
 use ipnet::IpNet;
 
 use super::{filters, outside, overlay, responders, routing, shaping, shards, translation};
@@ -58,6 +59,18 @@ pub(super) fn by_policies(registry: &Registry, network: &Network, endpoint: &End
     objects.extend(translation::of_endpoint(network, endpoint, own.as_ref()));
     objects.extend(shaping::of_endpoint(network, endpoint, own.as_ref()));
     objects
+}
+
+/// Whether two networks have other policies that are about all of their endpoints, or the same at other places, by which
+/// their rules are called.
+pub(super) fn differ_for_all(one: &Network, other: &Network) -> bool {
+    let kinds = [NetworkPolicyType::NetworkAcl, NetworkPolicyType::L4Proxy];
+    let about_all = |(_, policy): &(usize, &NetworkPolicy)| {
+        policy.kind.as_ref().and_then(OneOf::known).is_some_and(|kind| kinds.contains(&kind))
+    };
+    let [one, other] =
+        [one, other].map(|network| network.document.policies.iter().enumerate().filter(about_all));
+    !one.eq(other)
 }
 
 /// The network namespace that the endpoint's interface is in while it is attached.

@@ -4,21 +4,24 @@
 //! two leads on to what comes after them.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use hcn_dataplane::{
     AddressSet, Addresses, Filter, FilterRule, LinkId, Netns, Object, Ports, Site, Tier, Verdict,
 };
+use hcn_schema::Raw;
 use hcn_schema::enums::{
     ActionType, DirectionType, EndpointPolicyType, Enumeration, NetworkPolicyType, OneOf, RuleType,
     SetPolicyType,
 };
+use hcn_schema::policy::Policy;
 use hcn_schema::settings::{AclSettings, SetPolicySettings, TierAclRule, TierAclSettings};
 use ipnet::IpNet;
 
 use super::outside;
 use crate::entity::{Endpoint, Network};
+use crate::lists::{Match, matches_of};
 use crate::{lists, names};
 
 /// What Windows calls VXLAN among the protocols (feature AclSupportForProtocol252): UDP to this port, where the network has
@@ -133,7 +136,7 @@ impl Lists {
             });
             let read = |(index, rule): &&(usize, AclSettings)| {
                 let verdict = verdict(rule.action.as_ref(), Verdict::Next)?;
-                Some(reader.rules(&named(policy, *index, rule.id.as_deref()), &matches_of(rule), verdict))
+                Some(reader.rules(&named(policy, *index, rule.id.as_deref()), &matches_of!(rule), verdict))
             };
             Tier { name: policy.to_owned(), rules: rules.iter().filter_map(read).flatten().collect() }
         };
@@ -154,25 +157,6 @@ impl Lists {
     }
 }
 
-/// What a rule matches, as the documents have it.
-struct Match<'a> {
-    protocols: Option<&'a str>,
-    local: Option<&'a str>,
-    remote: Option<&'a str>,
-    local_ports: Option<&'a str>,
-    remote_ports: Option<&'a str>,
-}
-
-fn matches_of(rule: &AclSettings) -> Match<'_> {
-    Match {
-        protocols: rule.protocols.as_deref(),
-        local: rule.local_addresses.as_deref(),
-        remote: rule.remote_addresses.as_deref(),
-        local_ports: rule.local_ports.as_deref(),
-        remote_ports: rule.remote_ports.as_deref(),
-    }
-}
-
 /// Turns what the documents say into rules for one direction.
 struct Reader<'a> {
     direction: DirectionType,
@@ -189,15 +173,8 @@ impl Reader<'_> {
         });
         let read = |rule: &&TierAclRule| {
             let verdict = verdict(rule.action.as_ref(), Verdict::Allow)?;
-            let matches = Match {
-                protocols: rule.protocols.as_deref(),
-                local: rule.local_addresses.as_deref(),
-                remote: rule.remote_addresses.as_deref(),
-                local_ports: rule.local_ports.as_deref(),
-                remote_ports: rule.remote_ports.as_deref(),
-            };
             let id = rule.id.as_deref().unwrap_or_default();
-            Some(self.rules(&format!("{name} {id}"), &matches, verdict))
+            Some(self.rules(&format!("{name} {id}"), &matches_of!(rule), verdict))
         };
         Tier { rules: rules.iter().filter_map(read).flatten().collect(), name }
     }
@@ -208,7 +185,7 @@ impl Reader<'_> {
         let incoming = self.direction == DirectionType::In;
         // Sets stand for sources among the local addresses and for destinations among the remote ones, whatever the
         // direction is: so Azure NPM writes them (contract 2.14).
-        for (list, is_local) in [(given.local, true), (given.remote, false)] {
+        for (list, is_local) in [(given.local_addresses, true), (given.remote_addresses, false)] {
             let (sets, prefixes): (Vec<&str>, Vec<&str>) =
                 lists::words(list).partition(|word| lists::place(word).is_none());
             let side = if is_local == incoming { &mut destination } else { &mut source };
@@ -223,8 +200,7 @@ impl Reader<'_> {
         if source.iter().chain(&destination).any(nothing) {
             return Vec::new();
         }
-        let ports = |list| lists::words(list).filter_map(lists::ports).collect::<Vec<Ports>>();
-        let (local, remote) = (ports(given.local_ports), ports(given.remote_ports));
+        let (local, remote) = (lists::port_ranges(given.local_ports), lists::port_ranges(given.remote_ports));
         let (source_ports, destination_ports) = if incoming { (remote, local) } else { (local, remote) };
         let mut protocols = lists::protocols(given.protocols);
         let encapsulated = protocols.contains(&VXLAN);
@@ -265,6 +241,34 @@ impl Reader<'_> {
     }
 }
 
+/// The sets that have other members on one network than on the other.
+pub(super) fn changed_sets(one: &Network, other: &Network) -> HashSet<String> {
+    let (before, after) = (members(one), members(other));
+    let ids = before.keys().chain(after.keys());
+    ids.filter(|id| before.get(*id) != after.get(*id)).cloned().collect()
+}
+
+/// Whether rules about all endpoints of a network may name one of these sets.
+pub(super) fn network_names(network: &Network, sets: &HashSet<String>) -> bool {
+    may_name(&network.document.policies, NetworkPolicyType::NetworkAcl, sets)
+}
+
+/// Whether rules of an endpoint may.
+pub(super) fn endpoint_names(endpoint: &Endpoint, sets: &HashSet<String>) -> bool {
+    let policies = &endpoint.document.policies;
+    [EndpointPolicyType::Acl, EndpointPolicyType::TierAcl]
+        .into_iter()
+        .any(|kind| may_name(policies, kind, sets))
+}
+
+/// By the text alone: there may be many rules, and reading one takes its time.
+fn may_name<T: Enumeration + PartialEq>(policies: &[Policy<T>], kind: T, sets: &HashSet<String>) -> bool {
+    let of_kind = |policy: &&Policy<T>| known(policy.kind.as_ref()) == Some(kind);
+    let texts = policies.iter().filter(of_kind).filter_map(|policy| policy.settings.as_ref());
+    let names = |text: &str| text.contains('\\') || sets.iter().any(|id| text.contains(id.as_str()));
+    !sets.is_empty() && texts.map(Raw::get).any(names)
+}
+
 /// The addresses of the sets of a network, by their Ids; a set of sets has those of all of them.
 fn members(network: &Network) -> HashMap<String, Vec<IpNet>> {
     let sets: Vec<SetPolicySettings> =
@@ -275,10 +279,8 @@ fn members(network: &Network) -> HashMap<String, Vec<IpNet>> {
         set.policy_type == Some(OneOf::Known(SetPolicyType::NestedIpSet))
     });
     let id = |set: &SetPolicySettings| set.id.clone().unwrap_or_default();
-    let mut members: HashMap<String, Vec<IpNet>> = plain
-        .into_iter()
-        .map(|set| (id(set), lists::words(set.values.as_deref()).filter_map(lists::place).collect()))
-        .collect();
+    let mut members: HashMap<String, Vec<IpNet>> =
+        plain.into_iter().map(|set| (id(set), lists::places(set.values.as_deref()))).collect();
     for set in nested {
         let parts = lists::words(set.values.as_deref()).filter_map(|part| members.get(part)).flatten();
         let all = parts.copied().collect();

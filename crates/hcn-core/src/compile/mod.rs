@@ -15,6 +15,8 @@ mod shaping;
 pub(crate) mod shards;
 mod translation;
 
+use std::collections::HashSet;
+
 use hcn_dataplane::{LinkId, Object, State};
 
 pub(crate) use filters::is_filtered;
@@ -58,10 +60,31 @@ pub(crate) fn carrier(registry: &Registry, endpoint: &Endpoint) -> Option<(LinkI
     })
 }
 
-/// Whether the policies of a network mean the same for one of its endpoints.
-pub(crate) fn rule_alike(registry: &Registry, one: &Network, other: &Network, endpoint: &Endpoint) -> bool {
-    one.document.policies == other.document.policies
-        || endpoint::by_policies(registry, one, endpoint) == endpoint::by_policies(registry, other, endpoint)
+/// What a change of a network's policies is to its endpoints.
+pub(crate) struct Ruling<'a> {
+    networks: [&'a Network; 2],
+    /// Policies that are about every endpoint differ.
+    common: bool,
+    /// Sets with other members: only who names one, and cannot name it in the kernel, is concerned.
+    sets: HashSet<String>,
+}
+
+impl<'a> Ruling<'a> {
+    pub(crate) fn of(one: &'a Network, other: &'a Network) -> Self {
+        let networks = [one, other];
+        let same = one.document.policies == other.document.policies;
+        let sets = if same { HashSet::new() } else { filters::changed_sets(one, other) };
+        let common = !same && (endpoint::differ_for_all(one, other) || filters::network_names(other, &sets));
+        Self { networks, common, sets }
+    }
+
+    /// Whether an attached endpoint gets other objects by it.
+    pub(crate) fn concerns(&self, registry: &Registry, endpoint: &Endpoint) -> bool {
+        let may = self.common || filters::endpoint_names(endpoint, &self.sets);
+        let [one, other] = self.networks;
+        may && endpoint::by_policies(registry, one, endpoint)
+            != endpoint::by_policies(registry, other, endpoint)
+    }
 }
 
 /// The objects of everything.

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use hcn_dataplane::{Family, Hop, Lease, Object, Responder, Steering};
 use hcn_schema::dns::Dns;
-use hcn_schema::enums::{NetworkFlags, NetworkMode, NetworkPolicyType, OneOf};
+use hcn_schema::enums::{NetworkFlags, NetworkMode, NetworkPolicyType};
 use hcn_schema::settings::AutomaticDnsSettings;
 use ipnet::IpNet;
 
 use super::shaping;
 use crate::entity::{Endpoint, Network, Route};
-use crate::text;
+use crate::{lists, text};
 
 pub(super) fn of_network(network: &Network) -> Vec<Object> {
     let mut objects: Vec<Object> = steering(network).map(Object::Steering).collect();
@@ -78,12 +78,8 @@ fn gives_addresses(network: &Network) -> bool {
 
 /// Whether the host resolves names for endpoints: as policy AutomaticDNS says, else flag EnableDnsProxy.
 fn resolves_names(network: &Network) -> bool {
-    let policies = network.document.policies.iter();
-    let automatic = policies
-        .filter(|policy| policy.kind == Some(OneOf::Known(NetworkPolicyType::AutomaticDns)))
-        .find_map(|policy| {
-            hcn_schema::parse::<AutomaticDnsSettings>(policy.settings.as_ref()?.get()).ok()?.enable
-        });
+    let policies = lists::settings(&network.document.policies, NetworkPolicyType::AutomaticDns);
+    let automatic = policies.filter_map(|(_, given): (_, AutomaticDnsSettings)| given.enable).next();
     let flag = || network.document.flags.has(NetworkFlags::ENABLE_DNS_PROXY);
     is_alone(network) && automatic.unwrap_or_else(flag)
 }

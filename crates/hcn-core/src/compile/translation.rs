@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{
     Claim, Diversion, DiversionRule, Exceptions, Family, Interception, InterceptionRule, LinkId, Netns,
-    Object, Outbound, OutboundRule, Ports, Source,
+    Object, Outbound, OutboundRule, Source,
 };
 use hcn_schema::enums::{EndpointPolicyType, NatFlags, NetworkPolicyType, OneOf, ProtocolType};
 use hcn_schema::settings::{L4ProxySettings, L4WfpProxySettings, OutboundNatSettings, ProxyExceptions};
@@ -118,8 +118,8 @@ fn diversion_rule(given: &L4ProxySettings) -> Option<DiversionRule> {
     };
     Some(DiversionRule {
         protocols,
-        destinations: lists::words(given.ip.as_deref()).filter_map(lists::place).collect(),
-        ports: ports(given.port.as_deref()),
+        destinations: lists::places(given.ip.as_deref()),
+        ports: lists::port_ranges(given.port.as_deref()),
         exceptions: places(&given.exception_list),
         proxy,
         masquerade: given.outbound_nat.unwrap_or_default(),
@@ -139,16 +139,15 @@ fn interception(endpoint: &Endpoint, link: &LinkId) -> Option<Object> {
 fn interception_rule(endpoint: &Endpoint, given: L4WfpProxySettings) -> InterceptionRule {
     let port = |given: Option<&str>| given.and_then(|port| port.trim().parse().ok());
     let tuple = given.filter_tuple.unwrap_or_default();
-    let prefixes = |list: Option<&str>| lists::words(list).filter_map(lists::place).collect();
     let user = given.user_sid.as_deref().map(str::trim).filter(|sid| !sid.is_empty());
     InterceptionRule {
         outbound: port(given.outbound_proxy_port.as_deref()),
         inbound: port(given.inbound_proxy_port.as_deref()),
         protocols: lists::protocols(tuple.protocols.as_deref()),
-        local: prefixes(tuple.local_addresses.as_deref()),
-        remote: prefixes(tuple.remote_addresses.as_deref()),
-        local_ports: ports(tuple.local_ports.as_deref()),
-        remote_ports: ports(tuple.remote_ports.as_deref()),
+        local: lists::places(tuple.local_addresses.as_deref()),
+        remote: lists::places(tuple.remote_addresses.as_deref()),
+        local_ports: lists::port_ranges(tuple.local_ports.as_deref()),
+        remote_ports: lists::port_ranges(tuple.remote_ports.as_deref()),
         user: user.map(|sid| endpoint.users.get(sid).copied().unwrap_or(PROXY_USER)),
         outbound_exceptions: exceptions(given.outbound_exceptions),
         inbound_exceptions: exceptions(given.inbound_exceptions),
@@ -165,8 +164,4 @@ fn exceptions(given: Option<ProxyExceptions>) -> Exceptions {
 
 fn places(list: &[String]) -> Vec<IpNet> {
     list.iter().filter_map(|word| lists::place(word.trim())).collect()
-}
-
-fn ports(list: Option<&str>) -> Vec<Ports> {
-    lists::words(list).filter_map(lists::ports).collect()
 }

@@ -249,9 +249,8 @@ fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut 
     let same_dns = old.document.dns == new.document.dns;
     let all = !compile::tell_alike(old, new);
     let elsewhere = |endpoint: &Endpoint| endpoint.remote && !compile::reached_alike(old, new, endpoint);
-    let ruled = |endpoint: &Endpoint| {
-        endpoint.place().is_some() && !compile::rule_alike(view.registry, old, new, endpoint)
-    };
+    let ruling = compile::Ruling::of(old, new);
+    let ruled = |endpoint: &Endpoint| endpoint.place().is_some() && ruling.concerns(view.registry, endpoint);
     let concerned = |endpoint: &&Arc<Endpoint>| {
         all || (!same_dns && endpoint.network_dns) || elsewhere(endpoint) || ruled(endpoint)
     };

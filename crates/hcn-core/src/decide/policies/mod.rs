@@ -20,11 +20,11 @@ use hcn_schema::enums::{Enumeration, ModifyRequestType, NetworkMode, OneOf};
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::policy::{EndpointPolicy, NetworkPolicy, Policy, SubnetPolicy};
 use hcn_schema::settings::SdnRouteSettings;
-use hcn_schema::{Error, Guid, HResult, Raw, Result};
-use serde::de::DeserializeOwned;
+use hcn_schema::{Error, Guid, HResult, Result};
 
 use super::{Outcome, Refusal, View, gates};
 use crate::entity::{Endpoint, Network};
+use crate::lists::read as settings;
 use crate::text;
 
 /// Checks the policies of a new network.
@@ -173,11 +173,6 @@ fn unknown_kind<T: Enumeration>(given: Option<&OneOf<T>>) -> Error {
         _ => "the policy has no type".to_owned(),
     };
     Error::new(HResult::INVALID_POLICY_TYPE, message).at("Type").expected(T::names())
-}
-
-/// Parses settings; blank ones say nothing (2.1).
-fn settings<T: DeserializeOwned>(raw: Option<&Raw>) -> Result<T> {
-    hcn_schema::parse(raw.filter(|raw| !raw.is_blank()).map_or("{}", Raw::get))
 }
 
 /// An error in the settings of a policy.

@@ -11,37 +11,15 @@ use hcn_schema::{Error, HResult, Result};
 use super::super::gates;
 use super::sets::Sets;
 use super::{settings, words};
+use crate::lists::{Match, matches_of};
 use crate::text;
 
-/// What packets a rule is about.
-struct Match<'a> {
-    protocols: Option<&'a str>,
-    local_addresses: Option<&'a str>,
-    remote_addresses: Option<&'a str>,
-    local_ports: Option<&'a str>,
-    remote_ports: Option<&'a str>,
-}
-
-macro_rules! matches_of {
-    ($rule:expr) => {
-        Match {
-            protocols: $rule.protocols.as_deref(),
-            local_addresses: $rule.local_addresses.as_deref(),
-            remote_addresses: $rule.remote_addresses.as_deref(),
-            local_ports: $rule.local_ports.as_deref(),
-            remote_ports: $rule.remote_ports.as_deref(),
-        }
-    };
-}
-
-impl Match<'_> {
-    fn check(&self, sets: &Sets) -> Result<()> {
-        words::protocols(self.protocols, "Protocols")?;
-        addresses(self.local_addresses, "LocalAddresses", sets)?;
-        addresses(self.remote_addresses, "RemoteAddresses", sets)?;
-        words::ports(self.local_ports, "LocalPorts")?;
-        words::ports(self.remote_ports, "RemotePorts")
-    }
+fn check(given: &Match<'_>, sets: &Sets) -> Result<()> {
+    words::protocols(given.protocols, "Protocols")?;
+    addresses(given.local_addresses, "LocalAddresses", sets)?;
+    addresses(given.remote_addresses, "RemoteAddresses", sets)?;
+    words::ports(given.local_ports, "LocalPorts")?;
+    words::ports(given.remote_ports, "RemotePorts")
 }
 
 /// A list of addresses and prefixes, or of sets. Sets restrict each other, addresses add up, so a list of both would mean
@@ -82,7 +60,7 @@ pub(super) fn acl(rule: &AclSettings, hns: HnsVersion, sets: &Sets) -> Result<()
     }
     required::<DirectionType>(rule.direction.as_ref(), "Direction")?;
     one_of(rule.rule_type.as_ref(), "RuleType")?;
-    matches_of!(rule).check(sets)?;
+    check(&matches_of!(rule), sets)?;
     gates::acl(hns, rule)
 }
 
@@ -97,12 +75,12 @@ pub(super) fn tier(tier: &TierAclSettings, sets: &Sets) -> Result<()> {
 
 fn tier_rule(rule: &TierAclRule, sets: &Sets) -> Result<()> {
     required::<ActionType>(rule.action.as_ref(), "TierAclRuleAction")?;
-    matches_of!(rule).check(sets)
+    check(&matches_of!(rule), sets)
 }
 
 /// The filter of a proxy. Sets are for rules only.
 pub(super) fn filter(filter: &FiveTuple) -> Result<()> {
-    matches_of!(filter).check(&Sets::default())
+    check(&matches_of!(filter), &Sets::default())
 }
 
 /// A type of policy whose rules may name sets.

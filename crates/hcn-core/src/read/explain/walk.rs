@@ -194,21 +194,28 @@ impl Walk<'_> {
                 continue;
             }
             let sets = self.sets(endpoint);
-            self.ask(endpoint, filter, incoming, &sets)?;
+            self.ask(endpoint, &object, tiers(filter, incoming), incoming, &sets)?;
         }
         Ok(())
     }
 
-    fn ask(&mut self, endpoint: &Endpoint, filter: &Filter, incoming: bool, sets: &Sets) -> Way {
+    fn ask(
+        &mut self,
+        endpoint: &Endpoint,
+        object: &Object,
+        tiers: &[Tier],
+        incoming: bool,
+        sets: &Sets,
+    ) -> Way {
         let packet = self.packet;
-        for rule in matching::asked(tiers(filter, incoming), &packet, sets) {
+        for rule in matching::asked(tiers, &packet, sets) {
             let effect = match rule.verdict {
                 Verdict::Allow => "passes",
                 Verdict::Next => "passes to the next list of rules",
                 Verdict::Drop => "dropped",
             };
             self.step("Filter", named(endpoint), &rule.name, effect);
-            self.at(&Object::Filter(filter.clone()), incoming);
+            self.at(object, incoming);
             if rule.verdict == Verdict::Drop {
                 return Err(Fate::Block);
             }
