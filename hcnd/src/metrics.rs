@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
     applied: Counter,
     failed: Counter,
+    repaired: Counter,
     /// Repairs that wait or are under way.
     repairs: AtomicUsize,
 }
@@ -65,12 +66,14 @@ impl Default for Metrics {
         // A query takes some microseconds, an attach milliseconds, a call that waits for others up to 30 s.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(16e-6, 4.0, 12));
         let durations = Family::new_with_constructor(histogram);
-        let (applied, failed) = (Counter::default(), Counter::default());
+        let (applied, failed, repaired) = (Counter::default(), Counter::default(), Counter::default());
         kept.register("calls", "Calls answered, by kind, verb and code", calls.clone());
         kept.register_with_unit("call_duration", "Time of calls", Unit::Seconds, durations.clone());
         kept.register("plans_applied", "Plans that the data plane carried out", applied.clone());
         kept.register("plans_failed", "Plans that failed and were undone", failed.clone());
-        Self { kept, calls, durations, applied, failed, repairs: AtomicUsize::new(0) }
+        let help = "Entities, and rules, that were put right after others changed them in the kernel";
+        kept.register("drift_repaired", help, repaired.clone());
+        Self { kept, calls, durations, applied, failed, repaired, repairs: AtomicUsize::new(0) }
     }
 }
 
@@ -88,6 +91,11 @@ impl Metrics {
         } else {
             self.failed.inc()
         };
+    }
+
+    /// Something that others changed was put right.
+    pub(crate) fn repaired(&self) {
+        self.repaired.inc();
     }
 
     pub(crate) fn set_repairs(&self, count: usize) {

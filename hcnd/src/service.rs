@@ -10,7 +10,7 @@ use hcn_core::{
     Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links,
     named_netns, read,
 };
-use hcn_dataplane::{Applied, Counters, HostFacts, Kernel, Object, Op, Plan, State};
+use hcn_dataplane::{Applied, Counters, HostFacts, Kernel, Notice, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
@@ -19,6 +19,7 @@ use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::drift::{Looking, Outcome, Step};
 use crate::hns;
 use crate::metrics::Metrics;
 use crate::status::{self, Probe};
@@ -37,6 +38,10 @@ enum Message {
         ticket: Ticket,
         result: std::result::Result<(), Failure>,
     },
+    /// Others may have changed something.
+    Notice(Notice),
+    /// A step of looking is done.
+    Looked(Outcome),
     /// Answer, to show that messages are still read.
     Echo {
         done: oneshot::Sender<()>,
@@ -91,8 +96,10 @@ impl Service {
             kernel: None,
             settings: Arc::new(settings),
             probe: probe.clone(),
+            looking: Looking::default(),
         };
         owner.adopt().await;
+        owner.watch().await;
         tokio::spawn(owner.run(messages));
         let accelnet = Arc::default();
         Self { inbox, published, hub, metrics, probe, worker, started, accelnet }
@@ -212,6 +219,7 @@ struct Owner {
     kernel: Option<Kernel>,
     settings: Arc<Settings>,
     probe: Probe,
+    looking: Looking,
 }
 
 impl Owner {
@@ -221,7 +229,8 @@ impl Owner {
             if stopping.is_some() && self.engine.is_idle() {
                 return;
             }
-            let next_tick = self.engine.next_tick().map(|due| due.saturating_sub(self.now()));
+            let due = self.engine.next_tick().into_iter().chain(self.looking.next()).min();
+            let next_tick = due.map(|due| due.saturating_sub(self.now()));
             let actions = tokio::select! {
                 message = messages.recv() => match message {
                     None => return,
@@ -232,6 +241,11 @@ impl Owner {
                     }
                     Some(Message::Call { caller, call, reply }) => self.submit(&caller, call, reply).await,
                     Some(Message::Finished { ticket, result }) => self.engine.finish(ticket, result, self.now()),
+                    Some(Message::Notice(notice)) => {
+                        self.looking.note(notice, self.now());
+                        continue;
+                    }
+                    Some(Message::Looked(outcome)) => self.looked(outcome),
                     Some(Message::Echo { done }) => {
                         // Whoever asked may have given up.
                         let _ = done.send(());
@@ -243,6 +257,7 @@ impl Owner {
                     }
                 },
                 () = tokio::time::sleep(next_tick.unwrap_or_default()), if next_tick.is_some() => {
+                    self.look();
                     self.engine.tick(self.now())
                 }
             };
@@ -317,6 +332,9 @@ impl Owner {
             match action {
                 Action::Announce(event) => {
                     tracing::info!(kind = %event.kind, id = %event.id, revision = event.revision, "{}", event.action);
+                    if event.action == "repair" {
+                        self.metrics.repaired();
+                    }
                     self.hub.publish(&event);
                 }
                 Action::Start(job) => self.start(job),
@@ -365,6 +383,98 @@ impl Owner {
         tracing::info!(entities, found = found.len(), repairs = actions.len(), "took over what was there");
         self.perform(actions);
         self.release_reservations().await;
+    }
+
+    /// Hears of what others change, from now on.
+    async fn watch(&self) {
+        let inbox = self.inbox.clone();
+        let notify = Box::new(move |notice| {
+            if let Some(inbox) = inbox.upgrade() {
+                // The owner has ended: nothing is to be repaired any more.
+                let _ = inbox.send(Message::Notice(notice));
+            }
+        });
+        match self.worker.watch(notify).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what others change is not noticed"),
+            Err(error) => tracing::error!(%error, "what others change is not noticed"),
+        }
+    }
+
+    /// Begins to look at what others changed, if it is time.
+    fn look(&mut self) {
+        let now = self.now();
+        if self.engine.take_due_look(now) {
+            self.looking.note(Notice { lost: true, ..Notice::default() }, now);
+        }
+        match self.looking.begin(now, self.engine.is_idle()) {
+            None => {}
+            Some(Step::Resolve(notice)) => {
+                let scope = self.worker.clone();
+                self.report(async move { Outcome::Resolved(scope.scope(notice).await.ok().flatten()) });
+            }
+            Some(Step::Rules) => {
+                let restored = self.worker.restore_rules(compile::all(self.engine.working()));
+                self.report(async move {
+                    match restored.await {
+                        Ok(Ok(restored)) => Outcome::Rules { restored },
+                        Ok(Err(error)) => {
+                            tracing::error!(%error, "cannot restore rules");
+                            Outcome::Rules { restored: false }
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "cannot restore rules");
+                            Outcome::Rules { restored: false }
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    fn looked(&mut self, outcome: Outcome) -> Vec<Action> {
+        match outcome {
+            Outcome::Resolved(Some(scope)) => {
+                tracing::debug!(?scope, "looking for changes of others");
+                let wanted = self.engine.expected(&scope, self.now());
+                let found = self.worker.look(wanted, scope);
+                self.report(async move {
+                    match found.await {
+                        Ok(Ok(found)) => Outcome::Seen(Some(found)),
+                        Ok(Err(error)) => {
+                            tracing::warn!(%error, "cannot look for changes of others");
+                            Outcome::Seen(None)
+                        }
+                        Err(_) => Outcome::Seen(None),
+                    }
+                });
+                return Vec::new();
+            }
+            Outcome::Rules { restored } => {
+                if restored {
+                    tracing::warn!("restored rules that another program took away");
+                    self.metrics.repaired();
+                }
+            }
+            Outcome::Resolved(None) => {}
+            Outcome::Seen(None) => self.engine.unseen(self.now()),
+            Outcome::Seen(Some(found)) => {
+                let actions = self.engine.looked(&found, self.now());
+                self.looking.end(self.now());
+                return actions;
+            }
+        }
+        self.looking.end(self.now());
+        Vec::new()
+    }
+
+    /// Does a step of looking beside the rest.
+    fn report(&self, step: impl Future<Output = Outcome> + Send + 'static) {
+        let Some(inbox) = self.inbox.upgrade() else { return };
+        tokio::spawn(async move {
+            // The owner outlives it, except when the daemon ends.
+            let _ = inbox.send(Message::Looked(step.await));
+        });
     }
 
     /// Ports that were reserved belonged to clients, whose connections are gone.

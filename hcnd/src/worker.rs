@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, HostFacts, LinkId, NetnsFacts, OpError, Plan, State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, HostFacts, LinkId, NetnsFacts, Notice, Notify, OpError, Plan,
+    Scope, State, UndoError,
 };
 use tokio::sync::oneshot;
 
@@ -92,6 +93,45 @@ impl Worker {
     /// Outer: the thread has ended.
     pub async fn adopt(&self, wanted: State) -> Result<Result<State, OpError>, Stopped> {
         self.ask(move |dataplane| dataplane.adopt(&wanted)).await
+    }
+
+    /// See [`Dataplane::look`]. It is asked at once, whenever it is waited for.
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub fn look(
+        &self,
+        wanted: State,
+        scope: Scope,
+    ) -> impl Future<Output = Result<Result<State, OpError>, Stopped>> + use<> {
+        self.ask(move |dataplane| dataplane.look(&wanted, &scope))
+    }
+
+    /// See [`Dataplane::restore_rules`]. It is asked at once, whenever it is waited for.
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub fn restore_rules(
+        &self,
+        wanted: State,
+    ) -> impl Future<Output = Result<Result<bool, OpError>, Stopped>> + use<> {
+        self.ask(move |dataplane| dataplane.restore_rules(&wanted))
+    }
+
+    /// See [`Dataplane::watch`].
+    ///
+    /// # Errors
+    /// Outer: the thread has ended.
+    pub async fn watch(&self, notify: Notify) -> Result<Result<(), OpError>, Stopped> {
+        self.ask(move |dataplane| dataplane.watch(notify)).await
+    }
+
+    /// See [`Dataplane::scope`].
+    ///
+    /// # Errors
+    /// The thread has ended.
+    pub async fn scope(&self, notice: Notice) -> Result<Option<Scope>, Stopped> {
+        self.ask(move |dataplane| dataplane.scope(&notice)).await
     }
 
     /// See [`Dataplane::host`].

@@ -5,6 +5,8 @@
 //! until the data plane is done; a call that needs one of them waits for its turn, until its deadline. Success
 //! publishes the change, failure takes it back.
 
+mod drift;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -25,6 +27,9 @@ const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long after a failed repair the next one is tried.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long after a repair is looked at what came of it.
+const REPAIR_PAUSE: Duration = Duration::from_millis(50);
 
 /// A job, as the engine knows it.
 pub type Ticket = u64;
@@ -77,6 +82,8 @@ struct Pending {
     after: Vec<Event>,
     /// What is still to be done if this job is a repair and fails.
     repair: Option<Plan>,
+    /// It puts right what others changed: if it fails it is looked at again.
+    drift: bool,
     /// The call again, if it left the choice of a port to the service: another one may be free.
     chooses: Option<Parked>,
 }
@@ -110,6 +117,7 @@ pub struct Engine {
     parked: HashMap<EntityKey, VecDeque<Parked>>,
     repairs: VecDeque<Repair>,
     cursors: Cursors,
+    drift: drift::Drift,
     last_incarnation: u64,
     last_ticket: Ticket,
 }
@@ -233,12 +241,14 @@ impl Engine {
             change: decision.change,
             after: decision.after,
             repair: None,
+            drift: false,
         };
         self.start(plan, pending, actions);
     }
 
     fn start(&mut self, plan: Plan, pending: Pending, actions: &mut Vec<Action>) {
         self.last_ticket += 1;
+        self.drift.touch(&pending.change);
         self.turns.begin(&pending.change);
         actions.push(Action::Start(Job { ticket: self.last_ticket, plan, change: pending.change.clone() }));
         self.pending.insert(self.last_ticket, pending);
@@ -252,6 +262,22 @@ impl Engine {
             change,
             after: Vec::new(),
             repair: Some(plan.clone()),
+            drift: false,
+            chooses: None,
+        };
+        self.start(plan, pending, actions);
+    }
+
+    /// The same of what others changed.
+    fn start_drift(&mut self, plan: Plan, change: Change, event: Option<Event>, actions: &mut Vec<Action>) {
+        let pending = Pending {
+            call: None,
+            failure_code: HResult::DEGRADED_OPERATION,
+            cursors: Cursors::default(),
+            change,
+            after: event.into_iter().collect(),
+            repair: Some(Plan::default()),
+            drift: true,
             chooses: None,
         };
         self.start(plan, pending, actions);
@@ -268,6 +294,10 @@ impl Engine {
         let Some(pending) = self.pending.remove(&ticket) else { return actions };
         let keys: Vec<EntityKey> = pending.change.keys().collect();
         self.turns.end(&keys);
+        if pending.drift {
+            // With one thing others may have gone, which could not be seen.
+            self.drift.look_at(now + REPAIR_PAUSE);
+        }
         match result {
             Ok(()) => self.succeed(pending, &mut actions),
             Err(failure) => self.fail(pending, failure, now, &mut actions),
@@ -293,6 +323,14 @@ impl Engine {
 
     fn fail(&mut self, pending: Pending, failure: Failure, now: Duration, actions: &mut Vec<Action>) {
         let due = now + REPAIR_INTERVAL;
+        if pending.drift && failure.left.is_none() {
+            let code = failure.code.unwrap_or(pending.failure_code);
+            let (marked, _) = degrade(&pending.change, code, |step| step.after.clone());
+            self.working.apply(&marked);
+            actions.push(Action::Publish(marked));
+            self.drift.look_at(due);
+            return;
+        }
         if let Some(repair) = pending.repair {
             // A failed repair has undone itself; what it could not undo comes before the rest.
             let mut plan = failure.left.unwrap_or_default();
@@ -360,7 +398,7 @@ impl Engine {
     /// When [`tick`](Self::tick) has something to do next.
     pub fn next_tick(&self) -> Option<Duration> {
         let deadlines = self.parked.values().flatten().map(|parked| parked.deadline);
-        deadlines.chain(self.repairs.iter().map(|repair| repair.due)).min()
+        deadlines.chain(self.repairs.iter().map(|repair| repair.due)).chain(self.next_look()).min()
     }
 }
 

@@ -34,6 +34,11 @@ impl Turns {
         !self.busy.contains(key) && earliest.is_none_or(|earliest| *earliest >= call)
     }
 
+    /// Whether a job is changing an entity.
+    pub(crate) fn is_busy(&self, key: &EntityKey) -> bool {
+        self.busy.contains(key)
+    }
+
     /// The networks that are losing prefixes, and these.
     pub(crate) fn leaving(&self) -> &[(EntityKey, IpNet)] {
         &self.leaving

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use crate::notice::{Notice, Notify, Scope};
 use crate::object::{HostRoute, LinkId, Mac};
 use crate::plan::{Op, Plan};
 use crate::state::State;
@@ -36,6 +37,42 @@ pub trait Dataplane: Send {
     /// # Errors
     /// The kernel could not be read or changed.
     fn adopt(&mut self, wanted: &State) -> Result<State, OpError>;
+
+    /// Which of the wanted objects are there, as they are; nothing is changed. What is out of scope counts as there. What is
+    /// not there is forgotten, so that it can be created, and what may be left of it is removed. Something that is there
+    /// and not right is [distorted](Object::distorted).
+    ///
+    /// # Errors
+    /// The kernel could not be read.
+    fn look(&mut self, wanted: &State, scope: &Scope) -> Result<State, OpError> {
+        let _ = scope;
+        Ok(wanted.clone())
+    }
+
+    /// Makes the rules what the wanted objects, which are all, mean. Says whether there was a need: where rules can be
+    /// owned nobody else can change them.
+    ///
+    /// # Errors
+    /// The kernel could not be read or changed.
+    fn restore_rules(&mut self, wanted: &State) -> Result<bool, OpError> {
+        let _ = wanted;
+        Ok(false)
+    }
+
+    /// From now on says when something may have changed that hcnd did not change, until the data plane ends. To be called
+    /// once, after [`adopt`](Self::adopt).
+    ///
+    /// # Errors
+    /// It cannot be known.
+    fn watch(&mut self, notify: Notify) -> Result<(), OpError> {
+        drop(notify);
+        Ok(())
+    }
+
+    /// Where to look after a notice; `None` = it is about nothing of hcnd's.
+    fn scope(&mut self, notice: &Notice) -> Option<Scope> {
+        notice.scope(|_| None)
+    }
 
     /// What the host looks like besides the objects that are hcnd's own; also which of the links with these names
     /// there are.

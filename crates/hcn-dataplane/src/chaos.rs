@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
 
 use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, NetnsFacts, OpError, UndoError};
+use crate::notice::{Notice, Notify, Scope};
 use crate::object::{LinkId, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
@@ -63,6 +64,22 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
 
     fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
         self.inner.adopt(wanted)
+    }
+
+    fn look(&mut self, wanted: &State, scope: &Scope) -> Result<State, OpError> {
+        self.inner.look(wanted, scope)
+    }
+
+    fn restore_rules(&mut self, wanted: &State) -> Result<bool, OpError> {
+        self.inner.restore_rules(wanted)
+    }
+
+    fn watch(&mut self, notify: Notify) -> Result<(), OpError> {
+        self.inner.watch(notify)
+    }
+
+    fn scope(&mut self, notice: &Notice) -> Option<Scope> {
+        self.inner.scope(notice)
     }
 
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {

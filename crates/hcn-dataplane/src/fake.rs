@@ -1,6 +1,7 @@
 //! A model of the kernel for tests: refuses what the kernel would refuse.
 
 use crate::backend::{Applied, ApplyError, Counters, Dataplane, HostFacts, HostLink, OpError, UndoError};
+use crate::notice::Scope;
 use crate::object::{LinkId, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
@@ -109,6 +110,15 @@ impl Dataplane for Fake {
         }
         self.state = state.clone();
         Ok(state)
+    }
+
+    fn look(&mut self, wanted: &State, scope: &Scope) -> Result<State, OpError> {
+        let mut found = State::new();
+        for (key, object) in wanted.iter() {
+            let seen = if scope.shows(object) { self.state.get(key) } else { Some(object) };
+            found.extend(seen.cloned());
+        }
+        Ok(found)
     }
 
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {

@@ -10,6 +10,7 @@
 mod backend;
 mod chaos;
 mod fake;
+mod notice;
 mod object;
 mod plan;
 mod state;
@@ -20,6 +21,7 @@ pub use backend::{
 };
 pub use chaos::Chaos;
 pub use fake::Fake;
+pub use notice::{Notice, Notify, Scope};
 pub use object::{
     Address, AddressSet, Addresses, Annex, Barrier, Bridge, Claim, Diversion, DiversionRule, Enslaved,
     Exceptions, Existing, Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard, HeldPort, Home,

@@ -223,8 +223,41 @@ impl Object {
         }
     }
 
+    /// What is seen of the object while something about it is wrong that objects do not tell, such as that it is down. A
+    /// change from this to the object puts all of it right; a change to this does nothing.
+    #[must_use]
+    pub fn distorted(&self) -> Self {
+        let mut seen = self.clone();
+        if let Some(alias) = seen.alias_mut() {
+            alias.clear();
+        }
+        seen
+    }
+
+    /// Whether it is what [`distorted`](Self::distorted) gives: all that is made has an alias.
+    pub fn is_distorted(&self) -> bool {
+        self.clone().alias_mut().is_some_and(|alias| alias.is_empty())
+    }
+
+    fn alias_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Netns(object) => Some(&mut object.alias),
+            Self::Bridge(object) => Some(&mut object.alias),
+            Self::Veth(object) => Some(&mut object.alias),
+            Self::Joint(object) => Some(&mut object.alias),
+            Self::Vxlan(object) => Some(&mut object.alias),
+            Self::Vlan(object) => Some(&mut object.alias),
+            Self::Sublink(object) => Some(&mut object.alias),
+            Self::Tap(object) => Some(&mut object.alias),
+            _ => None,
+        }
+    }
+
     /// Whether the object can become `to` (same key) in place, without being taken down.
     pub fn changes_in_place(&self, to: &Self) -> bool {
+        if self.is_distorted() || to.is_distorted() {
+            return true;
+        }
         match (self, to) {
             (Self::Bridge(a), Self::Bridge(b)) => {
                 a.arp == b.arp && a.proxy_arp == b.proxy_arp && a.vlan_filtering == b.vlan_filtering

@@ -147,12 +147,18 @@ fn links_of(object: &Object) -> Vec<LinkId> {
     }
 }
 
+impl Extend<Object> for State {
+    fn extend<I: IntoIterator<Item = Object>>(&mut self, objects: I) {
+        for object in objects {
+            self.insert(object);
+        }
+    }
+}
+
 impl FromIterator<Object> for State {
     fn from_iter<I: IntoIterator<Item = Object>>(objects: I) -> Self {
         let mut state = Self::new();
-        for object in objects {
-            state.insert(object);
-        }
+        state.extend(objects);
         state
     }
 }

@@ -25,6 +25,9 @@ use crate::reserved::Reserved;
 use crate::socket::Batch;
 use crate::{Linux, announce, executor, nft, reaper, resolver};
 
+pub(crate) use inside::{find_address, find_route, is_claim};
+pub(crate) use shaping::disciplines;
+
 /// Why it failed, and at what.
 type Failure = (&'static str, io::Error);
 
@@ -34,35 +37,21 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
         errno: error.raw_os_error(),
         message: format!("cannot {step}: {error}"),
     })?;
-    let objects = wanted.iter().map(|(_, object)| object);
-    let linux = &mut *adoption.linux;
-    linux.owns_tables = nft::take_over(&mut linux.wire, &linux.nft, objects)?;
-    adoption.filters().map_err(|error| OpError {
-        errno: error.raw_os_error(),
-        message: format!("cannot take over filters and proxies: {error}"),
-    })?;
-    let Adoption { linux, mut found, .. } = adoption;
-    let isolations = || {
-        wanted.iter().filter_map(|(_, object)| match object {
-            Object::Isolation(isolation) => Some(isolation),
-            _ => None,
-        })
-    };
-    nft::take_over_isolation(&mut linux.wire, &linux.nft, isolations())?;
-    linux.isolated = isolations().map(|isolation| isolation.port.clone()).collect();
-    translation::take_over(linux, wanted)?;
-    let guards = || {
-        wanted.iter().filter_map(|(_, object)| match object {
-            Object::Guard(guard) => Some(guard),
-            _ => None,
-        })
-    };
-    nft::take_over_guards(&mut linux.wire, &linux.nft, guards(), linux.owns_tables)?;
-    linux.guarded = guards().map(|guard| guard.port.clone()).collect();
-    for (_, object) in wanted.iter().filter(|(_, object)| nft::holds(object)) {
-        found.insert(object.clone());
-    }
+    adoption.tables_of_rules()?;
+    let mut found = adoption.found;
+    found.extend(wanted.iter().map(|(_, object)| object).filter(|object| nft::holds(object)).cloned());
     Ok(found)
+}
+
+/// See [`Dataplane::restore_rules`](hcn_dataplane::Dataplane::restore_rules).
+pub(crate) fn restore_rules(linux: &mut Linux, wanted: &State) -> Result<(), OpError> {
+    let links = observe::links(&mut linux.wire, &linux.host).map_err(|error| OpError {
+        errno: error.raw_os_error(),
+        message: format!("cannot read the host's links: {error}"),
+    })?;
+    let links = HashMap::from([(Netns::Host, links)]);
+    linux.filtering = executor::Filtering::default();
+    Adoption { linux, wanted, found: State::new(), links }.tables_of_rules()
 }
 
 struct Adoption<'a> {
@@ -99,6 +88,37 @@ impl Adoption<'_> {
         self.steering().map_err(at("read routing tables"))?;
         self.responders();
         self.remember();
+        Ok(())
+    }
+
+    /// Makes all rules what the wanted objects mean.
+    fn tables_of_rules(&mut self) -> Result<(), OpError> {
+        let wanted = self.wanted;
+        let objects = || wanted.iter().map(|(_, object)| object);
+        let linux = &mut *self.linux;
+        linux.owns_tables = nft::take_over(&mut linux.wire, &linux.nft, objects())?;
+        self.filters().map_err(|error| OpError {
+            errno: error.raw_os_error(),
+            message: format!("cannot take over filters and proxies: {error}"),
+        })?;
+        let linux = &mut *self.linux;
+        let isolations = || {
+            objects().filter_map(|object| match object {
+                Object::Isolation(isolation) => Some(isolation),
+                _ => None,
+            })
+        };
+        nft::take_over_isolation(&mut linux.wire, &linux.nft, isolations())?;
+        linux.isolated = isolations().map(|isolation| isolation.port.clone()).collect();
+        translation::take_over(linux, wanted)?;
+        let guards = || {
+            objects().filter_map(|object| match object {
+                Object::Guard(guard) => Some(guard),
+                _ => None,
+            })
+        };
+        nft::take_over_guards(&mut linux.wire, &linux.nft, guards(), linux.owns_tables)?;
+        linux.guarded = guards().map(|guard| guard.port.clone()).collect();
         Ok(())
     }
 
@@ -323,7 +343,7 @@ fn is_ours(facts: &LinkFacts) -> bool {
 }
 
 /// Whether two aliases `hcn KIND ID NAME` are of one entity; its name may have changed.
-fn is_same(alias: &str, other: &str) -> bool {
+pub(crate) fn is_same(alias: &str, other: &str) -> bool {
     alias.starts_with("hcn ") && alias.split(' ').take(3).eq(other.split(' ').take(3))
 }
 

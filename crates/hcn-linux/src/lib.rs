@@ -11,11 +11,13 @@ mod announce;
 mod attributes;
 mod conntrack;
 mod counters;
+mod drift;
 mod era;
 mod error;
 mod executor;
 mod facts;
 mod features;
+mod known;
 mod link;
 mod moving;
 mod neighbour;
@@ -49,7 +51,7 @@ use std::path::{Path, PathBuf};
 
 use hcn_dataplane::{
     Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Interception, Key, LinkId,
-    Neighbour, Netns, NetnsFacts, Object, Op, OpError, Plan, State, UndoError,
+    Neighbour, Netns, NetnsFacts, Notice, Notify, Object, Op, OpError, Plan, Scope, State, UndoError,
 };
 use hcn_responder::Responders;
 use ipnet::IpNet;
@@ -107,7 +109,7 @@ pub struct Linux {
     ipv6: bool,
     namespaces: HashMap<String, netns::Handle>,
     /// Indexes of links, so that no name is looked up twice.
-    links: HashMap<LinkId, u32>,
+    links: known::Known,
     /// What can be reached on link, to tell which gateways cannot.
     prefixes: HashMap<LinkId, Vec<IpNet>>,
     /// What was removed and not settled yet; of each object the oldest first.
@@ -151,6 +153,8 @@ pub struct Linux {
     responders: Responders,
     /// Looks after routing tables of bridges.
     watch: watch::Watch,
+    /// Hears of what others change.
+    listener: Option<drift::Listener>,
 }
 
 /// Keeps a second hcnd out of this network namespace, since it would take this one's links for leftovers. Names of
@@ -246,7 +250,7 @@ impl Linux {
             netns_etc: config.netns_etc,
             ipv6: sysctl::has_ipv6(),
             namespaces: HashMap::new(),
-            links: HashMap::new(),
+            links: known::Known::default(),
             prefixes: HashMap::new(),
             retired: HashMap::new(),
             limbo: Vec::new(),
@@ -270,6 +274,7 @@ impl Linux {
             reaper,
             responders: Responders::new(Path::new(RESOLV_CONF)),
             watch: watch::Watch::default(),
+            listener: None,
         })
     }
 
@@ -384,6 +389,32 @@ impl Dataplane for Linux {
 
     fn adopt(&mut self, wanted: &State) -> Result<State, OpError> {
         adopt::adopt(self, wanted)
+    }
+
+    fn look(&mut self, wanted: &State, scope: &Scope) -> Result<State, OpError> {
+        drift::look(self, wanted, scope)
+    }
+
+    fn restore_rules(&mut self, wanted: &State) -> Result<bool, OpError> {
+        if self.owns_tables {
+            return Ok(false);
+        }
+        adopt::restore_rules(self, wanted).map(|()| true)
+    }
+
+    fn watch(&mut self, notify: Notify) -> Result<(), OpError> {
+        let rules = (!self.owns_tables).then_some(&self.nft);
+        let (links, names) = (self.links.on_host(), self.folder.path());
+        let started = drift::Listener::start(links, names, &self.host, rules, notify);
+        self.listener = Some(started.map_err(|error| OpError {
+            errno: error.raw_os_error(),
+            message: format!("cannot listen for changes: {error}"),
+        })?);
+        Ok(())
+    }
+
+    fn scope(&mut self, notice: &Notice) -> Option<Scope> {
+        drift::scope(self, notice)
     }
 
     fn host(&mut self, links: &[String]) -> Result<HostFacts, OpError> {

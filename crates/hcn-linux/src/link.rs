@@ -422,6 +422,13 @@ pub(crate) fn describe_port(
     RouteNetlinkMessage::NewLink(message(index, attributes))
 }
 
+/// RTM_NEWLINK of a bridge's port: whether it exchanges nothing with other isolated ones.
+pub(crate) fn isolate(index: u32, isolated: bool) -> RouteNetlinkMessage {
+    let port = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(isolated)]);
+    let info = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(port)];
+    RouteNetlinkMessage::NewLink(message(index, vec![LinkAttribute::LinkInfo(info)]))
+}
+
 /// RTM_SETLINK: IP traits and up, in one. Not for the lack of a link-local address, which must come first.
 pub(crate) fn describe_up(index: u32, traits: IpTraits) -> RouteNetlinkMessage {
     let mut message = message(index, traits.attribute().into_iter().collect());

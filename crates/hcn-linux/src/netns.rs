@@ -1,12 +1,13 @@
 //! Named network namespaces: files in a folder, as `ip netns` makes them, each with a socket opened inside.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use hcn_dataplane::Existing;
+use hcn_dataplane::{Existing, Netns};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -31,6 +32,8 @@ pub(crate) struct Handle {
     packets: Option<PacketSocket>,
     /// An nftables socket inside it, once there are rules.
     nft: Option<Socket>,
+    /// The number that the host's own namespace has for it, once it is known: it stays the same.
+    pub(crate) number: Option<i32>,
 }
 
 impl Handle {
@@ -52,6 +55,18 @@ impl Handle {
     /// For `IFLA_NET_NS_FD`.
     pub(crate) fn raw(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+}
+
+/// The route socket of a network namespace, if it is known.
+pub(crate) fn socket_in<'a>(
+    host: &'a Socket,
+    namespaces: &'a HashMap<String, Handle>,
+    netns: &Netns,
+) -> Option<&'a Socket> {
+    match netns {
+        Netns::Host => Some(host),
+        Netns::Named(name) => namespaces.get(name).map(|handle| &handle.socket),
     }
 }
 
@@ -78,6 +93,11 @@ impl Folder {
         Ok(Self { path: path.to_owned(), host: File::open(OWN)? })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A new namespace under this name.
     ///
     /// # Errors
@@ -89,7 +109,7 @@ impl Folder {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let file = File::open(OWN)?;
             mount(Some(OWN), &path, NONE, MsFlags::MS_BIND, NONE)?;
-            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)?, packets: None, nft: None })
+            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)?, packets: None, nft: None, number: None })
         });
         if made.is_err() {
             // After an error there is nothing more to lose; EINVAL = was not mounted.
@@ -142,7 +162,7 @@ impl Folder {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
             Socket::open(NETLINK_ROUTE)
         })
-        .map(|socket| Handle { file, socket, packets: None, nft: None })
+        .map(|socket| Handle { file, socket, packets: None, nft: None, number: None })
     }
 
     /// One more route socket inside a namespace.
@@ -188,6 +208,22 @@ impl Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a namespace has its name.
+    pub(crate) fn is_bound(&self, name: &str, handle: &Handle) -> bool {
+        let there = self.file(name).and_then(|path| std::fs::metadata(path));
+        let own = handle.identity();
+        matches!((there, own), (Ok(there), Ok(own)) if (there.dev(), there.ino()) == own)
+    }
+
+    /// Gives a namespace its name again; whatever has the name loses it.
+    pub(crate) fn bind_again(&self, name: &str, handle: &Handle) -> io::Result<()> {
+        if self.is_bound(name, handle) {
+            return Ok(());
+        }
+        self.unbind(name)?;
+        self.bind(name, handle)
     }
 
     /// Removes a file that has not become a namespace.

@@ -45,6 +45,13 @@ impl Socket {
         Ok(())
     }
 
+    /// The number that the kernel knows it by.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        let mut address = netlink_sys::SocketAddr::new(0, 0);
+        self.0.get_address(&mut address)?;
+        Ok(address.port_number())
+    }
+
     /// How many octets one `sendmsg` can have.
     pub(crate) fn send_limit(&self) -> usize {
         // Of its buffer the kernel keeps 32 octets.
@@ -362,10 +369,12 @@ fn refusal(message: &Message<'_>) -> Option<Refusal> {
 
 /// One message of a datagram.
 pub(crate) struct Message<'a> {
-    kind: u16,
-    flags: u16,
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
     sequence: u32,
-    payload: &'a [u8],
+    /// Whose request it is an answer to, or whose doing it tells of.
+    pub(crate) port: u32,
+    pub(crate) payload: &'a [u8],
 }
 
 /// The messages of a datagram.
@@ -375,6 +384,11 @@ impl<'a> Messages<'a> {
     /// Their kinds and payloads, whoever they are for.
     pub(crate) fn of(datagram: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> {
         Self(datagram).map(|message| (message.kind, message.payload))
+    }
+
+    /// All of them.
+    pub(crate) fn all(datagram: &'a [u8]) -> Self {
+        Self(datagram)
     }
 }
 
@@ -389,6 +403,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             flags: u16::from_ne_bytes([header[6], header[7]]),
             sequence: u32::from_ne_bytes(header[8..12].try_into().ok()?),
+            port: u32::from_ne_bytes(header[12..16].try_into().ok()?),
             payload,
         };
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -38,6 +38,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Stacks<K, V> {
         Some((depth, held))
     }
 
+    /// Gives up all claims of some things.
+    pub(crate) fn forget(&mut self, mut what: impl FnMut(&K) -> bool) {
+        self.claims.retain(|key, _| !what(key));
+    }
+
     /// The claim that holds.
     pub(crate) fn top(&self, key: &K) -> Option<&V> {
         self.claims.get(key)?.last().map(|(_, value)| value)

@@ -61,7 +61,8 @@ pub struct Event {
     /// The contract's notification, where it has one.
     pub notification: Option<NotificationType>,
     /// What happened, in a word: `pre-create`, `create`, `modify`, `attach`, `detach`,
-    /// `refresh`, `state-change`, `pre-delete`, `delete`.
+    /// `refresh`, `state-change`, `pre-delete`, `delete`; of what others did to it: `repair` (it was put right) and `fight` (it
+    /// is done again and again, and not put right for a while).
     pub action: &'static str,
     /// Kind of entity.
     pub kind: Kind,

@@ -476,6 +476,11 @@ fn event(action: &'static str, notification: Option<NotificationType>, entity: &
     }
 }
 
+/// What an event of hcnd's own says of an entity.
+pub(crate) fn event_with(action: &'static str, entity: &Entity, data: Raw) -> Event {
+    Event { data: notification(entity, Some(data)), ..event(action, None, entity) }
+}
+
 /// NotificationBase (4.2).
 fn notification(entity: &Entity, data: Option<Raw>) -> Raw {
     #[derive(Serialize)]

@@ -72,16 +72,7 @@ impl Adoption<'_> {
 
     fn address(&mut self, wanted: &Address, addresses: &Addresses) {
         let Some(index) = self.linux.links.get(&wanted.link) else { return };
-        let Some(found) = addresses.get(&(*index, wanted.address.addr())) else { return };
-        let same = Found { address: wanted.address, prefix_route: wanted.prefix_route };
-        // IPv4 can have one address with several prefix lengths; a claim's is not this one.
-        let other = || found.iter().find(|found| wanted.address.addr().is_ipv6() || !is_claim(found));
-        let Some(Found { address, prefix_route }) =
-            found.iter().find(|found| **found == same).or_else(other).copied()
-        else {
-            return;
-        };
-        self.found.insert(Object::Address(Address { address, prefix_route, ..wanted.clone() }));
+        self.found.extend(find_address(*index, wanted, addresses).map(Object::Address));
     }
 
     fn claim(&mut self, wanted: &Claim, addresses: &Addresses) {
@@ -109,15 +100,7 @@ impl Adoption<'_> {
 
     fn route(&mut self, wanted: &Route, routes: &Routes) {
         let Some(index) = self.linux.links.get(&wanted.link) else { return };
-        let metric = match (wanted.destination.addr().is_ipv6(), wanted.metric) {
-            (true, 0) => DEFAULT_METRIC_V6,
-            (_, metric) => metric,
-        };
-        let Some(gateways) = routes.get(&(*index, wanted.destination.trunc(), metric)) else { return };
-        let same = gateways.iter().find(|gateway| **gateway == wanted.gateway);
-        if let Some(gateway) = same.or(gateways.first()).copied() {
-            self.found.insert(Object::Route(Route { gateway, ..wanted.clone() }));
-        }
+        self.found.extend(find_route(*index, wanted, routes).map(Object::Route));
     }
 
     /// Takes addresses away that nobody claims any more. On a bridge of ours nothing else has their form, and the host
@@ -154,7 +137,30 @@ impl Adoption<'_> {
     }
 }
 
+/// The address on a link, as it is.
+pub(crate) fn find_address(index: u32, wanted: &Address, addresses: &Addresses) -> Option<Address> {
+    let found = addresses.get(&(index, wanted.address.addr()))?;
+    let same = Found { address: wanted.address, prefix_route: wanted.prefix_route };
+    // IPv4 can have one address with several prefix lengths; a claim's is not this one.
+    let other = || found.iter().find(|found| wanted.address.addr().is_ipv6() || !is_claim(found));
+    let Found { address, prefix_route } =
+        found.iter().find(|found| **found == same).or_else(other).copied()?;
+    Some(Address { address, prefix_route, ..wanted.clone() })
+}
+
+/// The route by a link, as it is.
+pub(crate) fn find_route(index: u32, wanted: &Route, routes: &Routes) -> Option<Route> {
+    let metric = match (wanted.destination.addr().is_ipv6(), wanted.metric) {
+        (true, 0) => DEFAULT_METRIC_V6,
+        (_, metric) => metric,
+    };
+    let gateways = routes.get(&(index, wanted.destination.trunc(), metric))?;
+    let same = gateways.iter().find(|gateway| **gateway == wanted.gateway);
+    let gateway = same.or(gateways.first()).copied()?;
+    Some(Route { gateway, ..wanted.clone() })
+}
+
 /// Whether an address has the form that claims give it.
-fn is_claim(found: &Found) -> bool {
+pub(crate) fn is_claim(found: &Found) -> bool {
     found.address.prefix_len() == found.address.max_prefix_len() && !found.prefix_route
 }

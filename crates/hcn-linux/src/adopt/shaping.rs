@@ -7,14 +7,15 @@ use hcn_dataplane::{LinkId, Netns, Object, Shaper};
 
 use super::{Adoption, is_ours, is_same};
 use crate::Linux;
+use crate::netns::socket_in;
 use crate::shaping::{self, Discipline};
 use crate::socket::Batch;
 
 /// What is on each link.
 #[derive(Default)]
-struct Disciplines {
-    buckets: HashMap<u32, u64>,
-    listeners: HashSet<u32>,
+pub(crate) struct Disciplines {
+    pub(crate) buckets: HashMap<u32, u64>,
+    pub(crate) listeners: HashSet<u32>,
 }
 
 impl Adoption<'_> {
@@ -117,11 +118,9 @@ impl Adoption<'_> {
     }
 }
 
-fn disciplines(linux: &mut Linux, netns: &Netns) -> io::Result<Disciplines> {
-    let socket = match netns {
-        Netns::Host => Some(&linux.host),
-        Netns::Named(name) => linux.namespaces.get(name).map(|handle| &handle.socket),
-    };
+/// Reads what is on the links of a namespace.
+pub(crate) fn disciplines(linux: &mut Linux, netns: &Netns) -> io::Result<Disciplines> {
+    let socket = socket_in(&linux.host, &linux.namespaces, netns);
     let mut there = Disciplines::default();
     let Some(socket) = socket else { return Ok(there) };
     for payload in linux.wire.dump(socket, &shaping::get_all())? {

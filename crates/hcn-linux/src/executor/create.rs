@@ -143,6 +143,13 @@ impl Run<'_> {
 
     /// Changes an object in place.
     pub(super) fn change(&mut self, op: usize, from: &Object, to: &Object) -> Result<(), Stop> {
+        if to.is_distorted() {
+            // What was put right stays so.
+            return Ok(());
+        }
+        if from.is_distorted() {
+            return self.straighten(op, to);
+        }
         match (from, to) {
             (Object::Bridge(from), Object::Bridge(to)) => {
                 let index = self.index(op, &LinkId::host(&to.name))?;
@@ -225,28 +232,34 @@ impl Run<'_> {
             }
         }
         sent?;
-        for (op, bridge) in bridges.iter().filter(|(_, bridge)| bridge.proxy_arp) {
-            sysctl::answer_at_once(Family::V4, &bridge.name).map_err(|error| self.stop(*op, &error))?;
-        }
         for (op, bridge) in &bridges {
             let index = self.index(*op, &LinkId::host(&bridge.name))?;
-            // The kernel would check its own link-local address for duplicates for up to 2.4 s, and until then not ask
-            // for neighbours that it forwards to.
-            let traits = IpTraits {
-                no_ipv6_link_local: self.linux.ipv6,
-                promote_secondaries: true,
-                // Where the host has no neighbours, packets that come by it leave by another link.
-                loose_reverse_path: !bridge.arp,
-                proxy_arp: bridge.proxy_arp,
-            };
-            self.write(&Place::Host, *op, 0, link::describe(index, Some(&bridge.alias), traits));
-            if self.linux.filtering.on(&bridge.name) {
-                self.write(&Place::Host, *op, 0, link::show_frames(index, true));
-            }
+            self.describe_bridge(*op, index, bridge)?;
             self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));
             if bridge.ipv6 {
                 self.write(&Place::Host, *op, NEW, address::create_link_local(index, bridge.mac));
             }
+        }
+        Ok(())
+    }
+
+    /// What is said of a bridge once it is there.
+    pub(super) fn describe_bridge(&mut self, op: usize, index: u32, bridge: &Bridge) -> Result<(), Stop> {
+        if bridge.proxy_arp {
+            sysctl::answer_at_once(Family::V4, &bridge.name).map_err(|error| self.stop(op, &error))?;
+        }
+        // The kernel would check its own link-local address for duplicates for up to 2.4 s, and until then not ask
+        // for neighbours that it forwards to.
+        let traits = IpTraits {
+            no_ipv6_link_local: self.linux.ipv6,
+            promote_secondaries: true,
+            // Where the host has no neighbours, packets that come by it leave by another link.
+            loose_reverse_path: !bridge.arp,
+            proxy_arp: bridge.proxy_arp,
+        };
+        self.write(&Place::Host, op, 0, link::describe(index, Some(&bridge.alias), traits));
+        if self.linux.filtering.on(&bridge.name) {
+            self.write(&Place::Host, op, 0, link::show_frames(index, true));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod responders;
 mod rooms;
 mod shaping;
 mod steering;
+mod straighten;
 mod translation;
 
 pub(crate) use enslave::give_back;
@@ -172,7 +173,7 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     for (index, link) in std::mem::take(&mut run.restored) {
         if run.errors.contains_key(&index) {
             // Half brought back is worse than gone: what is left to do says to make it anew.
-            run.linux.links.retain(|_, other| *other != link);
+            run.linux.links.forget(link);
             run.doomed.push(link);
         }
     }

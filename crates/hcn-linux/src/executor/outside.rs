@@ -8,7 +8,7 @@ use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, IpTraits, LinkFacts};
 use crate::proxy::{self, Proxied};
 use crate::socket::Batch;
-use crate::{Claimed, Retired, error};
+use crate::{Claimed, Linux, Retired, drift, error};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 /// Gone already, as wanted.
@@ -88,6 +88,11 @@ impl Run<'_> {
         self.flush(|queue| queue.place == place)?;
         let first = at_first(sublink);
         self.write(&Place::Host, op, NEW, link::new_sublink(sublink, &first.name, parent, netns));
+        if let Some(netns) = netns {
+            // No link of the host leads there, by which it would get a number: nobody would hear of changes in it.
+            let tag = Tag { op, writes: false, tolerate: &[libc::EEXIST] };
+            self.push(&Place::Host, tag, 0, drift::give_number(netns));
+        }
         self.flush(|queue| queue.place == Place::Host)?;
         let index = self.index(op, &first)?;
         if first != sublink.link {
@@ -217,6 +222,21 @@ impl Run<'_> {
             }
             _ => Ok(false),
         }
+    }
+}
+
+impl Linux {
+    /// Forgets one of those who want the host to speak for a neighbour for whom it does not any more.
+    pub(crate) fn forget_proxy(&mut self, proxy: &ProxyNeighbour) -> std::io::Result<()> {
+        let key = (proxy.link.clone(), proxy.address);
+        let Some(claimed) = self.proxied.get_mut(&key) else { return Ok(()) };
+        claimed.count -= 1;
+        if claimed.count > 0 {
+            return Ok(());
+        }
+        self.proxied.remove(&key);
+        self.watch.remove_proxied(&proxy.link, proxy.address);
+        self.answering.release(Family::of(proxy.address), &proxy.link)
     }
 }
 

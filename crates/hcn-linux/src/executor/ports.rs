@@ -3,12 +3,14 @@
 use hcn_dataplane::{Isolation, Joint, Key, LinkId, Mac, Tap, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
-use super::{Away, Place, Run, Stop};
+use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, IpTraits};
 use crate::neighbour::{self, NeighbourFacts};
 use crate::{Retired, nft, tun};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// Gone already, as wanted.
+const GONE: &[i32] = &[libc::ENODEV];
 const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
 
 /// What the host's end of an endpoint is on a bridge.
@@ -57,7 +59,15 @@ impl Run<'_> {
     pub(super) fn make_joint(&mut self, op: usize, joint: &Joint, again: bool) -> Result<(), Stop> {
         self.linux.joined.insert(joint.bridges[1].clone(), joint.bridges[0].clone());
         if again {
-            return self.restore_pair(op, &Key::Joint(joint.ends[0].clone()), &as_pair(joint));
+            self.restore_pair(op, &Key::Joint(joint.ends[0].clone()), &as_pair(joint))?;
+            // As every port, it begins anew.
+            if joint.isolated
+                && let Some(index) = self.linux.links.get(&LinkId::host(&joint.ends[0])).copied()
+            {
+                let tag = Tag { op, writes: true, tolerate: GONE };
+                self.push(&Place::Host, tag, 0, link::isolate(index, true));
+            }
+            return Ok(());
         }
         let [first, second] = &joint.bridges;
         let first = self.index(op, &LinkId::host(first))?;
@@ -82,6 +92,9 @@ impl Run<'_> {
             self.write(&Place::Host, op, 0, link::describe(end, Some(&joint.alias), self.of_port()));
         }
         self.write(&Place::Host, op, 0, link::plug(there, second));
+        if joint.isolated {
+            self.write(&Place::Host, op, 0, link::isolate(here, true));
+        }
         Ok(())
     }
 
@@ -170,7 +183,7 @@ impl Run<'_> {
     }
 
     /// How a link takes part in IP that is only a port.
-    fn of_port(&self) -> IpTraits {
+    pub(super) fn of_port(&self) -> IpTraits {
         IpTraits { no_ipv6_link_local: self.linux.ipv6, ..IpTraits::default() }
     }
 

@@ -176,7 +176,16 @@ impl Run<'_> {
     }
 
     fn restore_veth(&mut self, op: usize, veth: &Veth) -> Result<(), Stop> {
-        self.restore_pair(op, &Key::Veth(veth.name.clone()), veth)
+        self.restore_pair(op, &Key::Veth(veth.name.clone()), veth)?;
+        // A port begins as every port, also where it was before.
+        let Some(index) = self.linux.links.get(&LinkId::host(&veth.name)).copied() else { return Ok(()) };
+        let tag = Tag { op, writes: true, tolerate: &[libc::ENODEV] };
+        let port = link::describe_port(index, &veth.alias, self.of_port(), veth.isolated);
+        self.push(&Place::Host, tag, 0, port);
+        match veth.vlan {
+            Some(vlan) => self.tag_port(op, &veth.bridge, index, vlan),
+            None => Ok(()),
+        }
     }
 
     /// Brings back a pair that was retired under this key.

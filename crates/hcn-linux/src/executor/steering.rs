@@ -1,12 +1,15 @@
 //! Routing tables of their own for packets from a bridge. A link that is gone or down has no routes: what would leave
 //! by it is discarded, until it is back and `watch` makes them.
 
+use std::io;
+
 use hcn_dataplane::{LinkId, Steering};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 
 use super::{Away, Place, Run, Stop, Tag};
-use crate::steering;
+use crate::socket::Batch;
+use crate::{Linux, steering};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 /// What went with its link.
@@ -47,16 +50,33 @@ impl Run<'_> {
     }
 
     pub(super) fn unmake_steering(&mut self, op: usize, object: &Steering, _away: Away) -> Result<(), Stop> {
-        let Steering { family, table, .. } = object;
         // Bringing back what is there already changes nothing.
         self.touched[op] = true;
         self.linux.watch.remove(object);
-        let rule = RouteNetlinkMessage::DelRule(steering::rule(object));
-        let hops = object.hops.iter().map(|hop| steering::way(*table, hop.destination));
-        let routes = hops.chain([steering::end(*table, *family)]).map(RouteNetlinkMessage::DelRoute);
-        for message in [rule].into_iter().chain(routes) {
+        for message in removal(object) {
             self.push(&Place::Host, Tag { op, writes: true, tolerate: GONE }, 0, message);
         }
         Ok(())
     }
+}
+
+impl Linux {
+    /// Takes a table away whose bridge is gone, so that it can be made.
+    pub(crate) fn remove_steering(&mut self, object: &Steering) -> io::Result<()> {
+        self.watch.remove(object);
+        let mut batch = Batch::new();
+        for message in removal(object) {
+            batch.push((), 0, message);
+        }
+        // What has gone already is gone.
+        self.wire.exchange(&self.host, &mut batch).map(drop)
+    }
+}
+
+/// The rule first: nothing is led to a table that is not whole.
+fn removal(object: &Steering) -> impl Iterator<Item = RouteNetlinkMessage> {
+    let Steering { family, table, .. } = object;
+    let rule = RouteNetlinkMessage::DelRule(steering::rule(object));
+    let hops = object.hops.iter().map(|hop| steering::way(*table, hop.destination));
+    [rule].into_iter().chain(hops.chain([steering::end(*table, *family)]).map(RouteNetlinkMessage::DelRoute))
 }

@@ -100,6 +100,11 @@ pub(crate) fn holds(object: &Object) -> bool {
     )
 }
 
+/// Whether an object is rules of a table beside the main one, on the host or in a namespace.
+pub(crate) fn is_rule(object: &Object) -> bool {
+    matches!(object, Object::AddressSet(_) | Object::Filter(_) | Object::Interception(_))
+}
+
 /// Opens the socket, and makes sure that the table can be had.
 pub(crate) fn start(wire: &mut Wire) -> Result<Socket, StartError> {
     let failed = |source: io::Error| StartError::Nftables { step: "talk to nftables", source };

@@ -1,0 +1,137 @@
+//! The indexes of links that hcnd knows, so that no name is looked up twice; those of the host are shared with the thread
+//! that listens for changes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Iter;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hcn_dataplane::{LinkId, Mac, Netns};
+
+use crate::link::LinkFacts;
+
+/// What is compared of a link of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    up: bool,
+    arp: bool,
+    name: String,
+    alias: String,
+    mac: Option<Mac>,
+    group: u32,
+    mtu: u32,
+    master: Option<u32>,
+    shows_frames: [bool; 2],
+}
+
+impl Shape {
+    fn of(facts: &LinkFacts) -> Self {
+        Self {
+            up: facts.up,
+            arp: facts.arp,
+            name: facts.name.clone(),
+            alias: facts.alias.clone(),
+            mac: facts.mac,
+            group: facts.group,
+            mtu: facts.mtu,
+            master: facts.master,
+            shows_frames: facts.shows_frames,
+        }
+    }
+}
+
+/// The links of the host that hcnd has, by index, with their shape when they were last seen.
+#[derive(Debug, Default)]
+pub(crate) struct OnHost(Mutex<HashMap<u32, Option<Shape>>>);
+
+impl OnHost {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Option<Shape>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a link is hcnd's.
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.lock().contains_key(&index)
+    }
+
+    /// Notes how a link is now. Says whether it is hcnd's and another than it was, or down.
+    pub(crate) fn changed(&self, facts: &LinkFacts) -> bool {
+        let mut links = self.lock();
+        let Some(last) = links.get_mut(&facts.index) else { return false };
+        let shape = Shape::of(facts);
+        let changed = last.as_ref().is_some_and(|last| *last != shape);
+        *last = Some(shape);
+        changed || !facts.up
+    }
+}
+
+/// Indexes of links.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    links: HashMap<LinkId, u32>,
+    on_host: Arc<OnHost>,
+}
+
+impl Known {
+    pub(crate) fn insert(&mut self, link: LinkId, index: u32) -> Option<u32> {
+        if link.netns == Netns::Host {
+            self.on_host.lock().entry(index).or_default();
+        }
+        self.links.insert(link, index)
+    }
+
+    pub(crate) fn remove(&mut self, link: &LinkId) -> Option<u32> {
+        let index = self.links.remove(link)?;
+        if link.netns == Netns::Host {
+            self.on_host.lock().remove(&index);
+        }
+        Some(index)
+    }
+
+    pub(crate) fn get(&self, link: &LinkId) -> Option<&u32> {
+        self.links.get(link)
+    }
+
+    pub(crate) fn contains_key(&self, link: &LinkId) -> bool {
+        self.links.contains_key(link)
+    }
+
+    pub(crate) fn iter(&self) -> Iter<'_, LinkId, u32> {
+        self.links.iter()
+    }
+
+    /// Forgets a link of the host by its index.
+    pub(crate) fn forget(&mut self, index: u32) {
+        self.links.retain(|link, other| link.netns != Netns::Host || *other != index);
+        self.on_host.lock().remove(&index);
+    }
+
+    /// What the thread that listens is told of.
+    pub(crate) fn on_host(&self) -> Arc<OnHost> {
+        Arc::clone(&self.on_host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_changed_when_it_is_another_than_it_was() {
+        let mut known = Known::default();
+        let on_host = known.on_host();
+        let mut facts = LinkFacts { index: 7, up: true, mtu: 1500, ..LinkFacts::default() };
+        assert!(!on_host.changed(&facts), "somebody else's");
+        known.insert(LinkId::host("hve1"), 7);
+        known.insert(LinkId { netns: Netns::Named("box".to_owned()), name: "eth0".to_owned() }, 8);
+        assert!(on_host.has(7) && !on_host.has(8));
+        assert!(!on_host.changed(&facts), "seen for the first time");
+        assert!(!on_host.changed(&facts));
+        facts.mtu = 1400;
+        assert!(on_host.changed(&facts));
+        assert!(!on_host.changed(&facts));
+        facts.up = false;
+        assert!(on_host.changed(&facts) && on_host.changed(&facts), "one that is down is never right");
+        known.remove(&LinkId::host("hve1"));
+        assert!(!on_host.changed(&facts) && !on_host.has(7));
+    }
+}
