@@ -7,6 +7,9 @@ use hcn_dataplane::{Notice, Scope, State};
 
 /// How long a look waits for more word.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often the host is looked at without any word: of some things the kernel says nothing, such as neighbours that the
+/// host speaks for.
+const ROUND: Duration = Duration::from_secs(60);
 /// The longest that rules wait for the calls under way.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,8 @@ pub(crate) struct Looking {
     since: Option<Duration>,
     /// Not before.
     rest: Duration,
+    /// When the last look was, with word or without.
+    last: Duration,
 }
 
 impl Looking {
@@ -56,7 +61,7 @@ impl Looking {
 
     /// When there is something to do.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.due.filter(|_| self.since.is_none())
+        self.due.or(Some(self.last + ROUND)).filter(|_| self.since.is_none())
     }
 
     /// What to do now; `idle`: no call is under way.
@@ -64,6 +69,9 @@ impl Looking {
         self.next().filter(|due| *due <= now)?;
         let mut notice = std::mem::take(&mut self.notice);
         self.due = None;
+        if self.last + ROUND <= now {
+            notice.host = true;
+        }
         if let Some(since) = self.rules_since {
             // What is changed meanwhile would be in the way.
             if idle || since + PATIENCE <= now {
@@ -81,6 +89,9 @@ impl Looking {
             return None;
         }
         self.since = Some(now);
+        if notice.host || notice.lost {
+            self.last = now;
+        }
         Some(Step::Resolve(notice))
     }
 
@@ -105,7 +116,7 @@ mod tests {
     #[test]
     fn a_swarm_is_one_look_and_the_next_waits() {
         let mut looking = Looking::default();
-        assert_eq!(looking.next(), None);
+        assert_eq!(looking.next(), Some(ROUND));
         looking.note(host(), 100 * MS);
         looking.note(host(), 120 * MS);
         assert_eq!(looking.next(), Some(150 * MS));
@@ -118,6 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn without_word_there_is_a_look_at_the_host_now_and_then() {
+        let mut looking = Looking::default();
+        assert!(looking.begin(ROUND - MS, true).is_none());
+        assert!(matches!(looking.begin(ROUND, true), Some(Step::Resolve(notice)) if notice == host()));
+        looking.end(ROUND);
+        assert_eq!(looking.next(), Some(2 * ROUND));
+    }
+
+    #[test]
     fn rules_wait_for_calls_but_not_for_ever() {
         let mut looking = Looking::default();
         looking.note(Notice::of_everything(), Duration::ZERO);
@@ -126,7 +146,7 @@ mod tests {
         assert!(looking.begin(200 * MS, false).is_none());
         assert!(matches!(looking.begin(600 * MS, false), Some(Step::Rules)));
         looking.end(601 * MS);
-        assert_eq!(looking.next(), None);
+        assert_eq!(looking.next(), Some(50 * MS + ROUND));
         looking.note(Notice { rules: true, ..host() }, 700 * MS);
         assert!(matches!(looking.begin(750 * MS, true), Some(Step::Rules)));
         looking.end(750 * MS);

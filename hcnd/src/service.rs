@@ -404,8 +404,8 @@ impl Owner {
     /// Begins to look at what others changed, if it is time.
     fn look(&mut self) {
         let now = self.now();
-        if self.engine.take_due_look(now) {
-            self.looking.note(Notice { lost: true, ..Notice::default() }, now);
+        if let Some(notice) = self.engine.take_due_look(now) {
+            self.looking.note(notice, now);
         }
         match self.looking.begin(now, self.engine.is_idle()) {
             None => {}

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use hcn_dataplane::{Plan, State, diff};
+use hcn_dataplane::{Notice, Plan, State, diff};
 use hcn_schema::call::{Answer, Call};
 use hcn_schema::notification::Event;
 use hcn_schema::{Error, HResult, Result};
@@ -82,8 +82,8 @@ struct Pending {
     after: Vec<Event>,
     /// What is still to be done if this job is a repair and fails.
     repair: Option<Plan>,
-    /// It puts right what others changed: if it fails it is looked at again.
-    drift: bool,
+    /// It puts right what others changed: where to look at what came of it.
+    drift: Option<Notice>,
     /// The call again, if it left the choice of a port to the service: another one may be free.
     chooses: Option<Parked>,
 }
@@ -241,7 +241,7 @@ impl Engine {
             change: decision.change,
             after: decision.after,
             repair: None,
-            drift: false,
+            drift: None,
         };
         self.start(plan, pending, actions);
     }
@@ -262,14 +262,21 @@ impl Engine {
             change,
             after: Vec::new(),
             repair: Some(plan.clone()),
-            drift: false,
+            drift: None,
             chooses: None,
         };
         self.start(plan, pending, actions);
     }
 
     /// The same of what others changed.
-    fn start_drift(&mut self, plan: Plan, change: Change, event: Option<Event>, actions: &mut Vec<Action>) {
+    fn start_drift(
+        &mut self,
+        plan: Plan,
+        change: Change,
+        event: Option<Event>,
+        places: Notice,
+        actions: &mut Vec<Action>,
+    ) {
         let pending = Pending {
             call: None,
             failure_code: HResult::DEGRADED_OPERATION,
@@ -277,7 +284,7 @@ impl Engine {
             change,
             after: event.into_iter().collect(),
             repair: Some(Plan::default()),
-            drift: true,
+            drift: Some(places),
             chooses: None,
         };
         self.start(plan, pending, actions);
@@ -294,9 +301,10 @@ impl Engine {
         let Some(pending) = self.pending.remove(&ticket) else { return actions };
         let keys: Vec<EntityKey> = pending.change.keys().collect();
         self.turns.end(&keys);
-        if pending.drift {
+        if let Some(places) = &pending.drift {
             // With one thing others may have gone, which could not be seen.
-            self.drift.look_at(now + REPAIR_PAUSE);
+            let pause = if result.is_ok() { REPAIR_PAUSE } else { REPAIR_INTERVAL };
+            self.drift.look_at(now + pause, places.clone());
         }
         match result {
             Ok(()) => self.succeed(pending, &mut actions),
@@ -323,12 +331,11 @@ impl Engine {
 
     fn fail(&mut self, pending: Pending, failure: Failure, now: Duration, actions: &mut Vec<Action>) {
         let due = now + REPAIR_INTERVAL;
-        if pending.drift && failure.left.is_none() {
+        if pending.drift.is_some() && failure.left.is_none() {
             let code = failure.code.unwrap_or(pending.failure_code);
             let (marked, _) = degrade(&pending.change, code, |step| step.after.clone());
             self.working.apply(&marked);
             actions.push(Action::Publish(marked));
-            self.drift.look_at(due);
             return;
         }
         if let Some(repair) = pending.repair {

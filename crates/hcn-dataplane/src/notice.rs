@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::object::{LinkId, Netns, Object};
+use crate::object::{Netns, Object};
 
 /// Is told of changes; called from a thread of the data plane's own, and must not wait.
 pub type Notify = Box<dyn Fn(Notice) + Send>;
@@ -26,6 +26,20 @@ impl Notice {
     /// A notice about everything.
     pub fn of_everything() -> Self {
         Self { rules: true, lost: true, ..Self::default() }
+    }
+
+    /// A notice about the places where these can be seen.
+    pub fn about<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Self {
+        let mut notice = Self::default();
+        for place in objects.into_iter().flat_map(places_of) {
+            match place {
+                Netns::Host => notice.host = true,
+                Netns::Named(name) => {
+                    notice.names.insert(name);
+                }
+            }
+        }
+        notice
     }
 
     /// Adds what another one says.
@@ -74,21 +88,22 @@ impl Scope {
         }
     }
 
-    /// Whether an object can be seen in it.
+    /// Whether something of an object can be seen in it.
     pub fn shows(&self, object: &Object) -> bool {
-        match object {
-            Object::Netns(netns) => self.holds(&Netns::Named(netns.name.clone())),
-            Object::Resolver(resolver) => self.holds(&Netns::Named(resolver.netns.clone())),
-            Object::Veth(veth) => self.holds(&Netns::Host) || self.holds(&veth.peer.netns),
-            Object::Sublink(sublink) => self.holds_link(&sublink.link),
-            Object::Address(address) => self.holds_link(&address.link),
-            Object::Route(route) => self.holds_link(&route.link),
-            Object::Shaper(shaper) => self.holds_link(&shaper.link),
-            _ => self.holds(&Netns::Host),
-        }
+        *self == Self::Everything || places_of(object).iter().any(|place| self.holds(place))
     }
+}
 
-    fn holds_link(&self, link: &LinkId) -> bool {
-        self.holds(&link.netns)
+/// Where an object is.
+fn places_of(object: &Object) -> Vec<Netns> {
+    match object {
+        Object::Netns(netns) => vec![Netns::Named(netns.name.clone())],
+        Object::Resolver(resolver) => vec![Netns::Named(resolver.netns.clone())],
+        Object::Veth(veth) => vec![Netns::Host, veth.peer.netns.clone()],
+        Object::Sublink(sublink) => vec![sublink.link.netns.clone()],
+        Object::Address(address) => vec![address.link.netns.clone()],
+        Object::Route(route) => vec![route.link.netns.clone()],
+        Object::Shaper(shaper) => vec![shaper.link.netns.clone()],
+        _ => vec![Netns::Host],
     }
 }

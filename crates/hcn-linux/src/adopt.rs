@@ -96,7 +96,7 @@ impl Adoption<'_> {
         let wanted = self.wanted;
         let objects = || wanted.iter().map(|(_, object)| object);
         let linux = &mut *self.linux;
-        linux.owns_tables = nft::take_over(&mut linux.wire, &linux.nft, objects())?;
+        linux.owns_tables = nft::take_over(&mut linux.wire, &linux.nft, linux.may_own_tables, objects())?;
         self.filters().map_err(|error| OpError {
             errno: error.raw_os_error(),
             message: format!("cannot take over filters and proxies: {error}"),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hcn_dataplane::{LinkId, Mac, Netns};
 
@@ -39,12 +40,23 @@ impl Shape {
     }
 }
 
-/// The links of the host that hcnd has, by index, with their shape when they were last seen.
+/// A new link is described, and comes up, step by step: what changes so soon is hcnd's doing.
+const NEW: Duration = Duration::from_millis(300);
+
+/// A link of the host that hcnd has.
+#[derive(Debug)]
+struct Own {
+    since: Instant,
+    /// When it was last seen.
+    shape: Option<Shape>,
+}
+
+/// The links of the host that hcnd has, by index.
 #[derive(Debug, Default)]
-pub(crate) struct OnHost(Mutex<HashMap<u32, Option<Shape>>>);
+pub(crate) struct OnHost(Mutex<HashMap<u32, Own>>);
 
 impl OnHost {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Option<Shape>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Own>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,14 +65,28 @@ impl OnHost {
         self.lock().contains_key(&index)
     }
 
-    /// Notes how a link is now. Says whether it is hcnd's and another than it was, or down.
+    /// Notes how a link is now. Says whether it is hcnd's and has become another.
     pub(crate) fn changed(&self, facts: &LinkFacts) -> bool {
         let mut links = self.lock();
-        let Some(last) = links.get_mut(&facts.index) else { return false };
+        let Some(own) = links.get_mut(&facts.index) else { return false };
         let shape = Shape::of(facts);
-        let changed = last.as_ref().is_some_and(|last| *last != shape);
-        *last = Some(shape);
-        changed || !facts.up
+        let changed = own.shape.as_ref().is_some_and(|last| *last != shape);
+        own.shape = Some(shape);
+        changed && own.since.elapsed() > NEW
+    }
+
+    /// Notes how links are that were there before.
+    pub(crate) fn note<'a>(&self, all: impl Iterator<Item = &'a LinkFacts>) {
+        let mut links = self.lock();
+        for facts in all {
+            if let Some(own) = links.get_mut(&facts.index) {
+                own.shape.get_or_insert_with(|| Shape::of(facts));
+            }
+        }
+    }
+
+    fn insert(&self, index: u32) {
+        self.lock().entry(index).or_insert_with(|| Own { since: Instant::now(), shape: None });
     }
 }
 
@@ -74,7 +100,7 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) fn insert(&mut self, link: LinkId, index: u32) -> Option<u32> {
         if link.netns == Netns::Host {
-            self.on_host.lock().entry(index).or_default();
+            self.on_host.insert(index);
         }
         self.links.insert(link, index)
     }
@@ -124,14 +150,15 @@ mod tests {
         known.insert(LinkId::host("hve1"), 7);
         known.insert(LinkId { netns: Netns::Named("box".to_owned()), name: "eth0".to_owned() }, 8);
         assert!(on_host.has(7) && !on_host.has(8));
-        assert!(!on_host.changed(&facts), "seen for the first time");
-        assert!(!on_host.changed(&facts));
         facts.mtu = 1400;
+        assert!(!on_host.changed(&facts), "it is new");
+        std::thread::sleep(NEW + Duration::from_millis(10));
+        assert!(!on_host.changed(&facts));
+        facts.mtu = 1500;
         assert!(on_host.changed(&facts));
         assert!(!on_host.changed(&facts));
-        facts.up = false;
-        assert!(on_host.changed(&facts) && on_host.changed(&facts), "one that is down is never right");
         known.remove(&LinkId::host("hve1"));
+        facts.up = false;
         assert!(!on_host.changed(&facts) && !on_host.has(7));
     }
 }

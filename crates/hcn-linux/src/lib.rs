@@ -122,6 +122,8 @@ pub struct Linux {
     reserved: reserved::Reserved,
     /// Addresses of the host on bridges, by bridge, with who counts on them.
     claims: HashMap<(String, IpAddr), Claimed>,
+    /// Tables are to be owned where they can be.
+    may_own_tables: bool,
     /// Tables can be owned and outlive their owner.
     owns_tables: bool,
     /// How many filters there are.
@@ -258,6 +260,7 @@ impl Linux {
             claims: HashMap::new(),
             ways: Stacks::default(),
             neighbours: Stacks::default(),
+            may_own_tables: true,
             owns_tables: false,
             filtering: executor::Filtering::default(),
             isolated: HashSet::new(),
@@ -283,6 +286,12 @@ impl Linux {
     #[doc(hidden)]
     pub fn fail_message(&mut self, k: usize) {
         self.wire.fault = Some(k);
+    }
+
+    /// For tests: as on a kernel where tables cannot be owned; to be said before [`adopt`](Dataplane::adopt).
+    #[doc(hidden)]
+    pub fn share_tables(&mut self) {
+        self.may_own_tables = false;
     }
 
     /// For tests: whether a fault is still waiting; forgets it.
@@ -405,6 +414,9 @@ impl Dataplane for Linux {
     fn watch(&mut self, notify: Notify) -> Result<(), OpError> {
         let rules = (!self.owns_tables).then_some(&self.nft);
         let (links, names) = (self.links.on_host(), self.folder.path());
+        if let Ok(there) = observe::links(&mut self.wire, &self.host) {
+            links.note(there.values());
+        }
         let started = drift::Listener::start(links, names, &self.host, rules, notify);
         self.listener = Some(started.map_err(|error| OpError {
             errno: error.raw_os_error(),

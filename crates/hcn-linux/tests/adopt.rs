@@ -166,19 +166,6 @@ fn what_was_found_is_changed_removed_and_brought_back() {
     });
 }
 
-/// Nothing of hcnd's is left but its empty table.
-fn leaves_nothing() {
-    assert_eq!(sh("ip -o link | grep -v ' lo:' || true"), "");
-    assert_eq!(sh("ls /run/netns /run/etc-netns"), "/run/etc-netns:\n\n/run/netns:\n");
-    assert!(table_is_empty());
-}
-
-/// Whether no object is in the table.
-fn table_is_empty() -> bool {
-    let table = sh("nft list table inet hcnd");
-    !["10.7.", "10.99.", "fd07:", "hcn0"].iter().any(|part| table.contains(part))
-}
-
 /// How the kernel comes to differ while nobody looks after it.
 const DAMAGES: &[(&str, &str)] = &[
     ("an address is gone", "ip -n A addr del 10.7.0.2/16 dev eth0"),

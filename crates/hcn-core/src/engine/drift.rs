@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use hcn_dataplane::{Netns, Scope, State, diff};
+use hcn_dataplane::{Netns, Notice, Scope, State, diff};
 use hcn_schema::call::Kind;
 use hcn_schema::notification::Event;
 use hcn_schema::{HResult, Raw};
@@ -17,6 +17,8 @@ use crate::entity::{Change, Entity, EntityKey};
 /// More repairs of one entity than these, and one for each [`REGAINED`] that has passed, are a fight.
 const MOST: u32 = 20;
 const REGAINED: Duration = Duration::from_secs(10);
+/// When to look again at what was being changed.
+const SOON: Duration = Duration::from_millis(100);
 /// How long the entity is left alone after the first fight, and at most; after each it is twice as long.
 const FIRST_TRUCE: Duration = Duration::from_secs(30);
 const LONGEST_TRUCE: Duration = Duration::from_secs(600);
@@ -27,8 +29,8 @@ pub(super) struct Drift {
     /// The look that is under way.
     look: Option<Look>,
     fights: HashMap<EntityKey, Fight>,
-    /// When to look again although there was no word of a change.
-    due: Option<Duration>,
+    /// When to look again, and where, although there was no word of a change.
+    due: Option<(Duration, Notice)>,
 }
 
 #[derive(Debug)]
@@ -60,9 +62,11 @@ impl Drift {
         }
     }
 
-    /// Looks again then.
-    pub(super) fn look_at(&mut self, due: Duration) {
-        self.due = Some(self.due.map_or(due, |other| other.min(due)));
+    /// Looks again then, where something may have changed.
+    pub(super) fn look_at(&mut self, due: Duration, notice: Notice) {
+        let (first, all) = self.due.get_or_insert_with(|| (due, Notice::default()));
+        *first = due.min(*first);
+        all.merge(notice);
     }
 
     /// Notes a repair. Says whether it is one too many, and for how long there is a truce.
@@ -155,7 +159,7 @@ impl Engine {
             let degraded = entity.meta().degraded.is_some();
             if look.touched.contains(&key) || self.turns.is_busy(&key) {
                 if !plan.is_empty() {
-                    self.drift.look_at(now + Duration::from_millis(100));
+                    self.drift.look_at(now + SOON, about(&wanted));
                 }
                 continue;
             }
@@ -171,13 +175,13 @@ impl Engine {
                 self.working.apply(&change);
                 actions.push(Action::Publish(change));
                 actions.push(Action::Announce(told("fight", &marked, &what)));
-                self.drift.look_at(now + truce);
+                self.drift.look_at(now + truce, about(&wanted));
                 continue;
             }
             let right = entity.with_degraded(None);
             let event = (!what.is_empty()).then(|| told("repair", &right, &what));
             change.replace(entity, right);
-            self.start_drift(plan, change, event, &mut actions);
+            self.start_drift(plan, change, event, about(&wanted), &mut actions);
         }
         actions
     }
@@ -185,21 +189,23 @@ impl Engine {
     /// The data plane could not look.
     pub fn unseen(&mut self, now: Duration) {
         self.drift.look = None;
-        self.drift.look_at(now + super::REPAIR_INTERVAL);
+        self.drift.look_at(now + super::REPAIR_INTERVAL, Notice::of_everything());
     }
 
-    /// Whether it is time for a look at everything; it is if this says so.
-    pub fn take_due_look(&mut self, now: Duration) -> bool {
-        let due = self.drift.due.is_some_and(|due| due <= now);
-        if due {
-            self.drift.due = None;
-        }
-        due
+    /// Where it is time to look again.
+    pub fn take_due_look(&mut self, now: Duration) -> Option<Notice> {
+        let (_, notice) = self.drift.due.take_if(|(due, _)| *due <= now)?;
+        Some(notice)
     }
 
     pub(super) fn next_look(&self) -> Option<Duration> {
-        self.drift.due
+        self.drift.due.as_ref().map(|(due, _)| *due)
     }
+}
+
+/// Where the objects of an entity are.
+fn about(wanted: &State) -> Notice {
+    Notice::about(wanted.iter().map(|(_, object)| object))
 }
 
 /// What happened to an entity, with the kernel's objects that it happened to.

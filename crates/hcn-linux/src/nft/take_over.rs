@@ -29,11 +29,12 @@ pub(super) const OWNED: Option<TableFlags> = Some(TableFlags::Owner.union(TableF
 pub(crate) fn take_over<'a>(
     wire: &mut Wire,
     socket: &Socket,
+    may_own: bool,
     wanted: impl Iterator<Item = &'a Object>,
 ) -> Result<bool, OpError> {
     let skeleton = Skeleton::new();
     let wanted: Vec<Element> = wanted.flat_map(elements::of).collect();
-    let mut writer = Writer { wire, socket, owns: false };
+    let mut writer = Writer { wire, socket, may_own, owns: false };
     match writer.make(&skeleton, &wanted) {
         Ok(Ok(())) => Ok(writer.owns),
         Ok(Err(refusal)) => Err(explain(refusal)),
@@ -135,6 +136,8 @@ pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
 struct Writer<'a> {
     wire: &'a mut Wire,
     socket: &'a Socket,
+    /// It is to own them where that is possible.
+    may_own: bool,
     /// Tables can be owned.
     owns: bool,
 }
@@ -146,7 +149,7 @@ impl Writer<'_> {
             _ => None,
         };
         let persistent = present.as_ref().is_some_and(|present| present.persistent);
-        self.owns = persistent || self.can_own()?;
+        self.owns = self.may_own && (persistent || self.can_own()?);
         let flags = OWNED.filter(|_| self.owns);
         let same = persistent || (flags.is_none() && present.is_some());
         if same && self.update(skeleton, flags, wanted)? {

@@ -195,9 +195,9 @@ pub fn snapshot() -> BTreeSet<String> {
             let up = flags.contains(&Value::from("UP"));
             let carrier = !flags.contains(&Value::from("NO-CARRIER"));
             let fields = ["ifname", "mtu", "address", "master", "group", "ifalias", "inet6_addr_gen_mode"];
-            // The kernel gives host ends, VXLAN links and ifb devices an address by chance.
+            // The kernel gives host ends, joints, VXLAN links and ifb devices an address by chance.
             let named = |prefix: &&str| link["ifname"].as_str().unwrap().starts_with(*prefix);
-            let random = ["hve", "hvx", "hvi", "hvj"].iter().any(named);
+            let random = ["hve", "hvx", "hvi", "hvj", "hcj", "hck"].iter().any(named);
             let by_chance = |field: &str| field == "address" && random;
             let fields = fields.iter().filter(|field| !by_chance(field));
             let fields: Vec<String> = fields.map(|field| link[*field].to_string()).collect();
@@ -355,4 +355,17 @@ pub fn at_rest() -> BTreeSet<String> {
         before = now;
     }
     panic!("the kernel does not come to rest");
+}
+
+/// Nothing of hcnd's is left but its empty table.
+pub fn leaves_nothing() {
+    assert_eq!(sh("ip -o link | grep -v ' lo:' || true"), "");
+    assert_eq!(sh("ls /run/netns /run/etc-netns"), "/run/etc-netns:\n\n/run/netns:\n");
+    assert!(table_is_empty());
+}
+
+/// Whether no object is in the table.
+pub fn table_is_empty() -> bool {
+    let table = sh("nft list table inet hcnd");
+    !["10.7.", "10.99.", "fd07:", "hcn0"].iter().any(|part| table.contains(part))
 }
