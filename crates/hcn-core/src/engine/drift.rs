@@ -30,7 +30,7 @@ pub(super) struct Drift {
     look: Option<Look>,
     fights: HashMap<EntityKey, Fight>,
     /// When to look again, and where, although there was no word of a change.
-    due: Option<(Duration, Notice)>,
+    due: Vec<(Duration, Notice)>,
 }
 
 #[derive(Debug)]
@@ -64,9 +64,7 @@ impl Drift {
 
     /// Looks again then, where something may have changed.
     pub(super) fn look_at(&mut self, due: Duration, notice: Notice) {
-        let (first, all) = self.due.get_or_insert_with(|| (due, Notice::default()));
-        *first = due.min(*first);
-        all.merge(notice);
+        self.due.push((due, notice));
     }
 
     /// Notes a repair. Says whether it is one too many, and for how long there is a truce.
@@ -194,12 +192,19 @@ impl Engine {
 
     /// Where it is time to look again.
     pub fn take_due_look(&mut self, now: Duration) -> Option<Notice> {
-        let (_, notice) = self.drift.due.take_if(|(due, _)| *due <= now)?;
-        Some(notice)
+        let mut all = Notice::default();
+        self.drift.due.retain(|(due, notice)| {
+            let waits = *due > now;
+            if !waits {
+                all.merge(notice.clone());
+            }
+            waits
+        });
+        (!all.is_empty()).then_some(all)
     }
 
     pub(super) fn next_look(&self) -> Option<Duration> {
-        self.drift.due.as_ref().map(|(due, _)| *due)
+        self.drift.due.iter().map(|(due, _)| *due).min()
     }
 }
 
