@@ -212,7 +212,7 @@ impl Folder {
 
     /// Whether a namespace has its name.
     pub(crate) fn is_bound(&self, name: &str, handle: &Handle) -> bool {
-        let there = self.file(name).and_then(|path| std::fs::metadata(path));
+        let there = self.file(name).and_then(std::fs::metadata);
         let own = handle.identity();
         matches!((there, own), (Ok(there), Ok(own)) if (there.dev(), there.ino()) == own)
     }

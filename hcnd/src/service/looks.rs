@@ -1,0 +1,100 @@
+//! Looking at what others changed: the steps between word of a change and the repairs that follow.
+
+use hcn_core::{Action, compile};
+
+use super::{Message, Owner};
+use crate::drift::{Outcome, Step};
+
+impl Owner {
+    /// Hears of what others change, from now on.
+    pub(super) async fn watch(&self) {
+        let inbox = self.inbox.clone();
+        let notify = Box::new(move |notice| {
+            if let Some(inbox) = inbox.upgrade() {
+                // The owner has ended: nothing is to be repaired any more.
+                let _ = inbox.send(Message::Notice(notice));
+            }
+        });
+        match self.worker.watch(notify).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "what others change is not noticed"),
+            Err(error) => tracing::error!(%error, "what others change is not noticed"),
+        }
+    }
+
+    /// Begins to look at what others changed, if it is time.
+    pub(super) fn look(&mut self) {
+        let now = self.now();
+        if let Some(notice) = self.engine.take_due_look(now) {
+            self.looking.note(notice, now);
+        }
+        match self.looking.begin(now, self.engine.is_idle()) {
+            None => {}
+            Some(Step::Resolve(notice)) => {
+                let scope = self.worker.clone();
+                self.report(async move { Outcome::Resolved(scope.scope(notice).await.ok().flatten()) });
+            }
+            Some(Step::Rules) => {
+                let restored = self.worker.restore_rules(compile::all(self.engine.working()));
+                self.report(async move {
+                    match restored.await {
+                        Ok(Ok(restored)) => Outcome::Rules { restored },
+                        Ok(Err(error)) => {
+                            tracing::error!(%error, "cannot restore rules");
+                            Outcome::Rules { restored: false }
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "cannot restore rules");
+                            Outcome::Rules { restored: false }
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    pub(super) fn looked(&mut self, outcome: Outcome) -> Vec<Action> {
+        match outcome {
+            Outcome::Resolved(Some(scope)) => {
+                tracing::debug!(?scope, "looking for changes of others");
+                let wanted = self.engine.expected(&scope, self.now());
+                let found = self.worker.look(wanted, scope);
+                self.report(async move {
+                    match found.await {
+                        Ok(Ok(found)) => Outcome::Seen(Some(found)),
+                        Ok(Err(error)) => {
+                            tracing::warn!(%error, "cannot look for changes of others");
+                            Outcome::Seen(None)
+                        }
+                        Err(_) => Outcome::Seen(None),
+                    }
+                });
+                return Vec::new();
+            }
+            Outcome::Rules { restored } => {
+                if restored {
+                    tracing::warn!("restored rules that another program took away");
+                    self.metrics.repaired();
+                }
+            }
+            Outcome::Resolved(None) => {}
+            Outcome::Seen(None) => self.engine.unseen(self.now()),
+            Outcome::Seen(Some(found)) => {
+                let actions = self.engine.looked(&found, self.now());
+                self.looking.end(self.now());
+                return actions;
+            }
+        }
+        self.looking.end(self.now());
+        Vec::new()
+    }
+
+    /// Does a step of looking beside the rest.
+    fn report(&self, step: impl Future<Output = Outcome> + Send + 'static) {
+        let Some(inbox) = self.inbox.upgrade() else { return };
+        tokio::spawn(async move {
+            // The owner outlives it, except when the daemon ends.
+            let _ = inbox.send(Message::Looked(step.await));
+        });
+    }
+}
