@@ -23,7 +23,7 @@ pub use chaos::Chaos;
 pub use fake::Fake;
 pub use notice::{Notice, Notify, Scope};
 pub use object::{
-    Address, AddressSet, Addresses, Annex, Barrier, Bridge, Claim, Diversion, DiversionRule, Enslaved,
+    Address, AddressSet, Addresses, Affinity, Annex, Barrier, Bridge, Claim, Diversion, DiversionRule, Enslaved,
     Exceptions, Existing, Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard, HeldPort, Home,
     Hop, HostRoute, HostSide, Interception, InterceptionRule, Isolation, Joint, Key, Lease, LinkId, Mac,
     Masquerade, Neighbour, Netns, NetnsFile, Object, Outbound, OutboundRule, Ports, Protocol, ProxyNeighbour,

@@ -20,8 +20,8 @@ pub use policies::{
 };
 pub use routes::{Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Steering};
 pub use rules::{
-    Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts, Service,
-    Source, Ways,
+    Affinity, Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts,
+    Service, Source, Ways,
 };
 pub use services::{Existing, Lease, NetnsFile, Resolver, Responder};
 
@@ -95,6 +95,8 @@ pub enum Object {
     Resolver(Resolver),
     /// A port that is kept from others.
     HeldPort(HeldPort),
+    /// Who of services a client can stay with.
+    Affinity(Affinity),
     /// Destination translation.
     Service(Service),
     /// Ports kept from those that the kernel chooses.
@@ -171,6 +173,8 @@ pub enum Key {
     Resolver(String),
     /// The port itself.
     HeldPort(HeldPort),
+    /// Its group.
+    Affinity(u32),
     /// The front end.
     Service(Frontend),
     /// Of [`ReservedPorts`].
@@ -218,6 +222,7 @@ impl Object {
             Self::Lease(lease) => Key::Lease(lease.bridge.clone(), lease.claimant.clone()),
             Self::Resolver(resolver) => Key::Resolver(resolver.netns.clone()),
             Self::HeldPort(port) => Key::HeldPort(port.clone()),
+            Self::Affinity(affinity) => Key::Affinity(affinity.group),
             Self::Service(service) => Key::Service(service.frontend),
             Self::ReservedPorts(ports) => Key::ReservedPorts(*ports),
         }
@@ -282,6 +287,7 @@ impl Object {
             | (Self::Interception(_), Self::Interception(_))
             | (Self::Guard(_), Self::Guard(_))
             | (Self::Resolver(_), Self::Resolver(_))
+            | (Self::Affinity(_), Self::Affinity(_))
             | (Self::Service(_), Self::Service(_))
             | (Self::Responder(_), Self::Responder(_))
             | (Self::Lease(_), Self::Lease(_)) => true,
@@ -333,6 +339,7 @@ impl fmt::Display for Key {
             Self::Lease(bridge, claimant) => write!(f, "lease on {bridge} of {claimant}"),
             Self::Resolver(netns) => write!(f, "resolv.conf of netns {netns}"),
             Self::HeldPort(held) => write!(f, "{} port {}", held.protocol, held.port),
+            Self::Affinity(group) => write!(f, "session affinity {group}"),
             Self::Service(frontend) => write!(f, "service {frontend}"),
             Self::ReservedPorts(ports) => write!(f, "reserved ports {} to {}", ports.first, ports.last),
         }

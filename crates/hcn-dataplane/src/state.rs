@@ -127,6 +127,7 @@ impl State {
             | Object::Home(_)
             | Object::Masquerade(_)
             | Object::HeldPort(_)
+            | Object::Affinity(_)
             | Object::Service(_)
             | Object::ReservedPorts(_) => Vec::new(),
         }

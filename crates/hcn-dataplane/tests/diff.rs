@@ -94,10 +94,11 @@ fn object() -> impl Strategy<Value = Object> {
                         port: 8080 + port,
                     },
                     backends: (0..backends).map(|n| format!("192.0.2.{n}:80").parse().unwrap()).collect(),
-                    affinity: false,
+                    affinity: None,
                     only_from: Vec::new(),
                     from_host,
                     source: Source::Client,
+                    terminates: false,
                 })
             }
         ),

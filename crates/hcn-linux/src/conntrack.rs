@@ -74,12 +74,13 @@ pub(crate) struct Served {
 /// What becomes stale when a service becomes another.
 pub(crate) fn stale(from: Option<&Service>, to: Option<&Service>) -> Vec<Stale> {
     let Some(frontend) = from.or(to).map(|service| service.frontend) else { return Vec::new() };
-    if frontend.protocol != Protocol::Udp {
+    let flows = frontend.protocol == Protocol::Udp;
+    let (Some(from), Some(to)) = (from, to) else {
+        return if flows { vec![Stale::Served(Served { frontend, backend: None })] } else { Vec::new() };
+    };
+    if !flows && !to.terminates {
         return Vec::new();
     }
-    let (Some(from), Some(to)) = (from, to) else {
-        return vec![Stale::Served(Served { frontend, backend: None })];
-    };
     let mut gone: Vec<SocketAddr> = from.backends.clone();
     gone.sort_unstable();
     gone.dedup();
@@ -277,10 +278,11 @@ mod tests {
         Service {
             frontend: Frontend { family: Family::V4, address, protocol, port: 53 },
             backends: backends.iter().map(|n| SocketAddr::from(([10, 7, 0, *n], 53))).collect(),
-            affinity: false,
+            affinity: None,
             only_from: Vec::new(),
             from_host: false,
             source: Source::Client,
+            terminates: false,
         }
     }
 

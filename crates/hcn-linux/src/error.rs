@@ -138,7 +138,11 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EOPNOTSUPP, Object::Veth(_)) => "the kernel lacks veth pairs (CONFIG_VETH)".to_owned(),
         (
             libc::EOPNOTSUPP | libc::ENOENT,
-            Object::Home(_) | Object::Masquerade(_) | Object::Barrier(_) | Object::Service(_),
+            Object::Home(_)
+            | Object::Masquerade(_)
+            | Object::Barrier(_)
+            | Object::Affinity(_)
+            | Object::Service(_),
         ) => "the table inet hcnd is damaged or the kernel lacks its sets; restart hcnd".to_owned(),
         (libc::ENOENT | libc::EOPNOTSUPP, Object::Guard(_)) => {
             "the table bridge hcnd_guard is damaged, or the kernel lacks rules for bridged frames \

@@ -87,7 +87,7 @@ const FAMILIES: [(&str, u8, u32, &str); 5] = [
 type Numbers = &'static [(u16, u32)];
 
 /// Expressions of nftables, each with attributes that make sense and the chain of the family `inet` that takes it.
-const EXPRESSIONS: [(&str, &str, Numbers, &str, &str); 7] = [
+const EXPRESSIONS: [(&str, &str, Numbers, &str, &str); 8] = [
     // dnat, IPv4, to the port in register 1.
     ("nftables nat", "nat", &[(1, 1), (2, 2), (5, 1)], NAT_IN, "port mappings and load balancers"),
     ("nftables masq", "masq", &[], NAT_OUT, "networks of type NAT"),
@@ -95,6 +95,8 @@ const EXPRESSIONS: [(&str, &str, Numbers, &str, &str); 7] = [
     ("nftables numgen", "numgen", &[(1, 1), (2, 2), (3, 0)], FILTER, "load balancers"),
     // Into register 1, modulo 2, symmetric.
     ("nftables hash", "hash", &[(2, 1), (4, 2), (7, 1)], FILTER, "load balancers with session affinity"),
+    // With TCP's reset. The code is one octet, which the kernel does not ask for here.
+    ("nftables reject", "reject", &[(1, 1)], FILTER, "load balancers without back ends"),
     // Into register 1, the type of the destination's address.
     ("nftables fib", "fib", &[(1, 1), (2, 3), (3, 2)], FILTER, "port mappings on every address of the host"),
     // Into register 1, the state.

@@ -1,6 +1,7 @@
 //! The nftables part of a plan as nft's own JSON: for people and for tests that hold it against what
 //! `nft -j list table inet hcnd` prints. The kernel is never written this way.
 
+mod affinity;
 mod elements;
 mod rules;
 
@@ -24,6 +25,7 @@ pub fn table() -> Value {
     for statement in statements.filter(|statement| statement.as_str() == Some("notrack")) {
         *statement = json!({"notrack": null});
     }
+    table["nftables"].as_array_mut().into_iter().for_each(|objects| objects.extend(affinity::rules()));
     table
 }
 
@@ -59,6 +61,7 @@ fn skeleton() -> Nftables<'static> {
     ]
     .map(str::to_owned);
     let codes = services::Code::all().into_iter().map(services::Code::chain);
+    let codes = codes.chain(crate::nft::affinity::chains());
     plain.into_iter().chain(codes).for_each(|name| batch.add_obj(NfListObject::Chain(chain(&name))));
     rules::all().into_iter().for_each(|rule| batch.add_obj(rule));
     batch.to_nftables()
@@ -96,6 +99,10 @@ fn collection(set: &maps::Set) -> Option<NfListObject<'static>> {
             name,
             set_type,
             map: composed(types),
+            flags: set.timeout.map(|_| HashSet::from([SetFlag::Timeout])),
+            timeout: set.timeout.map(|timeout| timeout.as_secs() as u32),
+            gc_interval: set.timeout.map(|_| maps::COLLECTED.as_secs() as u32),
+            size: set.timeout.map(|_| maps::MOST_LEARNED),
             ..Map::default()
         })),
         Some(_) => return None,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use hcn_dataplane::{
-    Address, Barrier, Claim, Dataplane, Family, Frontend, HostSide, Key, LinkId, Mac, Masquerade, Netns,
+    Address, Affinity, Barrier, Claim, Dataplane, Family, Frontend, HostSide, Key, LinkId, Mac, Masquerade, Netns,
     Object, Op, Protocol, Resolver, Route, Service, Source, State, Veth, Ways, diff,
 };
 use hcn_linux::Linux;
@@ -69,6 +69,10 @@ fn world() -> State {
     .collect()
 }
 
+fn affinity() -> Affinity {
+    Affinity { group: 80, members: vec![2, 3] }
+}
+
 fn services() -> Vec<Object> {
     let service = |address: Option<&str>, port, backends: &[&str], source| {
         let address = address.map(|address| address.parse().unwrap());
@@ -78,10 +82,11 @@ fn services() -> Vec<Object> {
         Object::Service(Service {
             frontend,
             backends,
-            affinity: port == 80,
+            affinity: (port == 80).then(affinity),
             only_from,
             from_host: true,
             source,
+            terminates: false,
         })
     };
     let two = ["10.7.0.2:80", "10.7.0.3:80"];
@@ -90,6 +95,7 @@ fn services() -> Vec<Object> {
         service(Some("10.99.0.1"), 81, &[], Source::Client),
         service(Some("10.99.0.2"), 82, &two, Source::Address("10.7.0.1".parse().unwrap())),
         service(None, 83, &two[..1], Source::Client),
+        Object::Affinity(affinity()),
         Object::Barrier(Barrier { bridge: "hcn00000005".into(), host: HostSide::Closed, ways: Ways::Closed }),
     ]
 }

@@ -69,17 +69,24 @@ fn cases() -> Vec<Case> {
         traffic::service(Protocol::Tcp, (traffic::VIP, port), &backends)
     };
     let services = |services: &[Service]| services.iter().cloned().map(Object::Service).collect::<Vec<_>>();
-    let two = services(&[service(80, &["10.7.0.2:80", "10.7.0.3:80"]), service(81, &[])]);
+    let mut sticky = service(82, &["10.7.0.2:80", "10.7.0.3:80"]);
+    let of_two = traffic::stick(&mut sticky, 8);
+    let mut stuck = service(82, &["10.7.0.4:80"]);
+    let of_one = traffic::stick(&mut stuck, 8);
+    let mut two = services(&[service(80, &["10.7.0.2:80", "10.7.0.3:80"]), service(81, &[]), sticky]);
     let mut other = service(80, &["10.7.0.3:80", "10.7.0.3:80", "10.7.0.4:80"]);
-    (other.affinity, other.from_host, other.source) = (true, true, Source::Masquerade);
+    (other.from_host, other.source) = (true, Source::Masquerade);
+    let affinity = traffic::stick(&mut other, 7);
     let mut internal = service(81, &["10.7.0.2:80"]);
     internal.only_from = vec![BRIDGE.into()];
     let change_services = two
         .iter()
         .cloned()
-        .zip(services(&[other, internal]))
+        .zip(services(&[other, internal, stuck]))
         .map(|(from, to)| Op::Change { from, to })
+        .chain([Op::Change { from: of_two.clone(), to: of_one }, Op::Create(affinity)])
         .collect::<Vec<_>>();
+    two.insert(0, of_two);
     let held = |port, protocol| Object::HeldPort(HeldPort { family: Family::V4, protocol, port });
     let barrier = |host| {
         Object::Barrier(Barrier {

@@ -9,7 +9,7 @@ use common::{isolated, sh, succeeds};
 use hcn_linux::features;
 
 /// What makes or shows each feature by hand. nft is asked for a rule in a chain of the type and hook that it needs.
-const BY_TOOL: [(&str, &str); 29] = [
+const BY_TOOL: [(&str, &str); 30] = [
     ("bridge", "ip link add p0 type bridge"),
     ("veth", "ip link add p1 type veth peer name p2"),
     ("vxlan", "ip link add p3 type vxlan id 7 dstport 4789"),
@@ -51,6 +51,7 @@ const BY_TOOL: [(&str, &str); 29] = [
     ),
     ("nftables numgen", "nft add rule inet a c meta mark set numgen inc mod 2"),
     ("nftables hash", "nft add rule inet a c meta mark set jhash ip saddr mod 2"),
+    ("nftables reject", "nft add rule inet a c meta l4proto tcp reject with tcp reset"),
     ("nftables fib", "nft add rule inet a c fib daddr type local"),
     ("nftables ct", "nft add rule inet a c ct state new"),
     (

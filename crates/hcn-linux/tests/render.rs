@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::*;
 use hcn_dataplane::{Barrier, HostSide, Object, Op, Plan, Protocol, Source, Ways};
 use hcn_linux::render;
+use traffic::stick;
 use serde_json::Value;
 
 /// The objects of a listing, without what the kernel numbers.
@@ -79,6 +80,13 @@ fn the_rendered_table_is_what_nft_lists() {
         let mut internal = traffic::service(Protocol::Udp, ("fd99::1", 53), &[]);
         internal.only_from = vec![BRIDGE.into()];
         objects_of_all_kinds.push(Object::Service(internal));
+        for (group, address) in [(1, "10.9.0.4"), (2, "0.0.0.0")] {
+            let backends = ["10.7.0.2:80".parse().unwrap(), "10.7.0.3:80".parse().unwrap()];
+            let mut sticky = traffic::service(Protocol::Udp, (address, 80), &backends);
+            objects_of_all_kinds.push(stick(&mut sticky, group));
+            sticky.source = Source::Masquerade;
+            objects_of_all_kinds.push(Object::Service(sticky));
+        }
         let plan = create(objects_of_all_kinds);
         done(&mut linux, &plan);
         let added = serde_json::to_value(render::elements(&plan)).unwrap();
@@ -94,8 +102,9 @@ fn the_rendered_table_is_what_nft_lists() {
                 seen += 1;
             }
         }
-        // Four of networks, three of the barrier, three of each service from the host, two of the last.
-        assert_eq!(seen, 4 + 3 + 4 * 3 + 2);
+        // Four of networks, three of the barrier, three of each service from the host, two of the internal
+        // one, three of those that clients stay with and two of their members.
+        assert_eq!(seen, 4 + 3 + 4 * 3 + 2 + 2 * (3 + 2));
         let present: usize = listed
             .iter()
             .filter(|object| !untold(object))

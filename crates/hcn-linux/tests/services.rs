@@ -122,7 +122,8 @@ fn chosen(linux: &mut hcn_linux::Linux, count: u16, port: u16, affinity: bool) -
         inside("A", move || (0..count).map(|n| UdpSocket::bind(("0.0.0.0", 10_000 + n)).unwrap()).collect());
     let backends: Vec<SocketAddr> = (0..count).map(|n| socket("10.7.0.2", 10_000 + n)).collect();
     let mut of_them = service(UDP, (VIP, port), &backends);
-    of_them.affinity = affinity;
+    let group = affinity.then(|| stick(&mut of_them, port.into()));
+    done(linux, &create(group.clone()));
     add(linux, &of_them);
     let counts = inside("outside", move || {
         let mut counts = vec![0; usize::from(count)];
@@ -152,6 +153,7 @@ fn chosen(linux: &mut hcn_linux::Linux, count: u16, port: u16, affinity: bool) -
         counts
     });
     take(linux, &of_them);
+    done(linux, &remove(&Vec::from_iter(group)));
     counts
 }
 
@@ -199,7 +201,8 @@ fn a_client_stays_with_its_back_end() {
         let mut linux = place();
         for (vip, v6) in [(VIP, false), (VIP6, true)] {
             let mut sticky = service(TCP, (vip, 80), &[backend(2, v6), backend(3, v6), backend(2, v6)]);
-            sticky.affinity = true;
+            let group = stick(&mut sticky, u32::from(v6));
+            done(&mut linux, &create([group]));
             add(&mut linux, &sticky);
             let answers: BTreeSet<_> =
                 (0..20).map(|_| ask("outside", TCP, socket(vip, 80)).unwrap()).collect();

@@ -42,10 +42,11 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
         objects.push(Object::Service(Service {
             frontend: port.frontend,
             backends: vec![port.target],
-            affinity: false,
+            affinity: None,
             only_from: Vec::new(),
             from_host: port.from_host,
             source: Source::Client,
+            terminates: false,
         }));
     }
     objects

@@ -1,9 +1,9 @@
-//! The kernel objects of a load balancer: a service for each front end, and claims of the addresses that live in the
-//! network's own subnets, where nobody else would answer for them.
+//! The kernel objects of a load balancer: a service for each front end, who its clients can stay with where they shall,
+//! and claims of the addresses that live in the network's own subnets, where nobody else would answer for them.
 
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Claim, Family, Frontend, Object, Service, Source};
+use hcn_dataplane::{Affinity, Claim, Family, Frontend, Object, Protocol, Service, Source};
 use hcn_schema::enums::LoadBalancerFlags;
 use ipnet::IpNet;
 
@@ -25,11 +25,37 @@ pub(super) fn objects(registry: &Registry, balancer: &LoadBalancer) -> Vec<Objec
             })
         }));
     }
-    let services = balancer.frontends().map(|(frontend, port)| {
-        Object::Service(service(registry, network.map(|network| &**network), balancer, frontend, port))
-    });
-    objects.extend(services);
+    let services = balancer
+        .frontends()
+        .map(|(frontend, port)| service(registry, network.map(|network| &**network), balancer, frontend, port));
+    let services: Vec<Service> = services.collect();
+    let mut affinities: Vec<&Affinity> = services.iter().filter_map(|service| service.affinity.as_ref()).collect();
+    affinities.sort_unstable_by_key(|affinity| affinity.group);
+    affinities.dedup();
+    objects.extend(affinities.into_iter().cloned().map(Object::Affinity));
+    objects.extend(services.into_iter().map(Object::Service));
     objects
+}
+
+/// What the clients of a port are remembered by: one number for all ports of the load balancer with this family, and with
+/// this protocol if each is remembered for itself. Numbers come again after 2²⁸ entities.
+fn group(balancer: &LoadBalancer, family: Family, port: &BalancedPort) -> u32 {
+    let family = match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    };
+    let protocol = match port.protocol {
+        _ if !port.per_protocol => 0,
+        Protocol::Tcp => 1,
+        Protocol::Udp => 2,
+        Protocol::Sctp => 3,
+    };
+    number(balancer.meta.incarnation << 3 | family << 2 | protocol)
+}
+
+/// The part of a number that is used.
+fn number(long: u64) -> u32 {
+    (long & 0x7fff_ffff) as u32
 }
 
 /// Whether an address is in one of the network's subnets without being the bridge's own.
@@ -44,7 +70,7 @@ fn service(
     frontend: Frontend,
     port: &BalancedPort,
 ) -> Service {
-    let mut backends = Vec::new();
+    let (mut backends, mut members) = (Vec::new(), Vec::new());
     let mut elsewhere = false;
     for endpoint in balancer.endpoints.iter().filter_map(|id| registry.endpoints.get(*id)) {
         let addresses = endpoint.addresses.iter().map(IpNet::addr);
@@ -52,14 +78,18 @@ fn service(
             continue;
         };
         backends.push(SocketAddr::new(address, port.internal));
+        members.push(number(endpoint.meta.incarnation));
         elsewhere |= endpoint.remote;
     }
     let direct = balancer.document.flags.has(LoadBalancerFlags::ENABLE_DIRECT_SERVER_RETURN);
     let source = balancer.source.filter(|source| !direct && Family::of(*source) == frontend.family);
+    // Without members there is nobody to stay with.
+    let affinity = (port.affinity && !members.is_empty())
+        .then(|| Affinity { group: group(balancer, frontend.family, port), members });
     Service {
         frontend,
         backends,
-        affinity: port.affinity,
+        affinity,
         only_from: network
             .filter(|_| port.only_inside)
             .map(|network| network.bridges().collect())
@@ -71,5 +101,6 @@ fn service(
             None if elsewhere => Source::Masquerade,
             None => Source::Client,
         },
+        terminates: balancer.terminates,
     }
 }

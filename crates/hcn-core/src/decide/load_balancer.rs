@@ -11,6 +11,7 @@ use hcn_schema::load_balancer::{HostComputeLoadBalancer, LoadBalancerPortMapping
 use hcn_schema::modify::NamespaceEndpointRequest as EndpointRequest;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Decision, Outcome, Refusal, View, document, event, gates, policies, ports, request};
 use crate::entity::{BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Network};
@@ -158,6 +159,7 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         addresses,
         ipv6: document.flags.has(LoadBalancerFlags::IPV6),
         source,
+        terminates: terminates(document.additional_params.as_ref())?,
         ports: balanced,
         document: cleared(document),
     };
@@ -178,6 +180,21 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
 /// An address that no packet can come from.
 fn is_no_source(address: &IpAddr) -> bool {
     address.is_multicast() || address.is_loopback() || address.is_unspecified()
+}
+
+/// Whether the document says that connections end with their back end. Other members are the client's own.
+fn terminates(params: Option<&Raw>) -> Result<bool> {
+    const MEMBER: &str = "TerminateConnections";
+    let Some(params) = params.filter(|params| params.get().contains(MEMBER)) else { return Ok(false) };
+    let Ok(params) = serde_json::from_str::<Value>(params.get()) else { return Ok(false) };
+    match params.get(MEMBER) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(terminates)) => Ok(*terminates),
+        Some(_) => {
+            let error = Error::new(HResult::INVALID_ARGUMENT, "this is neither true nor false");
+            Err(error.at(format!("AdditionalParams.{MEMBER}")).expected("true or false"))
+        }
+    }
 }
 
 /// Without the fields that the service fills on query.
@@ -262,10 +279,10 @@ fn balanced_port(mapping: &LoadBalancerPortMapping, everywhere: bool) -> Result<
         let message = "an internal load balancer needs a virtual address";
         return Err(Error::new(HResult::REQUEST_UNSUPPORTED, message).at("Flags").expected("FrontendVIPs"));
     }
-    let affinity = match &mapping.distribution_type {
-        None | Some(OneOf::Known(DistributionType::None)) => false,
-        // One mapping has one protocol, so both mean the same.
-        Some(OneOf::Known(DistributionType::SourceIp | DistributionType::SourceIpProtocol)) => true,
+    let (affinity, per_protocol) = match &mapping.distribution_type {
+        None | Some(OneOf::Known(DistributionType::None)) => (false, false),
+        Some(OneOf::Known(DistributionType::SourceIp)) => (true, false),
+        Some(OneOf::Known(DistributionType::SourceIpProtocol)) => (true, true),
         Some(OneOf::Unknown(text)) => {
             let message = format!("there is no distribution type {}", text::shown(text));
             return Err(Error::new(HResult::INVALID_ARGUMENT, message)
@@ -278,6 +295,7 @@ fn balanced_port(mapping: &LoadBalancerPortMapping, everywhere: bool) -> Result<
         external,
         internal,
         affinity,
+        per_protocol,
         only_inside,
         from_host: mapping.flags.has(PortMappingFlags::LOCAL_ROUTED_VIP),
     })

@@ -26,6 +26,9 @@ pub struct LoadBalancer {
     pub ipv6: bool,
     /// What back ends see as the client.
     pub source: Option<IpAddr>,
+    /// Whether connections to a back end that goes end, too.
+    #[serde(default)]
+    pub terminates: bool,
     /// Ports.
     pub ports: Vec<BalancedPort>,
 }
@@ -41,6 +44,9 @@ pub struct BalancedPort {
     pub internal: u16,
     /// Whether connections of one client address go to the same back end.
     pub affinity: bool,
+    /// Of one protocol only: others of the same address may go to another one.
+    #[serde(default)]
+    pub per_protocol: bool,
     /// Whether only the network's own endpoints can use it.
     pub only_inside: bool,
     /// Whether the host's own programs can use it.

@@ -130,22 +130,33 @@ pub enum Source {
     Masquerade,
 }
 
+/// Session affinity: services with the same one send a client address to the same member, as long as there is that member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// What clients are remembered by, below 2³¹. Services of one group have the same members, and one family.
+    pub group: u32,
+    /// Who can be chosen, each by a number below 2³¹ of its own, that it keeps.
+    pub members: Vec<u32>,
+}
+
 /// Destination translation: new connections to the front end go to one of the back ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// What it is reached by.
     pub frontend: Frontend,
     /// Where connections go, each with the same probability, at most [`Service::MOST_BACKENDS`]; none = they are
-    /// dropped. Repeating one gives it a larger share.
+    /// refused. Repeating one gives it a larger share.
     pub backends: Vec<SocketAddr>,
-    /// Whether connections of one client address go to the same back end.
-    pub affinity: bool,
+    /// Connections of one client address go to the same back end; its members are those of `backends`, in their order.
+    pub affinity: Option<Affinity>,
     /// Only packets that come in by these links are meant, and the front end has an address; none = by any.
     pub only_from: Vec<String>,
     /// Whether the host's own programs can use it, too.
     pub from_host: bool,
     /// What back ends see as the client.
     pub source: Source,
+    /// Whether connections to a back end that goes end, too. UDP flows always do.
+    pub terminates: bool,
 }
 
 impl Service {

@@ -46,6 +46,7 @@ impl Run<'_> {
             | Object::Masquerade(_)
             | Object::Barrier(_)
             | Object::Annex(_)
+            | Object::Affinity(_)
             | Object::Service(_) => {
                 self.elements(op, object, false);
                 Ok(())
@@ -109,6 +110,7 @@ impl Run<'_> {
             | Object::Masquerade(_)
             | Object::Barrier(_)
             | Object::Annex(_)
+            | Object::Affinity(_)
             | Object::Service(_) => {
                 self.elements(op, object, true);
                 Ok(())
@@ -199,8 +201,10 @@ impl Run<'_> {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, to).map_err(|error| self.stop(op, &error))
             }
-            (Object::Service(before), Object::Service(after)) => {
-                self.stale.extend(conntrack::stale(Some(before), Some(after)));
+            (Object::Service(_), Object::Service(_)) | (Object::Affinity(_), Object::Affinity(_)) => {
+                if let (Object::Service(before), Object::Service(after)) = (from, to) {
+                    self.stale.extend(conntrack::stale(Some(before), Some(after)));
+                }
                 let (gone, come) = nft::difference(from, to);
                 let messages = nft::change(&gone, true).chain(nft::change(&come, false));
                 messages.for_each(|(flags, message)| self.write(&Place::Nft, op, flags, message));

@@ -53,6 +53,7 @@ impl Run<'_> {
             | Object::Masquerade(_)
             | Object::Barrier(_)
             | Object::Annex(_)
+            | Object::Affinity(_)
             | Object::Service(_) => {
                 self.elements(op, object, true);
                 Ok(())
@@ -140,6 +141,7 @@ impl Run<'_> {
             | Object::Masquerade(_)
             | Object::Barrier(_)
             | Object::Annex(_)
+            | Object::Affinity(_)
             | Object::Service(_) => {
                 self.elements(op, object, false);
                 Ok(())

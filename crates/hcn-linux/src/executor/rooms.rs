@@ -53,6 +53,7 @@ impl Run<'_> {
             | Object::Route(_)
             | Object::Resolver(_)
             | Object::HeldPort(_)
+            | Object::Affinity(_)
             | Object::Service(_)
             | Object::ReservedPorts(_) => self.cannot(op),
         }
@@ -106,6 +107,7 @@ impl Run<'_> {
             | Object::Route(_)
             | Object::Resolver(_)
             | Object::HeldPort(_)
+            | Object::Affinity(_)
             | Object::Service(_)
             | Object::ReservedPorts(_) => self.cannot(op),
         }

@@ -97,7 +97,7 @@ pub(super) fn without_rules(chain: &str) -> (u16, NfTablesMessage) {
 /// A map of verdicts.
 pub(super) fn verdicts(name: &str, key: &[Type], id: u32) -> (u16, NfTablesMessage) {
     let (name, key) = (name.to_owned(), key.to_vec());
-    Set { name, key, data: Some(Data::Verdicts), interval: false }.message(id)
+    Set { name, key, data: Some(Data::Verdicts), interval: false, timeout: None }.message(id)
 }
 
 /// Whether there is such a table where the socket is.

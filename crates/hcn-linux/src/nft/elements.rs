@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways};
+use hcn_dataplane::{Affinity, Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways};
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
@@ -11,10 +11,12 @@ use netlink_packet_netfilter::nftables::{
     SetElementMessage, VerdictAttribute,
 };
 
+use super::affinity;
 use super::expressions::{IFNAME, V4, V6};
 use super::maps::{
-    CLIENT_VIPS, CLOSED, DOORS, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS,
-    PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES, VIPS, WALLED,
+    CLIENT_VIPS, CLOSED, DOORS, GROUPS, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS,
+    MASQUERADED_VIPS, MEMBERS, PORT_GROUPS, PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES, VIPS,
+    WALLED,
 };
 use super::services::Code;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
@@ -78,6 +80,7 @@ pub(crate) fn of(object: &Object) -> Vec<Element> {
         Object::Masquerade(masquerade) => interval(masquerade),
         Object::Barrier(barrier) => around(barrier),
         Object::Annex(annex) => joined(annex),
+        Object::Affinity(affinity) => choosing(affinity),
         Object::Service(service) => translating(service),
         _ => Vec::new(),
     }
@@ -181,6 +184,17 @@ fn joined(annex: &Annex) -> Vec<Element> {
     vec![Element::new(SHARDS.to_owned(), bridge), inside]
 }
 
+/// Members by slot.
+fn choosing(affinity: &Affinity) -> Vec<Element> {
+    let group = affinity.group.to_ne_bytes();
+    let member = |(slot, member): (u32, &u32)| {
+        let key = [group, slot.to_ne_bytes()].concat();
+        let value = Value::Octets(affinity::tag(*member).to_ne_bytes().to_vec());
+        Element::with(MEMBERS.to_owned(), key, value)
+    };
+    (0u32..).zip(&affinity.members).map(member).collect()
+}
+
 fn translating(service: &Service) -> Vec<Element> {
     let frontend = &service.frontend;
     let family = match frontend.family {
@@ -217,7 +231,13 @@ fn translating(service: &Service) -> Vec<Element> {
         }
     }
     let slots = named(SLOTS, PORT_SLOTS);
+    if let Some(affinity) = &service.affinity {
+        let group = Value::Octets(affinity.group.to_ne_bytes().to_vec());
+        elements.push(Element::with(named(GROUPS, PORT_GROUPS), key.clone(), group));
+    }
     for (slot, backend) in (0u32..).zip(&service.backends) {
+        let member = |affinity: &Affinity| affinity.members.get(slot as usize).copied().map(affinity::tag);
+        let slot = service.affinity.as_ref().map_or(Some(slot), member).unwrap_or(slot);
         let key = [&key[..], &slot.to_ne_bytes()].concat();
         elements.push(Element::with(slots.clone(), key, Value::Octets(socket(backend))));
     }
@@ -288,7 +308,15 @@ mod tests {
         };
         let backends = (0..backends).map(|n| SocketAddr::from(([10, 7, 0, 2], 1000 + n))).collect();
         let source = Source::default();
-        Service { frontend, backends, affinity: false, only_from: Vec::new(), from_host: false, source }
+        Service {
+            frontend,
+            backends,
+            affinity: None,
+            only_from: Vec::new(),
+            from_host: false,
+            source,
+            terminates: false,
+        }
     }
 
     #[test]

@@ -34,6 +34,11 @@ const RTN_LOCAL: u32 = 2;
 const NFT_META_SKUID: u32 = 10;
 const NFT_META_PKTTYPE: u32 = 19;
 const PACKET_HOST: u8 = 0;
+const NFT_REJECT_TCP_RST: u32 = 1;
+const NFT_REJECT_ICMPX_UNREACH: u32 = 2;
+const NFT_REJECT_ICMPX_PORT_UNREACH: u8 = 1;
+const NFT_DYNSET_OP_UPDATE: u32 = 1;
+const NFT_DYNSET_OP_DELETE: u32 = 2;
 const NFT_NAT_SNAT: u32 = 0;
 const NFT_NAT_DNAT: u32 = 1;
 pub(super) const NF_DROP: u32 = 0;
@@ -94,6 +99,8 @@ pub(super) enum Part {
     Port,
     Input,
     Output,
+    /// What was noted in the packet's priority.
+    Priority,
     /// The destination before it was translated.
     OriginalDestination,
     /// The destination port before it was translated.
@@ -105,7 +112,7 @@ impl Part {
     fn words(self, family: &Family) -> u32 {
         match self {
             Self::Source | Self::Destination | Self::OriginalDestination => family.length / 4,
-            Self::Protocol | Self::Port | Self::OriginalPort => 1,
+            Self::Protocol | Self::Port | Self::Priority | Self::OriginalPort => 1,
             Self::Input | Self::Output => IFNAME / 4,
         }
     }
@@ -120,6 +127,7 @@ impl Part {
             Self::Port => payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, to),
             Self::Input => meta(MetaKey::Iifname, to),
             Self::Output => meta(MetaKey::Oifname, to),
+            Self::Priority => meta(MetaKey::Priority, to),
             Self::OriginalDestination => conntrack(family.original, to, Some(IP_CT_DIR_ORIGINAL)),
             Self::OriginalPort => conntrack(NFT_CT_PROTO_DST, to, Some(IP_CT_DIR_ORIGINAL)),
         }
@@ -128,7 +136,12 @@ impl Part {
 
 /// Loads a key.
 pub(super) fn key(family: &Family, parts: &[Part]) -> Vec<Expressions> {
-    let mut to = 0;
+    key_at(family, 0, parts)
+}
+
+/// Loads a key into the words from this one on.
+pub(super) fn key_at(family: &Family, first: u32, parts: &[Part]) -> Vec<Expressions> {
+    let mut to = first;
     let load = |part: &Part| {
         let loaded = part.load(family, to);
         to += part.words(family);
@@ -315,11 +328,44 @@ pub(super) fn lookup_not(set: &str) -> Expressions {
 
 /// Goes on only if the map has the key, with what it stands for in place of the key.
 pub(super) fn map(name: &str) -> Expressions {
+    map_at(name, 0)
+}
+
+/// The same with the key in the words from this one on; what it stands for is in word 0.
+pub(super) fn map_at(name: &str, key: u32) -> Expressions {
     Expressions::Lookup(vec![
         Lookup::Set(name.to_owned()),
-        Lookup::SourceRegister(word(0)),
+        Lookup::SourceRegister(word(key)),
         Lookup::DestinationRegister(word(0)),
     ])
+}
+
+/// Adds the key in the words from this one on to the map, with what is in word 0. What the map has already it keeps,
+/// for as long again. Goes on only if there was room.
+pub(super) fn learn(map: &str, key: u32) -> Expressions {
+    dynamic(map, key, NFT_DYNSET_OP_UPDATE)
+}
+
+/// Takes the key in the words from this one on out of the map; the kernel reads word 0 for nothing.
+pub(super) fn forget(map: &str, key: u32) -> Expressions {
+    dynamic(map, key, NFT_DYNSET_OP_DELETE)
+}
+
+fn dynamic(map: &str, key: u32, operation: u32) -> Expressions {
+    let mut attributes = vec![DefaultNla::new(1, [map.as_bytes(), &[0]].concat())];
+    attributes.extend([(3, operation), (4, word(key).into()), (5, word(0).into())].map(number));
+    other("dynset", attributes)
+}
+
+/// Ends a connection of TCP before it begins.
+pub(super) fn reset() -> Expressions {
+    other("reject", vec![number((1, NFT_REJECT_TCP_RST)), DefaultNla::new(2, vec![0])])
+}
+
+/// Tells the sender that nobody listens there (ICMP and ICMPv6).
+pub(super) fn unreachable() -> Expressions {
+    let code = DefaultNla::new(2, vec![NFT_REJECT_ICMPX_PORT_UNREACH]);
+    other("reject", vec![number((1, NFT_REJECT_ICMPX_UNREACH)), code])
 }
 
 /// Goes where the map of verdicts says.
@@ -336,15 +382,18 @@ pub(super) fn set_priority() -> Expressions {
     Expressions::Meta(vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(word(0))])
 }
 
+/// Writes zero to the packet's priority, by the word `free`.
+pub(super) fn reset_priority(free: u32) -> [Expressions; 2] {
+    let write = vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(word(free))];
+    [constant(free, vec![0; 4]), Expressions::Meta(write)]
+}
+
 pub(super) fn priority() -> Expressions {
     meta(MetaKey::Priority, 0)
 }
 
 pub(super) fn zero() -> Expressions {
-    Expressions::Immediate(vec![
-        Immediate::DestinationRegister(word(0)),
-        Immediate::Data(DataAttribute::Value(vec![0; 4])),
-    ])
+    constant(0, vec![0; 4])
 }
 
 /// To the address and port that a map gave.

@@ -1,5 +1,7 @@
 //! Which sets and maps the table has, and what their keys and data are made of.
 
+use std::time::Duration;
+
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
     NfTablesMessage, SetAttribute, SetDescription, SetFlags, SetMessage,
@@ -30,9 +32,16 @@ pub(super) const PORTS: &str = "ports";
 /// Front ends that the host's own programs use, too.
 pub(super) const HOST_VIPS: &str = "hostvips";
 pub(super) const HOST_PORTS: &str = "hostports";
-/// Back ends by front end and slot.
+/// Back ends by front end and slot; with session affinity by front end and member.
 pub(super) const SLOTS: &str = "slots";
 pub(super) const PORT_SLOTS: &str = "portslots";
+/// The group of front ends whose clients stay with their back end.
+pub(super) const GROUPS: &str = "groups";
+pub(super) const PORT_GROUPS: &str = "portgroups";
+/// Members by group and slot.
+pub(crate) const MEMBERS: &str = "members";
+/// Which member a client of a group went to. Packets add to it.
+pub(crate) const LEARNED: &str = "learned";
 /// Front ends whose back ends see an address of ours.
 pub(super) const SOURCES: &str = "sources";
 pub(super) const PORT_SOURCES: &str = "portsources";
@@ -115,12 +124,22 @@ pub(crate) struct Set {
     pub(crate) key: Vec<Type>,
     pub(crate) data: Option<Data>,
     pub(crate) interval: bool,
+    /// Packets add to it, and what no packet has met for so long goes.
+    pub(crate) timeout: Option<Duration>,
 }
+
+/// How long a client is remembered after its last new connection: as long as Kubernetes does by default.
+const REMEMBERED: Duration = Duration::from_secs(3 * 60 * 60);
+/// How many the kernel lets packets add to a set that says no size. One that did would take memory for all of them.
+pub(crate) const MOST_LEARNED: u32 = 65_535;
+/// How often the kernel looks for what has timed out.
+pub(crate) const COLLECTED: Duration = Duration::from_secs(60);
 
 /// All of them.
 pub(crate) fn all() -> Vec<Set> {
     let mut sets: Vec<Set> = FAMILIES.into_iter().flat_map(of_family).collect();
     sets.push(map(DISPATCH, &[Type::Mark], Data::Verdicts));
+    sets.push(map(MEMBERS, &[Type::Mark, Type::Mark], Data::Values(vec![Type::Mark])));
     sets.push(set(INSIDE, &[Type::Ifname, Type::Ifname], false));
     sets.push(set(CLOSED, &[Type::Ifname], false));
     sets.push(set(SEALED, &[Type::Ifname], false));
@@ -140,7 +159,13 @@ fn of_family(family: &Family) -> Vec<Set> {
     let slot = |key: &[Type]| [key, &[Type::Mark]].concat();
     let values = |types: &[Type]| Data::Values(types.to_vec());
     let named = |stem: &str, key: &[Type], types: &[Type]| map(&family.set(stem), key, values(types));
+    let remembered = [Type::Mark, address];
+    let learned =
+        Set { timeout: Some(REMEMBERED), ..named(LEARNED, &remembered, &[Type::Mark]) };
     vec![
+        learned,
+        named(GROUPS, &vip, &[Type::Mark]),
+        named(PORT_GROUPS, &port, &[Type::Mark]),
         set(own, &[address, Type::Ifname], true),
         set(masqueraded, &[address], true),
         named(VIPS, &vip, &[Type::Mark]),
@@ -160,11 +185,11 @@ fn of_family(family: &Family) -> Vec<Set> {
 }
 
 pub(super) fn set(name: &str, key: &[Type], interval: bool) -> Set {
-    Set { name: name.to_owned(), key: key.to_vec(), data: None, interval }
+    Set { name: name.to_owned(), key: key.to_vec(), data: None, interval, timeout: None }
 }
 
 fn map(name: &str, key: &[Type], data: Data) -> Set {
-    Set { name: name.to_owned(), key: key.to_vec(), data: Some(data), interval: false }
+    Set { name: name.to_owned(), key: key.to_vec(), data: Some(data), interval: false, timeout: None }
 }
 
 /// The number and the length of a type or a concatenation.
@@ -213,6 +238,11 @@ impl Set {
         }
         if self.interval {
             flags |= SetFlags::Interval;
+        }
+        if let Some(timeout) = self.timeout {
+            flags |= SetFlags::Timeout | SetFlags::Eval;
+            attributes.push(SetAttribute::Timeout(timeout.as_millis() as u64));
+            attributes.push(SetAttribute::GarbageCollectionInterval(COLLECTED.as_millis() as u32));
         }
         if self.interval && self.key.len() > 1 {
             flags |= SetFlags::Concat;

@@ -1,5 +1,6 @@
 //! The nftables side: one table of hcnd's own, written by transactions on one kept socket. `nft` is never run.
 
+pub(crate) mod affinity;
 mod beside;
 mod elements;
 mod expressions;
@@ -90,6 +91,7 @@ pub(crate) fn holds(object: &Object) -> bool {
         object,
         Object::Home(_)
             | Object::Masquerade(_)
+            | Object::Affinity(_)
             | Object::Service(_)
             | Object::Barrier(_)
             | Object::Annex(_)

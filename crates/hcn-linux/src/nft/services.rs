@@ -3,23 +3,24 @@
 //! The chains are the same for all services and never change: one for each number of bits of a slot. A slot that is
 //! drawn and not taken is missing from the map, so the rule ends there and the next one draws again: each back end
 //! has the same chance and takes one element, whatever their number. Six draws miss in 1.6 % of cases at most; then
-//! half as many slots are drawn from, all of which are taken.
+//! half as many slots are drawn from, all of which are taken. Who stays with a back end is chosen in `affinity.rs`.
 
 use hcn_dataplane::Service;
 use netlink_packet_netfilter::nftables::{Expressions, NfTablesMessage, Verdict};
 
+use super::affinity;
 use super::elements::{Element, Value};
 use super::expressions::{
-    FAMILIES, Family, NF_DROP, Part, after, decide, dnat, goto, hash, jump, key, lookup, map, masquerade,
-    of_family, priority, random, rule, set_priority, snat, to_chain, to_host, translated, verdict_map, zero,
+    FAMILIES, Family, Part, after, dnat, equal, goto, jump, key, lookup, map, masquerade, of_family, priority,
+    random, reset, rule, set_priority, snat, to_chain, to_host, translated, unreachable, verdict_map, zero,
 };
 use super::maps::{
     CLIENT_VIPS, DISPATCH, HOST_PORTS, HOST_VIPS, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS, PORT_SLOTS,
     PORT_SOURCES, PORTS, SLOTS, SOURCES, VIPS,
 };
 
-const VIP: [Part; 3] = [Part::Protocol, Part::Destination, Part::Port];
-const PORT: [Part; 2] = [Part::Protocol, Part::Port];
+pub(super) const VIP: [Part; 3] = [Part::Protocol, Part::Destination, Part::Port];
+pub(super) const PORT: [Part; 2] = [Part::Protocol, Part::Port];
 const LINK_VIP: [Part; 4] = [Part::Input, Part::Protocol, Part::Destination, Part::Port];
 const ORIGINAL_VIP: [Part; 3] = [Part::Protocol, Part::OriginalDestination, Part::OriginalPort];
 const ORIGINAL_PORT: [Part; 2] = [Part::Protocol, Part::OriginalPort];
@@ -27,17 +28,15 @@ const ORIGINAL_PORT: [Part; 2] = [Part::Protocol, Part::OriginalPort];
 /// Bits of the highest slot.
 pub(crate) const HIGHEST_LEVEL: u32 = Service::MOST_BACKENDS.ilog2();
 /// How often a slot is drawn before the last resort.
-pub(crate) const DRAWS: u32 = 6;
-/// The word that a client's address is hashed from, behind every key.
-const CLIENT: u32 = 12;
-/// Any odd number does; fixed, so that a client keeps its back end over a restart.
-const SEED: u32 = 0x9e37_79b1;
+const DRAWS: u32 = 6;
+/// TCP.
+const TCP: u8 = 6;
 
 /// What becomes of packets to a front end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     /// There is no back end.
-    Drop,
+    Refuse,
     Choose {
         /// The front end is a port of every address of the host.
         any_address: bool,
@@ -50,17 +49,17 @@ pub(crate) enum Code {
 impl Code {
     pub(crate) fn of(service: &Service) -> Self {
         match service.backends.len() {
-            0 => Self::Drop,
+            0 => Self::Refuse,
             count => Self::Choose {
                 any_address: service.frontend.address.is_none(),
-                affinity: service.affinity,
-                level: count.next_power_of_two().ilog2(),
+                affinity: service.affinity.is_some(),
+                level: level(count),
             },
         }
     }
 
     pub(crate) fn all() -> Vec<Self> {
-        let mut codes = vec![Self::Drop];
+        let mut codes = vec![Self::Refuse];
         for any_address in [false, true] {
             for affinity in [false, true] {
                 codes.extend((0..=HIGHEST_LEVEL).map(|level| Self::Choose { any_address, affinity, level }));
@@ -71,7 +70,7 @@ impl Code {
 
     pub(crate) fn number(self) -> u32 {
         match self {
-            Self::Drop => 1 << 6,
+            Self::Refuse => 1 << 6,
             Self::Choose { any_address, affinity, level } => {
                 level | u32::from(affinity) << 4 | u32::from(any_address) << 5
             }
@@ -81,7 +80,7 @@ impl Code {
     /// The chain that it leads to.
     pub(crate) fn chain(self) -> String {
         match self {
-            Self::Drop => "no_backend".to_owned(),
+            Self::Refuse => NO_BACKEND.to_owned(),
             Self::Choose { any_address, affinity, level } => {
                 let kind = if any_address { "port" } else { "vip" };
                 let choice = if affinity { "affinity" } else { "random" };
@@ -93,31 +92,21 @@ impl Code {
     fn rules(self) -> Vec<(u16, NfTablesMessage)> {
         let chain = self.chain();
         let Self::Choose { any_address, affinity, level } = self else {
-            return vec![rule(&chain, [decide(NF_DROP)])];
+            let of_tcp = [Part::Protocol.load(FAMILIES[0], 0), equal(0, vec![TCP]), reset()];
+            return vec![rule(&chain, of_tcp), rule(&chain, [unreachable()])];
         };
+        if affinity {
+            return affinity::choice(&chain, any_address, level);
+        }
         // The packet is as before again.
         let mut rules = vec![rule(&chain, [zero(), set_priority()])];
-        let draws: Vec<(u32, u32)> = match level {
-            // All slots are taken.
-            0 | 1 => vec![(1 << level, 0)],
-            _ => (0..DRAWS).map(|draw| (1 << level, draw)).chain([(1 << (level - 1), DRAWS)]).collect(),
-        };
         for family in FAMILIES {
             let (parts, slots) = if any_address { (&PORT[..], PORT_SLOTS) } else { (&VIP[..], SLOTS) };
             let slot = after(family, parts);
-            for (modulus, draw) in &draws {
+            for modulus in draws(level) {
                 let mut expressions = of_family(family);
-                if affinity {
-                    expressions.push(Part::Source.load(family, CLIENT));
-                }
                 expressions.extend(key(family, parts));
-                expressions.push(if affinity {
-                    let seed = SEED.wrapping_mul(draw + 1);
-                    hash((CLIENT, family.length), slot, *modulus, seed)
-                } else {
-                    random(slot, *modulus)
-                });
-                expressions.extend([map(&family.set(slots)), dnat(family)]);
+                expressions.extend([random(slot, modulus), map(&family.set(slots)), dnat(family)]);
                 rules.push(rule(&chain, expressions));
             }
         }
@@ -130,6 +119,20 @@ impl Code {
     }
 }
 
+/// Bits of a slot, where there are so many of them.
+pub(super) fn level(count: usize) -> u32 {
+    count.next_power_of_two().ilog2()
+}
+
+/// From how many slots each draw is made.
+pub(crate) fn draws(level: u32) -> Vec<u32> {
+    match level {
+        // All slots are taken.
+        0 | 1 => vec![1 << level],
+        _ => (0..DRAWS).map(|_| 1 << level).chain([1 << (level - 1)]).collect(),
+    }
+}
+
 /// The elements of the map of verdicts.
 pub(super) fn dispatch() -> Vec<Element> {
     Code::all().into_iter().map(Code::element).collect()
@@ -137,7 +140,7 @@ pub(super) fn dispatch() -> Vec<Element> {
 
 /// The rules of all chains that codes lead to.
 pub(super) fn choice() -> Vec<(u16, NfTablesMessage)> {
-    Code::all().into_iter().flat_map(Code::rules).collect()
+    Code::all().into_iter().flat_map(Code::rules).chain(affinity::rules()).collect()
 }
 
 /// What new connections meet, from outside and from the host itself.
@@ -177,9 +180,11 @@ fn to_service(
 /// The chains that [`choice`] and [`source`] fill.
 pub(super) fn chains() -> Vec<String> {
     let codes = Code::all().into_iter().map(Code::chain);
-    codes.chain([TRANSLATED, HAIRPIN].map(str::to_owned)).collect()
+    codes.chain(affinity::chains()).chain([TRANSLATED, HAIRPIN].map(str::to_owned)).collect()
 }
 
+/// For packets to a front end without back ends.
+pub(crate) const NO_BACKEND: &str = "no_backend";
 /// For packets whose destination was translated.
 pub(crate) const TRANSLATED: &str = "translated";
 /// For those of them that go back to where they came from.

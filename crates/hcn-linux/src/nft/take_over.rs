@@ -283,7 +283,7 @@ fn explain(refusal: Refusal) -> OpError {
         libc::EPERM => "; it belongs to another program",
         libc::ENOENT | libc::EOPNOTSUPP => {
             "; the kernel lacks something of: CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_CT, \
-             CONFIG_NFT_NUMGEN, CONFIG_NFT_HASH, CONFIG_NFT_FIB_INET, CONFIG_NF_CONNTRACK"
+             CONFIG_NFT_NUMGEN, CONFIG_NFT_HASH, CONFIG_NFT_REJECT, CONFIG_NFT_FIB_INET, CONFIG_NF_CONNTRACK"
         }
         _ => "",
     };

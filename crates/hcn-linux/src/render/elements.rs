@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use hcn_dataplane::{
-    Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Protocol, Service, Source, Ways,
+    Affinity, Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Protocol, Service, Source, Ways,
 };
 use ipnet::IpNet;
 use nftables::expr::{Expression, NamedExpression, Prefix};
 use nftables::schema::{Element, NfListObject};
 use nftables::types::NfFamily;
 
+use crate::nft::affinity::tag;
 use crate::nft::services::Code;
 use crate::nft::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};
 
@@ -55,6 +56,14 @@ pub(super) fn of(object: &Object) -> Vec<NfListObject<'static>> {
             element("shards", string(bridge)),
             element("inside", concat(vec![string(bridge), string(of)])),
         ],
+        Object::Affinity(Affinity { group, members }) => {
+            let mark = |number: u32| Expression::Number(number);
+            let pair = |(slot, member): (u32, &u32)| {
+                let key = concat(vec![mark(*group), mark(slot)]);
+                element("members", Expression::List(vec![key, mark(tag(*member))]))
+            };
+            (0u32..).zip(members).map(pair).collect()
+        }
         Object::Service(service) => of_service(service),
         _ => Vec::new(),
     }
@@ -88,6 +97,9 @@ fn of_service(service: &Service) -> Vec<NfListObject<'static>> {
     };
     if service.from_host {
         elements.push(pair(&name("hostvips", "hostports"), key(), code()));
+    }
+    if let Some(affinity) = &service.affinity {
+        elements.push(pair(&name("groups", "portgroups"), key(), Expression::Number(affinity.group)));
     }
     match service.source {
         Source::Client if frontend.address.is_none() => {}

@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use nftables::expr::{
-    CT, CTDir, Expression, Fib, FibFlag, FibResult, JHash, Map, Meta, MetaKey, NamedExpression, NgMode,
+    CT, CTDir, Expression, Fib, FibFlag, FibResult, Map, Meta, MetaKey, NamedExpression, NgMode,
     Numgen, Payload, PayloadField, Prefix,
 };
 use nftables::schema::{NfListObject, Rule};
-use nftables::stmt::{JumpTarget, Mangle, Match, NAT, NATFamily, Operator, Statement, VerdictMap};
-use nftables::types::NfFamily;
+use nftables::stmt::{
+    JumpTarget, Mangle, Match, NAT, NATFamily, Operator, Reject, RejectType, Statement, VerdictMap,
+};
+use nftables::types::{NfFamily, RejectCode};
 
 use crate::nft::TABLE;
+use crate::nft::affinity::{draw, recall, send};
 use crate::nft::filter::{FORWARD, INPUT, LEAVING, OUTPUT};
-use crate::nft::services::{Code, DRAWS, HAIRPIN, TRANSLATED};
+use crate::nft::services::{Code, HAIRPIN, TRANSLATED, draws};
 use crate::nft::shards::{CROSSING, RAW};
 use crate::nft::visits::{CALLING, VISITING};
 
@@ -22,7 +25,6 @@ type Stmt = Statement<'static>;
 
 /// The families as nft writes them: of headers, of sets' names, and of `meta nfproto`.
 const FAMILIES: [(&str, char, &str); 2] = [("ip", '4', "ipv4"), ("ip6", '6', "ipv6")];
-const SEED: u32 = 0x9e37_79b1;
 
 /// All rules; those of one chain in their order.
 pub(super) fn all() -> Vec<NfListObject<'static>> {
@@ -142,24 +144,26 @@ fn entry() -> Vec<NfListObject<'static>> {
 fn choice(code: Code) -> Vec<NfListObject<'static>> {
     let chain = code.chain();
     let Code::Choose { any_address, affinity, level } = code else {
-        return vec![rule(&chain, [Statement::Drop(None)])];
+        let reset = Reject::new(Some(RejectType::TCPReset), None);
+        let unreachable = Reject::new(Some(RejectType::ICMPX), Some(RejectCode::PortUnreach));
+        return vec![
+            rule(&chain, [is(meta(MetaKey::L4proto), "tcp"), Statement::Reject(Some(reset))]),
+            rule(&chain, [Statement::Reject(Some(unreachable))]),
+        ];
     };
+    if affinity {
+        return vec![
+            rule(&chain, [jump(&recall(any_address))]),
+            rule(&chain, [jump(&draw(level))]),
+            rule(&chain, [goto(&send(any_address))]),
+        ];
+    }
     let reset = Mangle { key: meta(MetaKey::Priority), value: string("none") };
     let mut rules = vec![rule(&chain, [Statement::Mangle(reset)])];
-    let draws = if level < 2 { 1 } else { DRAWS + 1 };
     for (header, suffix, protocol) in FAMILIES {
-        for draw in 0..draws {
-            let modulus = 1 << if draw == DRAWS { level - 1 } else { level };
-            let slot = if affinity {
-                NamedExpression::JHash(JHash {
-                    hash_mod: modulus,
-                    offset: None,
-                    expr: Box::new(payload(header, "saddr")),
-                    seed: Some(SEED.wrapping_mul(draw + 1)),
-                })
-            } else {
-                NamedExpression::Numgen(Numgen { mode: NgMode::Random, ng_mod: modulus, offset: Some(0) })
-            };
+        for modulus in draws(level) {
+            let slot =
+                NamedExpression::Numgen(Numgen { mode: NgMode::Random, ng_mod: modulus, offset: Some(0) });
             let mut key = vec![meta(MetaKey::L4proto), payload("th", "dport"), named(slot)];
             if !any_address {
                 key.insert(1, payload(header, "daddr"));
@@ -167,8 +171,7 @@ fn choice(code: Code) -> Vec<NfListObject<'static>> {
             let slots = if any_address { "portslots" } else { "slots" };
             let backend = map(concat(key), &format!("{slots}{suffix}"));
             // nft leaves out what a field of the header says already.
-            let unsaid = any_address && !affinity;
-            let family = unsaid.then(|| is(meta(MetaKey::Nfproto), protocol));
+            let family = any_address.then(|| is(meta(MetaKey::Nfproto), protocol));
             let dnat = Statement::DNAT(Some(to(header, backend)));
             rules.push(rule(&chain, family.into_iter().chain([dnat])));
         }

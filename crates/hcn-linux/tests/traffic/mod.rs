@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use hcn_dataplane::{Family, Frontend, Object, Op, Plan, Protocol, Service, Source};
+use hcn_dataplane::{Affinity, Family, Frontend, Object, Op, Plan, Protocol, Service, Source};
 use hcn_linux::Linux;
 use nix::sched::{CloneFlags, setns};
 
@@ -120,11 +120,20 @@ pub fn service(protocol: Protocol, (address, port): (&str, u16), backends: &[Soc
             port,
         },
         backends: backends.to_vec(),
-        affinity: false,
+        affinity: None,
         only_from: Vec::new(),
         from_host: false,
         source: Source::Client,
+        terminates: false,
     }
+}
+
+/// Lets clients stay with the back ends of a service, which are the members 1, 2 and so on.
+pub fn stick(service: &mut Service, group: u32) -> Object {
+    let members = (1..).take(service.backends.len()).collect();
+    let affinity = Affinity { group, members };
+    service.affinity = Some(affinity.clone());
+    Object::Affinity(affinity)
 }
 
 /// The plan that changes a service in place, and the service after it.

@@ -77,7 +77,7 @@ impl Named {
     pub(super) fn messages(&self) -> Vec<(u16, NfTablesMessage)> {
         // Of protocols there are no ranges.
         let interval = self.of != Type::Protocol;
-        let set = Set { name: self.name.clone(), key: vec![self.of], data: None, interval };
+        let set = Set { name: self.name.clone(), key: vec![self.of], data: None, interval, timeout: None };
         let length = self.of.length();
         let elements: Vec<Element> = if interval {
             self.ranges.iter().flat_map(|range| in_set(&self.name, *range, length)).collect()
