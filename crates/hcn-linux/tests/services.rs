@@ -85,17 +85,17 @@ fn a_port_is_served_on_every_address_of_the_host_but_loopbacks() {
 }
 
 #[test]
-fn changed_back_ends_take_effect_and_none_means_dropped() {
-    isolated("changed_back_ends_take_effect_and_none_means_dropped", || {
+fn changed_back_ends_take_effect_and_none_means_refused() {
+    isolated("changed_back_ends_take_effect_and_none_means_refused", || {
         let mut linux = place();
         let to = socket(VIP, 80);
-        // Not refused but dropped: something else would answer.
+        // Something else would answer.
         serve("outside", 80, "outside");
         sh(&format!("ip -n outside addr add {VIP}/32 dev lo"));
         assert_eq!(ask("A", TCP, to), Some("outside 192.0.2.1".to_owned()));
         let none = service(TCP, (VIP, 80), &[]);
         add(&mut linux, &none);
-        assert_eq!(ask("A", TCP, to), None);
+        assert_eq!(told("A", TCP, to), "refused");
         let before = at_rest();
         let (plan, a) = changed(&none, |service| service.backends = vec![backend(2, false)]);
         let applied = apply(&mut linux, &plan);

@@ -245,7 +245,10 @@ pub fn snapshot() -> BTreeSet<String> {
         if line.starts_with("\tset ") || line.starts_with("\tmap ") || line.starts_with("\tchain ") {
             set = line.trim().to_owned();
         }
-        lines.insert(format!("nft {set} {}", line.trim()));
+        // What packets add goes by itself, some time.
+        if !line.contains(" expires ") {
+            lines.insert(format!("nft {set} {}", line.trim()));
+        }
     }
     if std::path::Path::new("/run/etc-netns").exists() {
         for line in

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -65,6 +65,26 @@ pub fn ask(netns: &str, protocol: Protocol, to: SocketAddr) -> Option<String> {
         }
         _ => ask_by(&udp(to.ip()), to),
     })
+}
+
+/// What a client is told that asks by a new connection: "served", "refused" or another error, "silence" if nothing.
+pub fn told(netns: &str, protocol: Protocol, to: SocketAddr) -> String {
+    let kind = |error: std::io::Error| match error.kind() {
+        ErrorKind::ConnectionRefused => "refused".to_owned(),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => "silence".to_owned(),
+        _ => error.to_string(),
+    };
+    let asked = inside(netns, move || match protocol {
+        Protocol::Tcp => TcpStream::connect_timeout(&to, PATIENCE).map(drop),
+        _ => {
+            let socket = udp(to.ip());
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.connect(to)?;
+            socket.send(b"?")?;
+            socket.recv(&mut [0; 64]).map(drop)
+        }
+    });
+    asked.map_or_else(kind, |()| "served".to_owned())
 }
 
 /// A UDP socket of the family of an address.
