@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use hcn_dataplane::{
-    Address, Affinity, Barrier, Claim, Dataplane, Family, Frontend, HostSide, Key, LinkId, Mac, Masquerade, Netns,
-    Object, Op, Protocol, Resolver, Route, Service, Source, State, Veth, Ways, diff,
+    Address, Affinity, Barrier, Claim, Dataplane, Family, Frontend, HostSide, Key, LinkId, Mac, Masquerade,
+    Netns, Object, Op, Protocol, Resolver, Route, Service, Source, State, Veth, Ways, diff,
 };
 use hcn_linux::Linux;
 

@@ -223,9 +223,7 @@ fn where_there_is_no_room_for_more_clients_a_hash_chooses() {
         assert_eq!(learned(), 65_535);
         // Those who are known stay whoever comes; others are served as long as nobody comes or goes.
         assert_eq!(ends.chosen(100, socket(VIP, 81), 2), early);
-        let strangers = |salt: u16| {
-            ends.from([198, 19], 100, socket(VIP, 81), salt)
-        };
+        let strangers = |salt: u16| ends.from([198, 19], 100, socket(VIP, 81), salt);
         let first = strangers(3);
         assert!((1..=3).all(|number| first.contains(&Some(number))), "{first:?}");
         assert_eq!(strangers(4), first);

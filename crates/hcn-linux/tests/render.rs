@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::*;
 use hcn_dataplane::{Barrier, HostSide, Object, Op, Plan, Protocol, Source, Ways};
 use hcn_linux::render;
-use traffic::stick;
 use serde_json::Value;
+use traffic::stick;
 
 /// The objects of a listing, without what the kernel numbers.
 fn objects(text: &str) -> Vec<Value> {

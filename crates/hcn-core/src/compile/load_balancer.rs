@@ -25,11 +25,14 @@ pub(super) fn objects(registry: &Registry, balancer: &LoadBalancer) -> Vec<Objec
             })
         }));
     }
-    let services = balancer
-        .frontends()
-        .map(|(frontend, port)| service(registry, network.map(|network| &**network), balancer, frontend, port));
+    // Without a network nobody is inside of it.
+    let reached = |(_, port): &(Frontend, &BalancedPort)| !port.only_inside || balancer.network.is_some();
+    let services = balancer.frontends().filter(reached).map(|(frontend, port)| {
+        service(registry, network.map(|network| &**network), balancer, frontend, port)
+    });
     let services: Vec<Service> = services.collect();
-    let mut affinities: Vec<&Affinity> = services.iter().filter_map(|service| service.affinity.as_ref()).collect();
+    let mut affinities: Vec<&Affinity> =
+        services.iter().filter_map(|service| service.affinity.as_ref()).collect();
     affinities.sort_unstable_by_key(|affinity| affinity.group);
     affinities.dedup();
     objects.extend(affinities.into_iter().cloned().map(Object::Affinity));

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Affinity, Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways};
+use hcn_dataplane::{
+    Affinity, Annex, Barrier, Family, Home, HostSide, Masquerade, Object, Service, Source, Ways,
+};
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
@@ -15,8 +17,8 @@ use super::affinity;
 use super::expressions::{IFNAME, V4, V6};
 use super::maps::{
     CLIENT_VIPS, CLOSED, DOORS, GROUPS, HOST_PORTS, HOST_VIPS, INSIDE, INTERNAL, MASQUERADED_PORTS,
-    MASQUERADED_VIPS, MEMBERS, PORT_GROUPS, PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES, VIPS,
-    WALLED,
+    MASQUERADED_VIPS, MEMBERS, PORT_GROUPS, PORT_SLOTS, PORT_SOURCES, PORTS, SEALED, SHARDS, SLOTS, SOURCES,
+    VIPS, WALLED,
 };
 use super::services::Code;
 use super::{MASQUERADED_V4, MASQUERADED_V6, OWN_V4, OWN_V6, TABLE};

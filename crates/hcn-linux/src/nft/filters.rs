@@ -98,8 +98,13 @@ impl Group {
     }
 
     fn maps(self) -> Vec<Set> {
-        let map =
-            |name: String, key: Vec<Type>| Set { name, key, data: Some(Data::Verdicts), interval: false, timeout: None };
+        let map = |name: String, key: Vec<Type>| Set {
+            name,
+            key,
+            data: Some(Data::Verdicts),
+            interval: false,
+            timeout: None,
+        };
         match self {
             Self::Carried => FAMILIES
                 .into_iter()
@@ -180,7 +185,13 @@ impl Chain {
 /// The messages that make the table.
 pub(crate) fn new_table(own: bool) -> Vec<Message> {
     let mut messages = vec![beside::new_table(own)];
-    let set = Set { name: WITH_PORTS.to_owned(), key: vec![Type::Protocol], data: None, interval: false, timeout: None };
+    let set = Set {
+        name: WITH_PORTS.to_owned(),
+        key: vec![Type::Protocol],
+        data: None,
+        interval: false,
+        timeout: None,
+    };
     messages.push(set.message(1));
     let elements = [TCP, UDP, SCTP].map(|protocol| Element::new(WITH_PORTS.to_owned(), vec![protocol]));
     messages.extend(elements::messages(&elements, false));

@@ -160,8 +160,7 @@ fn of_family(family: &Family) -> Vec<Set> {
     let values = |types: &[Type]| Data::Values(types.to_vec());
     let named = |stem: &str, key: &[Type], types: &[Type]| map(&family.set(stem), key, values(types));
     let remembered = [Type::Mark, address];
-    let learned =
-        Set { timeout: Some(REMEMBERED), ..named(LEARNED, &remembered, &[Type::Mark]) };
+    let learned = Set { timeout: Some(REMEMBERED), ..named(LEARNED, &remembered, &[Type::Mark]) };
     vec![
         learned,
         named(GROUPS, &vip, &[Type::Mark]),

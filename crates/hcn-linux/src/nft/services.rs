@@ -11,8 +11,9 @@ use netlink_packet_netfilter::nftables::{Expressions, NfTablesMessage, Verdict};
 use super::affinity;
 use super::elements::{Element, Value};
 use super::expressions::{
-    FAMILIES, Family, Part, after, dnat, equal, goto, jump, key, lookup, map, masquerade, of_family, priority,
-    random, reset, rule, set_priority, snat, to_chain, to_host, translated, unreachable, verdict_map, zero,
+    FAMILIES, Family, Part, after, dnat, equal, goto, jump, key, lookup, map, masquerade, of_family,
+    priority, random, reset, rule, set_priority, snat, to_chain, to_host, translated, unreachable,
+    verdict_map, zero,
 };
 use super::maps::{
     CLIENT_VIPS, DISPATCH, HOST_PORTS, HOST_VIPS, INTERNAL, MASQUERADED_PORTS, MASQUERADED_VIPS, PORT_SLOTS,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use nftables::expr::{
-    CT, CTDir, Expression, Fib, FibFlag, FibResult, Map, Meta, MetaKey, NamedExpression, NgMode,
-    Numgen, Payload, PayloadField, Prefix,
+    CT, CTDir, Expression, Fib, FibFlag, FibResult, Map, Meta, MetaKey, NamedExpression, NgMode, Numgen,
+    Payload, PayloadField, Prefix,
 };
 use nftables::schema::{NfListObject, Rule};
 use nftables::stmt::{

@@ -257,15 +257,20 @@ impl Walk<'_> {
         let entity = format!("{} {}", key.kind, key.id);
         let rule = service.frontend.to_string();
         let Some(backend) = service.backends.first() else {
-            self.step(stage, entity, &rule, "dropped: it has no back ends");
+            self.step(stage, entity, &rule, "refused: it has no back ends");
             self.at(&Object::Service(service), false);
             return Err(Fate::Block);
         };
         (self.packet.destination, self.packet.destination_port) = (backend.ip(), backend.port());
         let count = service.backends.len();
-        let effect = match count {
-            1 => format!("to {backend}"),
-            _ => format!("to one of {count} back ends, such as {backend}"),
+        let effect = match (count, &service.affinity) {
+            (1, _) => format!("to {backend}"),
+            (_, None) => format!("to one of {count} back ends, such as {backend}"),
+            (_, Some(_)) => {
+                format!(
+                    "to that of {count} back ends where the client went last, else to one such as {backend}"
+                )
+            }
         };
         let source = match service.source {
             Source::Client => String::new(),
