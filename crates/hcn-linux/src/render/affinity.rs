@@ -16,19 +16,19 @@ pub(super) fn rules() -> Vec<Value> {
         for family in FAMILIES {
             let (_, suffix, _) = family;
             let mut known = group(family, any_address);
-            known.extend([noted(client(family), &format!("learned{suffix}")), learn(family)]);
-            rules.push(rule(&recall, known));
+            known.extend([noted(&client(family), &format!("learned{suffix}")), learn(family)]);
+            rules.push(rule(&recall, &known));
         }
-        rules.extend(FAMILIES.map(|family| rule(&recall, sent(family, any_address))));
+        rules.extend(FAMILIES.map(|family| rule(&recall, &sent(family, any_address))));
         for family in FAMILIES {
             let (header, suffix, _) = family;
             let mut forgotten = group(family, any_address);
             let text = format!("delete @learned{suffix} {{ meta priority . {header} saddr : 0x00000000 }}");
             forgotten.push(Value::from(text));
-            rules.push(rule(&recall, forgotten));
+            rules.push(rule(&recall, &forgotten));
         }
-        rules.extend(FAMILIES.map(|family| rule(&send, sent(family, any_address))));
-        rules.push(rule(&send, vec![json!({"goto": {"target": NO_BACKEND}})]));
+        rules.extend(FAMILIES.map(|family| rule(&send, &sent(family, any_address))));
+        rules.push(rule(&send, &[json!({"goto": {"target": NO_BACKEND}})]));
     }
     for level in 0..=HIGHEST_LEVEL {
         for family in FAMILIES {
@@ -37,15 +37,15 @@ pub(super) fn rules() -> Vec<Value> {
                 let slot =
                     json!({"jhash": {"mod": modulus, "seed": SEED.wrapping_mul(number), "expr": source}});
                 let statements =
-                    vec![noted(vec![priority(), slot], "members"), learn(family), json!({"return": null})];
-                rules.push(rule(&draw(level), statements));
+                    [noted(&[priority(), slot], "members"), learn(family), json!({"return": null})];
+                rules.push(rule(&draw(level), &statements));
             }
         }
     }
     rules
 }
 
-fn rule(chain: &str, statements: Vec<Value>) -> Value {
+fn rule(chain: &str, statements: &[Value]) -> Value {
     json!({"rule": {"family": "inet", "table": TABLE, "chain": chain, "expr": statements}})
 }
 
@@ -77,15 +77,15 @@ fn mapped(key: &[Value], map: &str) -> Value {
     json!({"map": {"key": {"concat": key}, "data": format!("@{map}")}})
 }
 
-fn noted(key: Vec<Value>, map: &str) -> Value {
-    json!({"mangle": {"key": priority(), "value": mapped(&key, map)}})
+fn noted(key: &[Value], map: &str) -> Value {
+    json!({"mangle": {"key": priority(), "value": mapped(key, map)}})
 }
 
 fn group(family: (&str, char, &str), any_address: bool) -> Vec<Value> {
     let groups = format!("{}{}", if any_address { "portgroups" } else { "groups" }, family.1);
     // nft leaves out what a field of the header says already.
     let mut statements = if any_address { vec![of_family(family)] } else { Vec::new() };
-    statements.push(noted(frontend(family, any_address), &groups));
+    statements.push(noted(&frontend(family, any_address), &groups));
     statements
 }
 
