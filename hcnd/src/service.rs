@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcn_core::{
     Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links,
-    named_netns, read,
+    named_netns, needs_host, read,
 };
 use hcn_dataplane::{Applied, Counters, HostFacts, Kernel, Notice, Object, Op, Plan, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
@@ -400,11 +400,6 @@ impl Owner {
             self.perform(actions);
         }
     }
-}
-
-/// Whether a decision depends on addresses of the host.
-fn needs_host(call: &Call) -> bool {
-    call.kind == Kind::Network && matches!(call.verb, Verb::Create { .. } | Verb::Modify { .. })
 }
 
 /// What must be durable before it is done, and done before it is forgotten: what would cut the host off if nobody knew

@@ -13,7 +13,7 @@ use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::dhcp::{ACK, DISCOVER, Dhcp, NAK, OFFER, REQUEST};
 use hcn_tests::dns::{self, A, AAAA, PTR, Server, nothing, said};
 use hcn_tests::kernel::enter_own_namespaces;
-use hcn_tests::traffic::{HOST, ask_tcp, ask_udp, in_netns, serve};
+use hcn_tests::traffic::{BEHIND, HOST, SECOND, ask_tcp, ask_udp, in_netns, second_uplink, serve};
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox, netns_exec, run_ok};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
@@ -22,9 +22,6 @@ use tempfile::TempDir;
 
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
 const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
-/// The second uplink: the host's addresses, and those behind it.
-const SECOND: [&str; 2] = ["198.51.100.10", "2001:db8:eeee::10"];
-const BEHIND: [&str; 2] = ["198.51.100.1", "2001:db8:eeee::1"];
 const FAMILIES: [usize; 2] = [0, 1];
 const BY_DHCP: u32 = 32;
 const SERVFAIL: u8 = 2;
@@ -306,22 +303,6 @@ fn a_port_that_is_in_use_is_told_and_nothing_is_left() {
         drop(listener);
         network(&mut client, &json!({"Type": "ICS", "Flags": 1}));
     });
-}
-
-/// A second way outside, whose addresses are not those of the first.
-fn second_uplink() {
-    run_ok(&["ip", "link", "add", "up2", "type", "veth", "peer", "name", "up2", "netns", "outside"]);
-    for (netns, ends) in [(None, SECOND), (Some("outside"), BEHIND)] {
-        let ip = |argv: &[&str]| {
-            let mut all = vec!["ip"];
-            all.extend(netns.iter().flat_map(|netns| ["-n", netns]));
-            all.extend(argv);
-            run_ok(&all);
-        };
-        ip(&["addr", "add", &format!("{}/24", ends[0]), "dev", "up2"]);
-        ip(&["addr", "add", &format!("{}/64", ends[1]), "dev", "up2", "nodad"]);
-        ip(&["link", "set", "up2", "up"]);
-    }
 }
 
 fn dual(kind: &str, constraint: &Value) -> Value {

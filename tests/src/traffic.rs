@@ -16,7 +16,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt,
 };
 
-use crate::process::{Finished, eventually, netns_exec, run};
+use crate::process::{Finished, eventually, netns_exec, run, run_ok};
 use crate::time::patience;
 
 /// Where servers listen that are not told otherwise.
@@ -166,6 +166,27 @@ fn echo(netns: &str, address: &str, time: Duration) -> Finished {
     let seconds = patience(time).as_secs_f64().to_string();
     let argv = ["ping", "-n", "-c", "1", "-W", &seconds, address];
     if netns == HOST { run(&argv) } else { netns_exec(netns, &argv) }
+}
+
+/// The host's addresses on its second uplink, if a test gives it one, and those behind it.
+pub const SECOND: [&str; 2] = ["198.51.100.10", "2001:db8:eeee::10"];
+/// Whom the second uplink leads to.
+pub const BEHIND: [&str; 2] = ["198.51.100.1", "2001:db8:eeee::1"];
+
+/// A second way outside, `up2`, whose addresses are not those of the first.
+pub fn second_uplink() {
+    run_ok(&["ip", "link", "add", "up2", "type", "veth", "peer", "name", "up2", "netns", "outside"]);
+    for (netns, ends) in [(None, SECOND), (Some("outside"), BEHIND)] {
+        let ip = |argv: &[&str]| {
+            let mut all = vec!["ip"];
+            all.extend(netns.iter().flat_map(|netns| ["-n", netns]));
+            all.extend(argv);
+            run_ok(&all);
+        };
+        ip(&["addr", "add", &format!("{}/24", ends[0]), "dev", "up2"]);
+        ip(&["addr", "add", &format!("{}/64", ends[1]), "dev", "up2", "nodad"]);
+        ip(&["link", "set", "up2", "up"]);
+    }
 }
 
 /// Waits until an address of the uplink is usable: the sandbox starts while the kernel still settles it.

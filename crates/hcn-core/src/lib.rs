@@ -25,7 +25,7 @@ mod text;
 mod turns;
 pub mod v1;
 
-pub use decide::{Context, L2BridgeBy, Settings, TransparentBy, named_links, named_netns};
+pub use decide::{Context, L2BridgeBy, Settings, TransparentBy, named_links, named_netns, needs_host};
 pub use engine::{Action, Engine, Failure, Job, Ticket};
 pub use entity::{
     BalancedPort, Change, Endpoint, Entity, EntityKey, GuestNetworkService, Junction, LoadBalancer, Meta,

@@ -95,6 +95,7 @@ pub struct Registry {
     links: Counts<String>,
     shards: Counts<(Guid, u16)>,
     numbers: Counts<u32>,
+    tables: Counts<u32>,
     frontends: HashMap<Frontend, EntityKey>,
     balancers_of: Referrers,
     routes_of: Referrers,
@@ -269,6 +270,11 @@ impl Registry {
         self.numbers.contains(&number)
     }
 
+    /// Whether a network or an endpoint has the routing table with this number.
+    pub fn table_is_used(&self, number: u32) -> bool {
+        self.tables.contains(&number)
+    }
+
     /// What has published this.
     pub fn publisher_of(&self, frontend: &Frontend) -> Option<EntityKey> {
         self.frontends.get(frontend).copied()
@@ -318,6 +324,7 @@ impl Registry {
                     self.network_names.insert(network.name().to_owned(), id);
                 }
                 network.links().for_each(|link| self.links.add(link));
+                network.table.iter().for_each(|table| self.tables.add(table.number));
                 self.networks.insert(id, incarnation, Arc::clone(network));
             }
             Entity::Endpoint(endpoint) => {
@@ -332,6 +339,7 @@ impl Registry {
                 }
                 self.macs.add((endpoint.network, endpoint.mac));
                 self.links.add(endpoint.veth.clone());
+                endpoint.table.iter().for_each(|table| self.tables.add(table.number));
                 if let Some(port) = endpoint.vm_port.as_ref().filter(|port| !port.tap.is_empty()) {
                     self.links.add(port.tap.clone());
                 }
@@ -379,6 +387,7 @@ impl Registry {
             Entity::Network(network) => {
                 self.network_names.remove(network.name());
                 network.links().for_each(|link| self.links.take(&link));
+                network.table.iter().for_each(|table| self.tables.take(&table.number));
                 self.networks.remove(id);
             }
             Entity::Endpoint(endpoint) => {
@@ -398,6 +407,7 @@ impl Registry {
                 }
                 self.macs.take(&(endpoint.network, endpoint.mac));
                 self.links.take(&endpoint.veth);
+                endpoint.table.iter().for_each(|table| self.tables.take(&table.number));
                 if let Some(port) = endpoint.vm_port.as_ref().filter(|port| !port.tap.is_empty()) {
                     self.links.take(&port.tap);
                 }

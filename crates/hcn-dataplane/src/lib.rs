@@ -27,8 +27,8 @@ pub use object::{
     Enslaved, Exceptions, Existing, Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard,
     HeldPort, Home, Hop, HostRoute, HostSide, Interception, InterceptionRule, Isolation, Joint, Key, Lease,
     LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile, Object, Outbound, OutboundRule, Ports, Protocol,
-    ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Service, Shaper, Sharing, Site, Source,
-    Steering, Sublink, Tap, Tier, Verdict, Veth, Vlan, Vxlan, Ways,
+    ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Sender, Service, Shaper, Sharing, Site,
+    Source, Steering, Sublink, Tap, Tier, Verdict, Veth, Vlan, Vxlan, Ways,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

@@ -18,7 +18,9 @@ pub use policies::{
     AddressSet, Addresses, Diversion, DiversionRule, Exceptions, Filter, FilterRule, Guard, Interception,
     InterceptionRule, Outbound, OutboundRule, Ports, Shaper, Site, Tier, Verdict,
 };
-pub use routes::{Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Steering};
+pub use routes::{
+    Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Sender, Steering,
+};
 pub use rules::{
     Affinity, Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts,
     Service, Source, Ways,
@@ -163,8 +165,8 @@ pub enum Key {
     ProxyNeighbour(String, IpAddr, String),
     /// Link, destination and metric.
     Route(LinkId, IpNet, u32),
-    /// The bridge and the family.
-    Steering(String, Family),
+    /// The bridge, the family, and the endpoint if it is about one alone.
+    Steering(String, Family, Option<String>),
     /// The bridge.
     Responder(String),
     /// The bridge and the claimant.
@@ -217,7 +219,10 @@ impl Object {
                 Key::ProxyNeighbour(proxy.link.clone(), proxy.address, proxy.claimant.clone())
             }
             Self::Route(route) => Key::Route(route.link.clone(), route.destination, route.metric),
-            Self::Steering(steering) => Key::Steering(steering.bridge.clone(), steering.family),
+            Self::Steering(steering) => {
+                let sender = steering.sender.as_ref().map(|sender| sender.endpoint.clone());
+                Key::Steering(steering.bridge.clone(), steering.family, sender)
+            }
             Self::Responder(responder) => Key::Responder(responder.bridge.clone()),
             Self::Lease(lease) => Key::Lease(lease.bridge.clone(), lease.claimant.clone()),
             Self::Resolver(resolver) => Key::Resolver(resolver.netns.clone()),
@@ -282,6 +287,7 @@ impl Object {
             (Self::Filter(a), Self::Filter(b)) => a.site == b.site,
             (Self::Shaper(a), Self::Shaper(b)) => a.received == b.received,
             (Self::Diversion(a), Self::Diversion(b)) => a.bridge == b.bridge,
+            (Self::Steering(a), Self::Steering(b)) => a.table == b.table && a.sender == b.sender,
             (Self::AddressSet(_), Self::AddressSet(_))
             | (Self::Outbound(_), Self::Outbound(_))
             | (Self::Interception(_), Self::Interception(_))
@@ -333,8 +339,13 @@ impl fmt::Display for Key {
                 write!(f, "answers for {address} on {link} for {claimant}")
             }
             Self::Route(link, destination, _) => write!(f, "route to {destination} by {link}"),
-            Self::Steering(bridge, Family::V4) => write!(f, "IPv4 routing table of {bridge}"),
-            Self::Steering(bridge, Family::V6) => write!(f, "IPv6 routing table of {bridge}"),
+            Self::Steering(bridge, family, sender) => {
+                let family = if *family == Family::V4 { "IPv4" } else { "IPv6" };
+                match sender {
+                    Some(endpoint) => write!(f, "{family} routing table of {endpoint} on {bridge}"),
+                    None => write!(f, "{family} routing table of {bridge}"),
+                }
+            }
             Self::Responder(bridge) => write!(f, "responder on {bridge}"),
             Self::Lease(bridge, claimant) => write!(f, "lease on {bridge} of {claimant}"),
             Self::Resolver(netns) => write!(f, "resolv.conf of netns {netns}"),

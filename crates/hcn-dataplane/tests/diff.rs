@@ -6,8 +6,8 @@ use hcn_dataplane::{
     Address, AddressSet, Addresses, Barrier, Bridge, Chaos, Claim, Dataplane, Diversion, Exceptions, Fake,
     Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard, HeldPort, Home, Hop, HostSide,
     Interception, InterceptionRule, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
-    Object, Outbound, OutboundRule, Protocol, Resolver, Responder, Route, Service, Shaper, Site, Source,
-    State, Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
+    Object, Outbound, OutboundRule, Protocol, Resolver, Responder, Route, Sender, Service, Shaper, Site,
+    Source, State, Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -186,13 +186,17 @@ fn object() -> impl Strategy<Value = Object> {
                 claimant: format!("claimant {claimant}"),
             })
         }),
-        (0u8..3, 0u8..2).prop_map(|(n, hops)| {
+        (0u8..3, 0u8..2, any::<bool>(), 0u8..2).prop_map(|(n, hops, alone, address)| {
             let hop =
                 Hop { destination: "0.0.0.0/0".parse().unwrap(), link: "eth0".to_owned(), gateway: None };
             Object::Steering(Steering {
                 bridge: format!("hcn{n}"),
+                sender: alone.then(|| Sender {
+                    endpoint: "endpoint".to_owned(),
+                    addresses: vec![[192, 0, 2, address].into()],
+                }),
                 family: Family::V4,
-                table: 1000 + u32::from(n),
+                table: 1000 + u32::from(n) + if alone { 10 } else { 0 },
                 hops: vec![hop; hops.into()],
             })
         }),

@@ -1,5 +1,5 @@
-//! Messages about routing tables of bridges: the rule that leads to one (`ip rule add iif BRIDGE lookup TABLE`), its
-//! routes, and the last of them, which discards what no other leads anywhere.
+//! Messages about routing tables of bridges: the rules that lead to one (`ip rule add iif BRIDGE lookup TABLE`, for an
+//! endpoint `from ADDRESS iif BRIDGE`), its routes, and the last of them, which discards what no other leads anywhere.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 /// Who made a rule or a route (`FRA_PROTOCOL`, `rtm_protocol`): a number that nobody else has.
 pub(crate) const OURS: RouteProtocol = RouteProtocol::Other(0x68);
 /// Before the main table (32766), after the host's own addresses (0).
-pub(crate) const PRIORITY: u32 = 0x6800;
+const PRIORITY: u32 = 0x6800;
+/// Of rules about one sender: before those about everybody on its bridge.
+const OF_SENDER: u32 = PRIORITY - 1;
 /// Of the last route: nothing loses to it.
 const WORST: u32 = u32::MAX;
 /// What the kernel takes for an IPv6 route whose metric is zero.
@@ -29,24 +31,45 @@ fn family(family: Family) -> AddressFamily {
     }
 }
 
-/// The rule, for RTM_NEWRULE and RTM_DELRULE.
-pub(crate) fn rule(steering: &Steering) -> RuleMessage {
-    rule_of(steering.family, &steering.bridge, steering.table)
+/// What leads to a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rule {
+    /// The bridge that packets come from.
+    pub(crate) bridge: String,
+    /// Who sends them; none = anybody.
+    pub(crate) source: Option<IpAddr>,
+    /// The table.
+    pub(crate) table: u32,
 }
 
-/// The rule that leads what comes from a bridge to a table.
-pub(crate) fn rule_of(of: Family, bridge: &str, table: u32) -> RuleMessage {
-    let mut message = RuleMessage::default();
-    message.header.family = family(of);
-    message.header.table = IN_ATTRIBUTE;
-    message.header.action = RuleAction::ToTable;
-    message.attributes = vec![
-        RuleAttribute::Iifname(bridge.to_owned()),
-        RuleAttribute::Table(table),
-        RuleAttribute::Priority(PRIORITY),
-        RuleAttribute::Protocol(OURS),
-    ];
-    message
+impl Rule {
+    /// The rules that lead to a table.
+    pub(crate) fn all(steering: &Steering) -> Vec<Self> {
+        let rule = |source| Self { bridge: steering.bridge.clone(), source, table: steering.table };
+        match &steering.sender {
+            Some(sender) => sender.addresses.iter().map(|address| rule(Some(*address))).collect(),
+            None => vec![rule(None)],
+        }
+    }
+
+    /// For RTM_NEWRULE and RTM_DELRULE.
+    pub(crate) fn message(&self, of: Family) -> RuleMessage {
+        let mut message = RuleMessage::default();
+        message.header.family = family(of);
+        message.header.table = IN_ATTRIBUTE;
+        message.header.action = RuleAction::ToTable;
+        message.attributes = vec![
+            RuleAttribute::Iifname(self.bridge.clone()),
+            RuleAttribute::Table(self.table),
+            RuleAttribute::Priority(if self.source.is_some() { OF_SENDER } else { PRIORITY }),
+            RuleAttribute::Protocol(OURS),
+        ];
+        if let Some(source) = self.source {
+            message.header.src_len = IpNet::from(source).prefix_len();
+            message.attributes.push(RuleAttribute::Source(source));
+        }
+        message
+    }
 }
 
 /// RTM_GETRULE of all rules of a family.

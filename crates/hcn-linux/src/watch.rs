@@ -28,8 +28,8 @@ const RTM_NEWLINK: u16 = 16;
 /// What is looked after.
 #[derive(Default)]
 struct Kept {
-    /// Tables by bridge and family.
-    tables: HashMap<(String, Family), Steering>,
+    /// Tables by number and family.
+    tables: HashMap<(u32, Family), Steering>,
     /// Neighbours that the host speaks for, by link.
     proxied: BTreeSet<(String, IpAddr)>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Looks after a table from now on, in the network namespace that the calling thread is in.
     pub(crate) fn add(&mut self, steering: &Steering) -> io::Result<()> {
-        lock(&self.kept).tables.insert((steering.bridge.clone(), steering.family), steering.clone());
+        lock(&self.kept).tables.insert((steering.table, steering.family), steering.clone());
         self.begin()
     }
 
@@ -80,7 +80,7 @@ impl Watch {
 
     /// Leaves a table alone: once this returns, nothing is added to it any more.
     pub(crate) fn remove(&mut self, steering: &Steering) {
-        lock(&self.kept).tables.remove(&(steering.bridge.clone(), steering.family));
+        lock(&self.kept).tables.remove(&(steering.table, steering.family));
     }
 }
 
@@ -156,10 +156,7 @@ fn speak_again(wire: &mut Wire, socket: &Socket, kept: &Mutex<Kept>, only: Optio
         let index = match indexes.get(link.as_str()) {
             Some(index) => *index,
             None => {
-                let mut question = Batch::new();
-                question.push((), 0, link::get(link));
-                let answer = wire.exchange(socket, &mut question)?.pop().and_then(|fate| fate.ok().flatten());
-                let index = answer.and_then(|payload| LinkFacts::read(&payload)).map(|facts| facts.index);
+                let index = ask(wire, socket, link)?.map(|facts| facts.index);
                 *indexes.entry(link).or_insert(index)
             }
         };
@@ -171,20 +168,32 @@ fn speak_again(wire: &mut Wire, socket: &Socket, kept: &Mutex<Kept>, only: Optio
     wire.exchange(socket, &mut batch).map(drop)
 }
 
+/// What the kernel says of a link, if it is there.
+fn ask(wire: &mut Wire, socket: &Socket, name: &str) -> io::Result<Option<LinkFacts>> {
+    let mut question = Batch::new();
+    question.push((), 0, link::get(name));
+    let answer = wire.exchange(socket, &mut question)?.pop().and_then(|fate| fate.ok().flatten());
+    Ok(answer.and_then(|payload| LinkFacts::read(&payload)))
+}
+
 /// Adds the routes by a link that are missing; by all links, if none is named.
 fn mend(wire: &mut Wire, socket: &Socket, kept: &Mutex<Kept>, only: Option<&str>) -> io::Result<()> {
     // Held until it is done, so that a table that goes gets no route afterwards.
     let kept = lock(kept);
     let mut batch = Batch::new();
+    let mut indexes: HashMap<&str, Option<u32>> = HashMap::new();
     for table in kept.tables.values() {
         let outside = table.hops.iter().filter(|hop| hop.link != table.bridge);
         for hop in outside.filter(|hop| only.is_none_or(|link| link == hop.link)) {
-            let mut question = Batch::new();
-            question.push((), 0, link::get(&hop.link));
-            let answer = wire.exchange(socket, &mut question)?.pop().and_then(|fate| fate.ok().flatten());
-            let facts = answer.and_then(|payload| LinkFacts::read(&payload)).filter(|facts| facts.up);
-            if let Some(facts) = facts {
-                let route = steering::new_way(table.table, hop, facts.index);
+            let index = match indexes.get(hop.link.as_str()) {
+                Some(index) => *index,
+                None => {
+                    let index = ask(wire, socket, &hop.link)?.filter(|facts| facts.up);
+                    *indexes.entry(&hop.link).or_insert(index.map(|facts| facts.index))
+                }
+            };
+            if let Some(index) = index {
+                let route = steering::new_way(table.table, hop, index);
                 batch.push(hop.link.clone(), NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewRoute(route));
             }
         }
@@ -195,11 +204,11 @@ fn mend(wire: &mut Wire, socket: &Socket, kept: &Mutex<Kept>, only: Option<&str>
     let fates = wire.exchange(socket, &mut batch)?;
     for (link, fate) in batch.tags().zip(fates) {
         match fate {
-            Ok(_) => tracing::info!(link, "a constrained network has its uplink again"),
+            Ok(_) => tracing::info!(link, "a constrained network or endpoint has its uplink again"),
             Err(refusal) if refusal.errno == libc::EEXIST => {}
             Err(refusal) => {
                 let error = io::Error::from(refusal);
-                tracing::warn!(%error, link, "cannot make a route of a constrained network");
+                tracing::warn!(%error, link, "cannot make a route of a constrained network or endpoint");
             }
         }
     }

@@ -125,6 +125,12 @@ fn cases() -> Vec<Case> {
         steering(Family::V4, "lo"),
         steering(Family::V6, "lo"),
     ];
+    let alone = vec![steering_of(2, Family::V4, "lo"), steering_of(2, Family::V6, "up0")];
+    let resteer = vec![
+        Op::Change { from: steering(Family::V4, "lo"), to: steering(Family::V4, "up0") },
+        Op::Change { from: steering_of(2, Family::V6, "up0"), to: steering_of(2, Family::V6, "lo") },
+    ];
+    let detach_steered = remove(&[endpoint(2, "A"), alone.clone()].concat());
     let with_tables = [network(), steered.clone()].concat();
     let with_tables_state: State = with_tables.iter().cloned().collect();
     let answering = vec![responder(&["10.7.0.1/16", "fd07::1/64"], true), lease(2), lease(3)];
@@ -139,6 +145,8 @@ fn cases() -> Vec<Case> {
         ("steer", network(), create(steered.clone())),
         ("steer with the network", vec![], create(with_tables.clone())),
         ("steer no more", with_tables.clone(), remove(&steered)),
+        ("steer otherwise", [with_tables.clone(), alone.clone()].concat(), Plan { ops: resteer }),
+        ("detach who is steered", [ab.clone(), alone.clone()].concat(), detach_steered),
         ("remove a steered network", with_tables, diff(&with_tables_state, &State::new())),
         ("answer", network(), create(answering.clone())),
         ("answer with the network", vec![], create(with_answers.clone())),

@@ -33,6 +33,10 @@ fn tables() -> String {
     lines.join("\n")
 }
 
+fn change(from: Vec<Object>, to: Vec<Object>) -> Plan {
+    Plan { ops: from.into_iter().zip(to).map(|(from, to)| Op::Change { from, to }).collect() }
+}
+
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(4);
     while !is_so() {
@@ -112,6 +116,91 @@ fn routes_go_with_their_uplink_and_come_back_with_it() {
         assert_eq!(tables().matches("dev up0").count(), 0);
         sh("ip link set up0 up");
         eventually("the routes are there", || tables() == made);
+    });
+}
+
+#[test]
+fn an_endpoint_has_its_own_table_which_changes_in_place() {
+    isolated("an_endpoint_has_its_own_table_which_changes_in_place", || {
+        uplink();
+        sh("ip link add up2 type veth peer name up3");
+        sh("ip link set up2 up && ip link set up3 up");
+        let families = [Family::V4, Family::V6];
+        let of = |n: u8, link: &'static str| families.map(|family| steering_of(n, family, link)).to_vec();
+        let bridge = families.map(|family| steering(family, "up2")).to_vec();
+        let wanted: State = [network(), bridge, of(2, "up0"), of(3, "up0")].concat().into_iter().collect();
+        let (mut linux, _) = start_with(&State::new());
+        done(&mut linux, &diff(&State::new(), &wanted));
+        let made = tables();
+        let way = |source: &str, outside: &str| {
+            let told = sh(&format!("ip route get {outside} from {source} iif hcn00000001 2>&1 || true"));
+            told.split_whitespace().skip_while(|word| *word != "dev").nth(1).unwrap_or("none").to_owned()
+        };
+        for (source, outside) in [("10.7.0.2", "198.18.0.1"), ("fd07::2", "2001:db8:18::1")] {
+            assert_eq!(way(source, outside), "up0");
+        }
+        // Everybody else goes as the bridge says.
+        for (source, outside) in [("10.7.0.9", "198.18.0.1"), ("fd07::9", "2001:db8:18::1")] {
+            assert_eq!(way(source, outside), "up2");
+        }
+        // Its neighbours are where they were.
+        assert_eq!((way("10.7.0.2", "10.7.0.9"), way("fd07::2", "fd07::9")), (BRIDGE.into(), BRIDGE.into()));
+
+        // In place: the rule stays, and is never without a route.
+        let watch = std::thread::spawn(|| sh("timeout 1 ip -4 monitor rule route || true"));
+        std::thread::sleep(Duration::from_millis(200));
+        done(&mut linux, &change(of(2, "up0"), of(2, "up2")));
+        let seen = watch.join().unwrap();
+        assert!(!seen.contains("Deleted") && seen.contains("up2"), "{seen}");
+        assert_eq!(
+            (way("10.7.0.2", "198.18.0.1"), way("10.7.0.3", "198.18.0.1")),
+            ("up2".into(), "up0".into())
+        );
+        done(&mut linux, &change(of(2, "up2"), of(2, "up0")));
+        assert_eq!(tables(), made);
+
+        // A link that is down leads nowhere, from a change on, too; up again it leads there.
+        sh("ip link set up2 down");
+        done(&mut linux, &change(of(2, "up0"), of(2, "up2")));
+        assert_eq!(
+            (way("10.7.0.2", "198.18.0.1"), way("fd07::2", "2001:db8:18::1")),
+            ("none".into(), "none".into())
+        );
+        sh("ip link set up2 up");
+        eventually("the routes are there", || {
+            way("fd07::2", "2001:db8:18::1") == "up2" && way("10.7.0.2", "198.18.0.1") == "up2"
+        });
+        done(&mut linux, &change(of(2, "up2"), of(2, "up0")));
+        eventually("all is as before", || tables() == made);
+
+        // A restart keeps them, and makes anew what is not right.
+        drop(linux);
+        let (linux, found) = start_with(&wanted);
+        assert_eq!(diff(&found, &wanted).to_string(), "");
+        assert_eq!(tables(), made);
+        drop(linux);
+        for spoil in [
+            "ip rule del from 10.7.0.2 iif hcn00000001",
+            "ip route del blackhole default table 1751318537",
+            "ip rule add from 10.7.0.99 iif hcn00000001 lookup 1751318537 protocol 104 priority 26623",
+        ] {
+            sh(spoil);
+            let (mut linux, found) = start_with(&wanted);
+            let plan = diff(&found, &wanted);
+            let left = if spoil.contains("add") {
+                ""
+            } else {
+                "create IPv4 routing table of endpoint 2 on hcn00000001"
+            };
+            assert_eq!(plan.to_string(), left, "{spoil}");
+            done(&mut linux, &plan);
+            assert_eq!(tables(), made, "{spoil}");
+        }
+        let without: State = [network(), of(3, "up0")].concat().into_iter().collect();
+        let (linux, found) = start_with(&without);
+        assert_eq!(diff(&found, &without).to_string(), "");
+        assert_eq!(tables().matches("iif hcn00000001").count(), 2, "{}", tables());
+        drop(linux);
     });
 }
 

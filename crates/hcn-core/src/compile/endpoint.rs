@@ -9,7 +9,7 @@ use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode, NetworkPolicy
 use hcn_schema::policy::NetworkPolicy;
 use ipnet::IpNet;
 
-use super::{filters, outside, overlay, responders, routing, shaping, shards, translation};
+use super::{filters, outside, overlay, responders, routing, shaping, shards, steering, translation};
 use crate::entity::{Endpoint, Junction, Network, VmPort};
 use crate::names;
 use crate::registry::Registry;
@@ -59,6 +59,7 @@ pub(super) fn by_policies(registry: &Registry, network: &Network, endpoint: &End
     let mut objects = filters::of_endpoint(network, endpoint, own.as_ref());
     objects.extend(translation::of_endpoint(network, endpoint, own.as_ref()));
     objects.extend(shaping::of_endpoint(network, endpoint, own.as_ref()));
+    objects.extend(steering::of_endpoint(network, endpoint, own.as_ref()));
     objects
 }
 

@@ -13,6 +13,7 @@ mod responders;
 mod routing;
 mod shaping;
 pub(crate) mod shards;
+mod steering;
 mod translation;
 
 use std::collections::HashSet;
@@ -34,6 +35,7 @@ pub(crate) fn objects_of(registry: &Registry, entity: &Entity) -> Vec<Object> {
             objects.extend(shards::of_network(network));
             objects.extend(overlay::of_network(network));
             objects.extend(outside::of_network(network));
+            objects.extend(steering::of_network(network));
             objects.extend(responders::of_network(network));
             objects.extend(filters::of_network(network));
             objects
@@ -80,7 +82,7 @@ impl<'a> Ruling<'a> {
 
     /// Whether an attached endpoint gets other objects by it.
     pub(crate) fn concerns(&self, registry: &Registry, endpoint: &Endpoint) -> bool {
-        let may = self.common || filters::endpoint_names(endpoint, &self.sets);
+        let may = self.common || endpoint.table.is_some() || filters::endpoint_names(endpoint, &self.sets);
         let [one, other] = self.networks;
         may && endpoint::by_policies(registry, one, endpoint)
             != endpoint::by_policies(registry, other, endpoint)

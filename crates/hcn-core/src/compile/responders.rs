@@ -1,8 +1,8 @@
-//! The kernel objects that answer on a network: DHCP, DNS; and its routing table.
+//! The kernel objects that answer on a network: DHCP, DNS.
 
 use std::net::IpAddr;
 
-use hcn_dataplane::{Family, Hop, Lease, Object, Responder, Steering};
+use hcn_dataplane::{Lease, Object, Responder};
 use hcn_schema::dns::Dns;
 use hcn_schema::enums::{NetworkFlags, NetworkMode, NetworkPolicyType};
 use hcn_schema::settings::AutomaticDnsSettings;
@@ -13,9 +13,7 @@ use crate::entity::{Endpoint, Network, Route};
 use crate::{lists, text};
 
 pub(super) fn of_network(network: &Network) -> Vec<Object> {
-    let mut objects: Vec<Object> = steering(network).map(Object::Steering).collect();
-    objects.extend(responder(network).map(Object::Responder));
-    objects
+    responder(network).map(Object::Responder).into_iter().collect()
 }
 
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> Vec<Object> {
@@ -122,36 +120,4 @@ fn search(dns: Option<&Dns>) -> Vec<String> {
         }
     }
     search
-}
-
-/// The routing tables of a network whose packets do not go where the host's go.
-fn steering(network: &Network) -> impl Iterator<Item = Steering> + '_ {
-    let of_family = |family: Family| {
-        let table = network.table.as_ref()?;
-        let tunnelled = network.mode == NetworkMode::L2Tunnel;
-        let own = network.subnets.iter().map(|subnet| subnet.prefix);
-        let own: Vec<IpNet> = own.filter(|prefix| Family::of(prefix.addr()) == family).collect();
-        if own.is_empty() || !(network.is_routed() || (network.host && !tunnelled)) {
-            return None;
-        }
-        let outside = table.routes.iter().filter(|route| Family::of(route.destination.addr()) == family);
-        // Back onto its own bridge, as the host does for services; but not where everything is to leave.
-        let own = own.into_iter().filter(|_| !tunnelled).map(|destination| Hop {
-            destination,
-            link: network.bridge.clone(),
-            gateway: None,
-        });
-        let outside = outside.map(|route| Hop {
-            destination: route.destination,
-            link: route.link.clone(),
-            gateway: route.gateway,
-        });
-        Some(Steering {
-            bridge: network.bridge.clone(),
-            family,
-            table: table.number,
-            hops: own.chain(outside).collect(),
-        })
-    };
-    [Family::V4, Family::V6].into_iter().filter_map(of_family)
 }

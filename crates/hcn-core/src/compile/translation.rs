@@ -20,7 +20,7 @@ const PROXY_USER: u32 = 1337;
 /// Of an attached endpoint; `own` is its own link.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint, own: Option<&LinkId>) -> Vec<Object> {
     let mut objects = Vec::new();
-    if let Some(port) = endpoint.port().filter(|_| is_carried(network)) {
+    if let Some(port) = endpoint.port().filter(|_| network.is_carried()) {
         objects.extend(outbound(network, endpoint, port));
         if own.is_none_or(|link| link.netns != Netns::Host) {
             objects.extend(diversion(network, endpoint, port));
@@ -30,12 +30,6 @@ pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint, own: Option<&L
     let own = own.filter(|link| link.netns != Netns::Host);
     objects.extend(own.and_then(|link| interception(endpoint, link)));
     objects
-}
-
-/// Whether the host routes what endpoints send to others than their neighbours.
-fn is_carried(network: &Network) -> bool {
-    let bridged = network.sharing().is_some() || network.is_enslaving();
-    !bridged && (network.host || network.is_routed())
 }
 
 fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use super::{
     Cursors, Decision, Outcome, Refusal, View, addresses, document, event, filters, gates, junction,
-    load_balancer, missing, policies, ports, request, sdn_route, shards, spoofing,
+    load_balancer, missing, policies, ports, request, sdn_route, shards, spoofing, steering,
 };
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Junction, Meta, Namespace, Network, Place, Resource, Route, VmPort,
@@ -58,6 +58,7 @@ pub(super) fn create(
     let ports = ports::mappings(view, &owner, &mut document.policies, "Policies", &mut cursors)?;
     let vlan = junction::endpoint_vlan(view, network, &document.policies, "Policies")?;
     filters::check_endpoint(view, network, &document.policies, "Policies")?;
+    let table = steering::of_endpoint(view, network, remote, (&document.policies, "Policies"), None)?;
     let mac = match &document.mac_address {
         // Not checked for uniqueness: kube-proxy gives the host's address to several endpoints (B16).
         Some(given) => text::mac(given, HResult::INVALID_ENDPOINT, "MacAddress")?,
@@ -105,6 +106,7 @@ pub(super) fn create(
         containers: Vec::new(),
         vm_port: None,
         users,
+        table,
         spoofing,
         flat,
     };
@@ -265,9 +267,11 @@ pub(super) fn set_policies(
     policies: Vec<EndpointPolicy>,
     path: &str,
 ) -> Outcome<Cursors> {
-    endpoint.document.policies = policies;
     let key = EntityKey { kind: Kind::Endpoint, id: endpoint.meta.id };
     let network = view.network(Reference { id: endpoint.network, incarnation: None })?;
+    endpoint.table =
+        steering::of_endpoint(view, network, endpoint.remote, (&policies, path), Some(&*endpoint))?;
+    endpoint.document.policies = policies;
     let owner = ports::Owner { key, network, addresses: &endpoint.addresses, remote: endpoint.remote };
     let mut cursors = Cursors::default();
     filters::check_endpoint(view, network, &endpoint.document.policies, path)?;

@@ -1,20 +1,24 @@
-//! Routing tables of networks whose packets do not go where the host's go: those of type ConstrainedICS, of type ICS with
-//! an InterfaceConstraint, and of type L2Tunnel, whose packets leave by the uplink whoever they are for.
+//! Routing tables of whose packets do not go where the host's go: of networks of type ConstrainedICS, of type ICS with
+//! an InterfaceConstraint, and of type L2Tunnel, whose packets leave by the uplink whoever they are for; and of endpoints
+//! with an InterfaceConstraint.
 
 use std::collections::BTreeMap;
 
 use hcn_dataplane::{Family, HostRoute};
-use hcn_schema::enums::NetworkMode;
-use hcn_schema::{Error, HResult};
+use hcn_schema::enums::{EndpointPolicyType, NetworkMode, OneOf};
+use hcn_schema::policy::EndpointPolicy;
+use hcn_schema::{Error, HResult, Result};
 use ipnet::IpNet;
 
 use super::junction::Ground;
 use super::{Outcome, Refusal, View, uplink};
-use crate::entity::RoutingTable;
+use crate::entity::{Endpoint, Network, RoutingTable};
 use crate::names;
 
-/// The numbers that tables have: these, and 65,535 after it.
+/// The numbers that tables have begin here.
 const FIRST: u32 = 0x6863_0000;
+/// How many there are.
+const NUMBERS: u64 = 0x1_0000;
 
 pub(super) fn choose(view: &View<'_>, ground: &Ground<'_>) -> Outcome<Option<RoutingTable>> {
     let constrained = match ground.mode {
@@ -31,17 +35,51 @@ pub(super) fn choose(view: &View<'_>, ground: &Ground<'_>) -> Outcome<Option<Rou
         return Err(Refusal::Error(error.expected("InterfaceConstraint")));
     };
     let routes = routes(view, &uplink.link);
-    Ok(Some(RoutingTable { number: number(view), routes }))
+    Ok(Some(RoutingTable { number: number(view)?, routes }))
 }
 
-/// A number that no other network has: from an identifier, so that tables of other programs are hardly met.
-fn number(view: &View<'_>) -> u32 {
-    let networks = view.registry.networks.iter();
-    let taken: Vec<u32> = networks.filter_map(|network| Some(network.table.as_ref()?.number)).collect();
-    let numbers = (0u64..).map(|salt| {
-        FIRST + u32::try_from(names::hash(view.context.fresh_id, salt) & 0xffff).unwrap_or_default()
-    });
-    numbers.into_iter().find(|number| !taken.contains(number)).unwrap_or(FIRST)
+/// The table of an endpoint with these policies, whose list is at `path`; the one that `present` has as long as its
+/// policy says the same. None where the host does not route for it, and on overlays, whose ways lead by their tunnels.
+pub(super) fn of_endpoint(
+    view: &View<'_>,
+    network: &Network,
+    remote: bool,
+    (policies, path): (&[EndpointPolicy], &str),
+    present: Option<&Endpoint>,
+) -> Outcome<Option<RoutingTable>> {
+    let Some((index, policy)) = of_kind(policies) else { return Ok(None) };
+    let carried = network.is_carried() && network.tunnel.is_none() && !remote;
+    let Some(raw) = policy.settings.as_ref().filter(|_| carried) else { return Ok(None) };
+    let before = present.and_then(|present| of_kind(&present.document.policies));
+    let table = present.and_then(|present| present.table.as_ref());
+    if before.is_some_and(|(_, before)| before == policy) {
+        return Ok(table.cloned());
+    }
+    let named = uplink::constraint_in(raw, &format!("{path}[{index}].Settings"))?;
+    let Some((path, name)) = named else { return Ok(None) };
+    let link = uplink::named(view, &name, &path)?;
+    // The number of before: its routes change in place.
+    let number = match table {
+        Some(table) => table.number,
+        None => number(view)?,
+    };
+    Ok(Some(RoutingTable { number, routes: routes(view, &link) }))
+}
+
+fn of_kind(policies: &[EndpointPolicy]) -> Option<(usize, &EndpointPolicy)> {
+    let kind = OneOf::Known(EndpointPolicyType::InterfaceConstraint);
+    policies.iter().enumerate().find(|(_, policy)| policy.kind.as_ref() == Some(&kind))
+}
+
+/// A number that nobody else has: from an identifier, so that tables of other programs are hardly met.
+fn number(view: &View<'_>) -> Result<u32> {
+    let start = names::hash(view.context.fresh_id, 0);
+    let numbers =
+        (0..NUMBERS).map(|step| FIRST + u32::try_from((start + step) % NUMBERS).unwrap_or_default());
+    numbers.into_iter().find(|number| !view.registry.table_is_used(*number)).ok_or_else(|| {
+        let message = format!("all {NUMBERS} routing tables are in use");
+        Error::new(HResult::GENERAL_FAILURE, message).at("Policies")
+    })
 }
 
 /// Where the host goes by the link, the way that wins to each destination; and to everything else.

@@ -31,15 +31,7 @@ pub(super) fn choose(
         return Ok(None);
     }
     let host = &view.context.host;
-    let named = |link: &str, path: &str| -> Result<Option<Uplink>> {
-        let link = &adapter(&view.context.settings, link);
-        if let Some(found) = host.link(link) {
-            return Ok(Some(of_link(view, &found.name)));
-        }
-        Err(Error::new(HResult::ADAPTER_NOT_FOUND, format!("the host has no link {}", text::shown(link)))
-            .at(path)
-            .expected("the name of a link of the host"))
-    };
+    let named = |link: &str, path: &str| named(view, link, path).map(|name| Some(of_link(view, &name)));
     if external {
         if let Some((path, settings)) =
             settings::<NetAdapterNameSettings>(document, NetworkPolicyType::NetAdapterName)?
@@ -86,30 +78,42 @@ fn adapter(settings: &Settings, name: &str) -> String {
     found.map_or(name, |(_, link)| link.as_str()).to_owned()
 }
 
-/// What the policy InterfaceConstraint names: its place, and a name, an index in digits or a GUID. Clients send members
-/// that are all zero for none, and PowerShell a bare name.
+/// The link of the host that a document has this name for, which stands at `path`.
+pub(super) fn named(view: &View<'_>, name: &str, path: &str) -> Result<String> {
+    let name = adapter(&view.context.settings, name);
+    let found = view.context.host.link(&name).map(|found| found.name.clone());
+    found.ok_or_else(|| {
+        Error::new(HResult::ADAPTER_NOT_FOUND, format!("the host has no link {}", text::shown(&name)))
+            .at(path)
+            .expected("the name of a link of the host")
+    })
+}
+
+/// What the policy InterfaceConstraint of a network names.
 pub(super) fn constraint(document: &HostComputeNetwork) -> Result<Option<(String, String)>> {
-    let kind = NetworkPolicyType::InterfaceConstraint;
-    if let Some((path, settings)) = settings::<InterfaceConstraintSettings>(document, kind)? {
-        let named = [
-            ("InterfaceAlias", settings.interface_alias),
-            (
-                "InterfaceIndex",
-                settings.interface_index.filter(|index| *index != 0).map(|index| index.to_string()),
-            ),
-            ("InterfaceGuid", settings.interface_guid.filter(|guid| !is_zero(guid))),
-        ];
-        let found = named
-            .into_iter()
-            .find_map(|(member, name)| Some((member, name.filter(|name| !name.is_empty())?)));
-        return Ok(found.map(|(member, name)| (format!("{path}.{member}"), name)));
+    let kind = OneOf::Known(NetworkPolicyType::InterfaceConstraint);
+    let index = document.policies.iter().position(|policy| policy.kind.as_ref() == Some(&kind));
+    let Some(index) = index else { return Ok(None) };
+    let settings = document.policies[index].settings.as_ref();
+    settings.map_or(Ok(None), |raw| constraint_in(raw, &format!("Policies[{index}].Settings")))
+}
+
+/// What settings of InterfaceConstraint, which stand at `path`, name: its place, and a name, an index in digits or a GUID.
+/// Clients send members that are all zero for none, and PowerShell a bare name.
+pub(super) fn constraint_in(raw: &Raw, path: &str) -> Result<Option<(String, String)>> {
+    if !raw.get().trim_start().starts_with('{') {
+        let bare = serde_json::from_str(raw.get()).ok().filter(|name: &String| !name.is_empty());
+        return Ok(bare.map(|name| (path.to_owned(), name)));
     }
-    let bare = document.policies.iter().enumerate().find_map(|(index, policy)| {
-        let raw = policy.settings.as_ref().filter(|_| policy.kind == Some(OneOf::Known(kind)))?;
-        let name: String = serde_json::from_str(raw.get()).ok().filter(|name: &String| !name.is_empty())?;
-        Some((format!("Policies[{index}].Settings"), name))
-    });
-    Ok(bare)
+    let given: InterfaceConstraintSettings = hcn_schema::parse(raw.get())
+        .map_err(|error| Error { code: HResult::INVALID_POLICY, ..error }.within(path))?;
+    let index = given.interface_index.filter(|index| *index != 0).map(|index| index.to_string());
+    let guid = given.interface_guid.filter(|guid| !is_zero(guid));
+    let named =
+        [("InterfaceAlias", given.interface_alias), ("InterfaceIndex", index), ("InterfaceGuid", guid)];
+    let found =
+        named.into_iter().find_map(|(member, name)| Some((member, name.filter(|name| !name.is_empty())?)));
+    Ok(found.map(|(member, name)| (format!("{path}.{member}"), name)))
 }
 
 fn is_zero(guid: &str) -> bool {
@@ -207,14 +211,39 @@ pub(super) fn given_router(document: &HostComputeNetwork) -> Result<Option<Mac>>
     given.map(read).transpose()
 }
 
+/// Whether a decision depends on what the host looks like now: its addresses, routes and links.
+pub fn needs_host(call: &Call) -> bool {
+    let names_link = |document: &str| document.contains("InterfaceConstraint");
+    match (call.kind, &call.verb) {
+        (Kind::Network, Verb::Create { .. } | Verb::Modify { .. }) => true,
+        (Kind::Endpoint, _) => given(call).is_some_and(names_link),
+        _ => false,
+    }
+}
+
+/// The document of a changing call.
+fn given(call: &Call) -> Option<&str> {
+    match &call.verb {
+        Verb::Create { document, .. } | Verb::Modify { document, .. } | Verb::Act { document, .. } => {
+            document.as_deref()
+        }
+        _ => None,
+    }
+}
+
 /// The links of the host that the document of a call names, in either version: by name, or by index in digits.
 pub fn named_links(call: &Call, settings: &Settings) -> Vec<String> {
-    let (Kind::Network, Verb::Create { document: Some(document), .. }) = (call.kind, &call.verb) else {
-        return Vec::new();
+    let about_links = match (call.kind, &call.verb) {
+        (Kind::Network, Verb::Create { .. }) => true,
+        (Kind::Endpoint, _) => needs_host(call),
+        _ => false,
     };
+    let Some(document) = given(call).filter(|_| about_links) else { return Vec::new() };
     // Whatever does not read is refused later.
     let document: Value = serde_json::from_str(document).unwrap_or_default();
-    let policies = document["Policies"].as_array().into_iter().flatten();
+    let [whole, request] = [&document["Policies"], &document["Settings"]["Policies"]];
+    let lists = [whole, request].into_iter().filter_map(Value::as_array);
+    let policies = lists.flatten();
     let constraints =
         policies.clone().map(|policy| &policy["Settings"]).chain([&document["InterfaceConstraint"]]);
     let members = constraints.flat_map(|settings| {

@@ -9,7 +9,7 @@ use hcn_schema::{Guid, Raw};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Meta;
+use super::{Meta, RoutingTable};
 
 /// A route of an endpoint, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct Endpoint {
     /// The users that its policies name by their SIDs, as far as the configuration knows them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, u32>,
+    /// The routing table of the one link that it may leave by, if it may leave by one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<RoutingTable>,
     /// Whether it may send in the name of others.
     #[serde(default)]
     pub spoofing: bool,

@@ -150,7 +150,7 @@ impl Tunnel {
     }
 }
 
-/// A routing table of a network's own.
+/// A routing table of a network's own, or of an endpoint's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutingTable {
     /// Its number.
@@ -223,6 +223,12 @@ impl Network {
     pub fn layer(&self) -> Option<Guid> {
         let uplink = self.uplink.as_ref().filter(|_| leads_outside(self.mode))?;
         Some(crate::names::layer(&uplink.link))
+    }
+
+    /// Whether the host routes what endpoints send to others than their neighbours.
+    pub fn is_carried(&self) -> bool {
+        let bridged = self.sharing().is_some() || self.is_enslaving();
+        !bridged && (self.host || self.is_routed())
     }
 
     /// Whether the host routes between it and its uplink, as if they were one segment.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Service, one, refused};
 
 impl Service {
-    fn explained(&self, endpoint: Guid, question: &str) -> Result<Value, Error> {
+    pub(super) fn explained(&self, endpoint: Guid, question: &str) -> Result<Value, Error> {
         let address = HostAddress { link: "eth0".to_owned(), address: "203.0.113.10/24".parse().unwrap() };
         let host = HostFacts { addresses: vec![address], ..HostFacts::default() };
         let target = Reference { id: endpoint, incarnation: None };
@@ -25,7 +25,7 @@ impl Service {
         (text("Verdict"), text("DecidedBy"))
     }
 
-    fn address(&self, endpoint: Guid) -> String {
+    pub(super) fn address(&self, endpoint: Guid) -> String {
         self.published.endpoints.get(endpoint).unwrap().addresses[0].addr().to_string()
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 mod anything;
+mod constraints;
 mod endpoints;
 mod explain;
 mod filters;

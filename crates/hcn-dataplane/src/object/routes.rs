@@ -105,12 +105,23 @@ pub struct Hop {
     pub gateway: Option<IpAddr>,
 }
 
+/// Whose packets a [`Steering`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The endpoint, which tells tables of one bridge apart.
+    pub endpoint: String,
+    /// Its addresses of the family.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// A routing table of its own for packets of one family that come from a bridge. What none of its routes leads to is
-/// discarded.
+/// discarded. One of a sender goes before that of all who are on the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steering {
     /// The bridge.
     pub bridge: String,
+    /// Who sends the packets; none = everybody there.
+    pub sender: Option<Sender>,
     /// The address family.
     pub family: Family,
     /// The number of the table.

@@ -14,10 +14,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::Adoption;
 use crate::observe::plain;
 use crate::socket::Batch;
+use crate::steering::Rule;
 use crate::{route, steering};
 
-/// A rule of ours: the bridge and the table.
-type Rule = (String, u32);
 /// A route of ours: destination, and the link and the next hop that it leaves by; none of both = it discards.
 type Way = (IpNet, Option<u32>, Option<std::net::IpAddr>);
 
@@ -35,19 +34,19 @@ impl Adoption<'_> {
             let (rules, mut tables) = (self.rules(family)?, self.tables(family)?);
             let mut kept = HashSet::new();
             for wanted in wanted.iter().filter(|wanted| wanted.family == family) {
-                let rule = (wanted.bridge.clone(), wanted.table);
+                let leading = Rule::all(wanted);
+                let led = leading.iter().all(|rule| rules.contains(rule));
                 let there = tables.get(&wanted.table);
-                if rules.contains(&rule) && there.is_some_and(|there| self.is_right(wanted, there)) {
-                    kept.insert(rule);
+                if led && there.is_some_and(|there| self.is_right(wanted, there)) {
+                    kept.extend(leading);
                     tables.remove(&wanted.table);
                     self.linux.watch.add(wanted)?;
                     self.found.insert(Object::Steering((*wanted).clone()));
                 }
             }
             let mut batch = Batch::new();
-            for (bridge, table) in rules.difference(&kept) {
-                let rule = steering::rule_of(family, bridge, *table);
-                batch.push((), 0, RouteNetlinkMessage::DelRule(rule));
+            for rule in rules.difference(&kept) {
+                batch.push((), 0, RouteNetlinkMessage::DelRule(rule.message(family)));
             }
             for (table, ways) in tables {
                 for (destination, link, _) in ways {
@@ -82,16 +81,18 @@ impl Adoption<'_> {
         for payload in self.linux.wire.dump(&self.linux.host, &steering::get_rules(family))? {
             // What a newer kernel describes in an unknown way is not what hcnd made.
             let Ok(message) = RuleMessage::parse(&payload[..]) else { continue };
-            let (mut bridge, mut table, mut ours) = (None, None, false);
+            let (mut bridge, mut table, mut source, mut ours) = (None, None, None, false);
             for attribute in message.attributes {
                 match attribute {
                     RuleAttribute::Iifname(name) => bridge = Some(name),
                     RuleAttribute::Table(number) => table = Some(number),
+                    RuleAttribute::Source(address) => source = Some(address),
                     RuleAttribute::Protocol(protocol) => ours = protocol == steering::OURS,
                     _ => {}
                 }
             }
-            rules.extend(bridge.zip(table).filter(|_| ours));
+            let rule = bridge.zip(table).map(|(bridge, table)| Rule { bridge, source, table });
+            rules.extend(rule.filter(|_| ours));
         }
         Ok(rules)
     }

@@ -29,6 +29,7 @@ use std::io;
 
 use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, UndoError};
 use netlink_packet_core::NetlinkSerializable;
+use netlink_packet_route::RouteNetlinkMessage;
 
 use crate::conntrack::Stale;
 use crate::link::{self, LinkFacts};
@@ -123,6 +124,8 @@ struct Run<'a> {
     restored: Vec<(usize, u32)>,
     /// Flows that the operations leave on a way that is no longer theirs.
     stale: Vec<Stale>,
+    /// What is sent once nothing else is left to be.
+    last: Vec<(usize, RouteNetlinkMessage)>,
 }
 
 /// Carries operations out until one fails. Gives, for each operation that was begun, whether it changed
@@ -140,6 +143,7 @@ pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usiz
         }
     }
     if run.errors.is_empty() {
+        run.push_last();
         // What it reports is in `errors`.
         let _ = run.flush(|_| true);
     }
@@ -168,6 +172,7 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
             let _ = run.unstep(index);
         }
     }
+    run.push_last();
     let _ = run.flush(|_| true);
     run.drop_stale_flows();
     for (index, link) in std::mem::take(&mut run.restored) {
@@ -208,6 +213,7 @@ impl<'a> Run<'a> {
             doomed: Vec::new(),
             restored: Vec::new(),
             stale: Vec::new(),
+            last: Vec::new(),
         }
     }
 

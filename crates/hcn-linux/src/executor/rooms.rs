@@ -133,6 +133,7 @@ impl Run<'_> {
                 Ok(())
             }
             (Object::Shaper(_), Object::Shaper(to)) => self.alter_shaper(op, to),
+            (Object::Steering(from), Object::Steering(to)) => self.alter_steering(op, from, to),
             (Object::Sublink(_), Object::Sublink(to)) => self.alter_sublink(op, to),
             _ => {
                 let message = "this kind of object does not change in place".to_owned();

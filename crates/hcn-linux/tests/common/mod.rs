@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
     Address, Applied, Bridge, Dataplane, Family, Forwarding, Home, Hop, Lease, LinkId, Mac, Masquerade,
-    Netns, NetnsFile, Object, Op, Plan, Resolver, Responder, Route, State, Steering, Veth,
+    Netns, NetnsFile, Object, Op, Plan, Resolver, Responder, Route, Sender, State, Steering, Veth,
 };
 use hcn_linux::{Config, Linux};
 use serde_json::Value;
@@ -282,9 +282,27 @@ pub fn steering(family: Family, link: &str) -> Object {
         link: link.into(),
         gateway: gateway.map(|gateway| gateway.parse().unwrap()),
     };
-    let gateway = Some(gateway).filter(|_| link != "lo");
+    let gateway = match (link, family) {
+        ("lo", _) => None,
+        ("up2", Family::V4) => Some("198.51.100.2"),
+        ("up2", Family::V6) => Some("2001:db8:2::2"),
+        _ => Some(gateway),
+    };
     let hops = vec![hop(own, BRIDGE, None), hop(everything, link, gateway)];
-    Object::Steering(Steering { bridge: BRIDGE.into(), family, table: 0x6863_0007, hops })
+    Object::Steering(Steering { bridge: BRIDGE.into(), sender: None, family, table: 0x6863_0007, hops })
+}
+
+/// The same for what an endpoint sends alone.
+pub fn steering_of(n: u8, family: Family, link: &str) -> Object {
+    let Object::Steering(mut steering) = steering(family, link) else { unreachable!() };
+    let address = match family {
+        Family::V4 => format!("10.7.0.{n}"),
+        Family::V6 => format!("fd07::{n}"),
+    };
+    let addresses = vec![address.parse().unwrap()];
+    steering.sender = Some(Sender { endpoint: format!("endpoint {n}"), addresses });
+    steering.table += u32::from(n);
+    Object::Steering(steering)
 }
 
 /// What answers on the bridge at these addresses.

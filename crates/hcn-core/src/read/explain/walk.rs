@@ -120,6 +120,12 @@ impl Walk<'_> {
         let near = network.as_ref().map_or(Guid::ZERO, |network| network.meta.id);
         match self.owner(self.packet.destination, near) {
             Some(receiver) => {
+                if let (Some(sender), Some(network)) = (sender, &network)
+                    && receiver.network != sender.network
+                    && self.steer(sender, network)
+                {
+                    return Ok(());
+                }
                 self.meet(sender, &receiver)?;
                 self.attached(&receiver)?;
                 self.filter(&receiver, true, true)?;
@@ -349,6 +355,7 @@ impl Walk<'_> {
             return Ok(());
         }
         self.barrier(network)?;
+        self.steer(sender, network);
         for object in self.objects(sender) {
             let Object::Outbound(outbound) = &object else { continue };
             let packet = self.packet;
@@ -377,6 +384,26 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The one link that the packet may leave by, whatever the host has to say; whether there is one.
+    fn steer(&mut self, sender: &Arc<Endpoint>, network: &Arc<Network>) -> bool {
+        let of_network = compile::objects_of(self.registry, &Entity::Network(Arc::clone(network)));
+        let own = self.objects(sender).into_iter().map(|object| (named(sender), object));
+        let common = of_network.into_iter().map(|object| (format!("network {}", network.meta.id), object));
+        let family = Family::of(self.packet.destination);
+        let all: Vec<(String, Object)> = own.chain(common).collect();
+        let found = all.iter().find_map(|(entity, object)| match object {
+            Object::Steering(steering) if steering.family == family => Some((entity, object, steering)),
+            _ => None,
+        });
+        let Some((entity, object, steering)) = found else { return false };
+        let mut outside = steering.hops.iter().filter(|hop| hop.link != steering.bridge);
+        let link = outside.next().map_or("nothing", |hop| hop.link.as_str());
+        let effect = format!("leaves by {link} alone, and not while that is down");
+        self.step("InterfaceConstraint", entity.clone(), "", effect);
+        self.at(object, false);
+        true
     }
 
     /// Notes which object the last step is of, and where its rules are.
