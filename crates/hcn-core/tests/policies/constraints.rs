@@ -37,7 +37,7 @@ fn an_endpoint_has_a_table_while_it_is_attached_and_constrained() {
     // Another policy is another matter; the same link by another name keeps the table's number.
     service.modify(Kind::Endpoint, id, "Add", &one("PortName", r#"{"Name":"a"}"#)).unwrap();
     service.modify(Kind::Endpoint, id, "Update", &one("InterfaceConstraint", "\"eth0\"")).unwrap();
-    assert_eq!(service.steerings(), [table.clone()]);
+    assert_eq!(service.steerings(), std::slice::from_ref(table));
     service.modify(Kind::Endpoint, id, "Update", &one("InterfaceConstraint", "{}")).unwrap();
     assert!(service.steerings().is_empty());
     service.modify(Kind::Endpoint, id, "Update", &eth0).unwrap();

@@ -1,6 +1,7 @@
 //! What the machine is, and what hcnd holds of its memory.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -33,6 +34,17 @@ impl Memory {
         };
         Ok(Self { resident: read("VmRSS")?, anonymous: read("RssAnon")? })
     }
+}
+
+/// How long the threads of a process have had a processor.
+pub(super) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
+    let mut time = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has ended meanwhile counts no more.
+        let told = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        time += told.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(Duration::from_nanos(time))
 }
 
 /// The daemon of this sandbox: the hcnd that is not its PID 1.

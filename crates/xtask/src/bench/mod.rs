@@ -4,6 +4,7 @@ mod attach;
 mod containers;
 mod echo;
 mod floor;
+mod kube_proxy;
 mod machine;
 mod netlink;
 mod restart;
@@ -33,6 +34,11 @@ pub(crate) enum Bench {
     /// What `services` runs inside the sandbox
     #[command(hide = true)]
     ServicesInside(Sizes),
+    /// What kube-proxy asks for on a node with many services, and connections through them
+    KubeProxy(Cluster),
+    /// What `kube-proxy` runs inside the sandbox
+    #[command(hide = true)]
+    KubeProxyInside(Cluster),
     /// A start of hcnd with endpoints that are there already
     Restart(Sizes),
     /// What packets cost on each type of network, beside the same made by hand
@@ -77,6 +83,16 @@ pub(crate) struct Sizes {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct Cluster {
+    /// How many services there are
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    services: u32,
+    /// Without connections
+    #[arg(long)]
+    calls_only: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Turns {
     /// How often each side has its turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -99,17 +115,21 @@ pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
         }
         Bench::Services(sizes) => {
             let sizes = sizes.or(&[1, 10, 1_000, 10_000]);
-            let run = |size| {
-                let mut command = sandboxed(root, None, "services-inside", sizes.rounds, &[size])?;
-                let output =
-                    command.stderr(Stdio::inherit()).output().context("cannot start hcnd sandbox")?;
-                if !output.status.success() {
-                    bail!("the measurement at {size} failed");
-                }
-                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-            };
-            services::compare(&sizes.existing, sizes.rounds, run).map(|()| ExitCode::SUCCESS)
+            compare_services(root, &sizes).map(|()| ExitCode::SUCCESS)
         }
+        Bench::KubeProxy(cluster) => {
+            println!("{}", machine::describe());
+            let mut command = sandbox(root, &[], None)?;
+            command.args(["bench", "kube-proxy-inside", "--services", &cluster.services.to_string()]);
+            let code = finish(command)?;
+            if cluster.calls_only || code != ExitCode::SUCCESS {
+                return Ok(code);
+            }
+            println!();
+            let sizes = Sizes { rounds: 20, existing: Vec::new() }.or(&[1, 1_000, 10_000]);
+            compare_services(root, &sizes).map(|()| ExitCode::SUCCESS)
+        }
+        Bench::KubeProxyInside(cluster) => kube_proxy::run(cluster.services).map(|()| ExitCode::SUCCESS),
         Bench::ServicesInside(sizes) => {
             services::run(&sizes.existing, sizes.rounds).map(|()| ExitCode::SUCCESS)
         }
@@ -135,6 +155,18 @@ pub(crate) fn run(bench: Bench, root: &Path) -> anyhow::Result<ExitCode> {
         Bench::AttachInside(plan) => attach::run(&plan).map(|()| ExitCode::SUCCESS),
         Bench::Echo => echo::serve().map(|()| ExitCode::SUCCESS),
     }
+}
+
+fn compare_services(root: &Path, sizes: &Sizes) -> anyhow::Result<()> {
+    let run = |size| {
+        let mut command = sandboxed(root, None, "services-inside", sizes.rounds, &[size])?;
+        let output = command.stderr(Stdio::inherit()).output().context("cannot start hcnd sandbox")?;
+        if !output.status.success() {
+            bail!("the measurement at {size} failed");
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    services::compare(&sizes.existing, sizes.rounds, run)
 }
 
 /// Measures where nothing of the machine is touched.

@@ -1,14 +1,15 @@
 //! `bench services`: what a load balancer costs while many are there, to whoever makes one and to whoever connects.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::containers::Containers;
@@ -17,8 +18,10 @@ use super::table::Samples;
 
 /// Back ends of each load balancer.
 const BACKENDS: usize = 4;
-/// Where the back ends listen.
+/// Where the back ends close connections.
 const INTERNAL: u16 = 7000;
+/// Where they send back what they get.
+const ECHO: u16 = 7001;
 /// How long connections are made and counted.
 const COUNTED: Duration = Duration::from_secs(2);
 /// Between two measurements.
@@ -28,9 +31,9 @@ const REST: Duration = Duration::from_millis(10);
 /// ones for two minutes.
 const TURNS: usize = 3;
 
-/// What is measured at one size: create p50 and p95, delete p50 (µs), new connections per second, the time that making
-/// all of them took (ms).
-const FIGURES: usize = 5;
+/// What is measured at one size: create p50 and p95, delete p50 (µs), new connections per second, a round trip p50 (µs),
+/// the time that making all of them took (ms).
+const FIGURES: usize = 6;
 
 /// Lets each size have its turns, and prints the medians.
 pub(super) fn compare(
@@ -57,7 +60,7 @@ pub(super) fn compare(
         }
     }
     println!(
-        "load balancers   create p50 us   create p95 us   delete p50 us   new connections/s   made in ms"
+        "load balancers   create p50 us   create p95 us   delete p50 us   new connections/s   round trip us   made in ms"
     );
     let mut medians = Vec::new();
     for (size, figures) in sizes.iter().zip(all) {
@@ -66,11 +69,11 @@ pub(super) fn compare(
             figure[figure.len() / 2]
         };
         let figures: Vec<f64> = figures.into_iter().map(of).collect();
-        let [create, slow, delete, rate, made] = figures[..] else { bail!("a figure is missing") };
-        println!("{size:14} {create:15.0} {slow:15.0} {delete:15.0} {rate:19.0} {made:12.0}");
-        medians.push((create, rate));
+        let [create, slow, delete, rate, trip, made] = figures[..] else { bail!("a figure is missing") };
+        println!("{size:14} {create:15.0} {slow:15.0} {delete:15.0} {rate:19.0} {trip:15.1} {made:12.0}");
+        medians.push((create, rate, trip));
     }
-    let (Some((first_create, first_rate)), Some((last_create, last_rate))) =
+    let (Some((first_create, first_rate, first_trip)), Some((last_create, last_rate, last_trip))) =
         (medians.first(), medians.last())
     else {
         return Ok(());
@@ -79,6 +82,7 @@ pub(super) fn compare(
     let (create, rate) = (last_create / first_create, last_rate / first_rate);
     println!("\nlast / first: create {create:.2} (P8 <= 1.2: {})", met(create <= 1.2));
     println!("last / first: new connections {rate:.2} (P13 >= 0.97: {})", met(rate >= 0.97));
+    println!("last / first: round trip {:.2}", last_trip / first_trip);
     Ok(())
 }
 
@@ -94,7 +98,8 @@ pub(super) fn run(sizes: &[u32], rounds: u32) -> anyhow::Result<()> {
     for _ in 0..BACKENDS {
         let (namespace, endpoint) = (hcnd.create_namespace()?, hcnd.create_endpoint()?);
         hcnd.modify("Add", &namespace, &endpoint)?;
-        serve(&namespace)?;
+        serve(&namespace, INTERNAL, drop)?;
+        serve(&namespace, ECHO, echo)?;
         backends.push(endpoint);
     }
     let client = hcnd.create_namespace()?;
@@ -115,8 +120,12 @@ pub(super) fn run(sizes: &[u32], rounds: u32) -> anyhow::Result<()> {
         delete.time(|| hcnd.delete_load_balancer(&id))?;
     }
     let rate = connections_per_second(&client, vip(size / 2))?;
+    let mut echoing = document(&backends, 65_001);
+    echoing["PortMappings"][0]["InternalPort"] = json!(ECHO);
+    hcnd.create_load_balancer(&echoing)?;
+    let trip = round_trip(&client, vip(65_001))?;
     let (p50, p95) = (create.percentile(50), create.percentile(95));
-    println!("{p50:.0} {p95:.0} {:.0} {rate:.0} {}", delete.percentile(50), made.as_millis());
+    println!("{p50:.0} {p95:.0} {:.0} {rate:.0} {trip:.2} {}", delete.percentile(50), made.as_millis());
     Ok(())
 }
 
@@ -142,16 +151,52 @@ fn enter(namespace: &str) -> anyhow::Result<()> {
     Ok(setns(file, CloneFlags::CLONE_NEWNET)?)
 }
 
-/// Accepts connections and closes them, until the end.
-fn serve(namespace: &str) -> anyhow::Result<()> {
+/// Accepts connections and does the same with each, until the end.
+fn serve(namespace: &str, port: u16, with: fn(std::io::Result<TcpStream>)) -> anyhow::Result<()> {
     let namespace = namespace.to_owned();
     let listener = thread::spawn(move || -> anyhow::Result<TcpListener> {
         enter(&namespace)?;
-        Ok(TcpListener::bind(("0.0.0.0", INTERNAL))?)
+        Ok(TcpListener::bind(("0.0.0.0", port))?)
     });
     let listener = listener.join().map_err(|_| anyhow::anyhow!("a server panicked"))??;
-    thread::spawn(move || listener.incoming().for_each(drop));
+    thread::spawn(move || listener.incoming().for_each(with));
     Ok(())
+}
+
+fn echo(stream: std::io::Result<TcpStream>) {
+    let Ok(mut stream) = stream else { return };
+    if bind_to_processor().is_err() || stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut octet = [0];
+    while stream.read_exact(&mut octet).is_ok() && stream.write_all(&octet).is_ok() {}
+}
+
+/// Waking another processor would cost more than the packets.
+fn bind_to_processor() -> anyhow::Result<()> {
+    let mut processors = CpuSet::new();
+    processors.set(thread::available_parallelism()?.get() - 1)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &processors)?)
+}
+
+/// The median of round trips on one connection, in microseconds.
+fn round_trip(namespace: &str, to: SocketAddr) -> anyhow::Result<f64> {
+    let namespace = namespace.to_owned();
+    let counted = thread::spawn(move || -> anyhow::Result<f64> {
+        enter(&namespace)?;
+        bind_to_processor()?;
+        let mut stream = TcpStream::connect(to).context("the load balancer does not answer")?;
+        stream.set_nodelay(true)?;
+        let (mut samples, start) = (Samples::default(), Instant::now());
+        while start.elapsed() < COUNTED {
+            samples.time(|| {
+                stream.write_all(&[1])?;
+                Ok(stream.read_exact(&mut [0])?)
+            })?;
+        }
+        Ok(samples.percentile(50))
+    });
+    counted.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
 }
 
 /// One connection after the other, from a container of the same bridge.
