@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Verb};
 use hcn_schema::{Error, Guid, HResult, Result};
@@ -292,6 +293,15 @@ fn answer(
     reply: oneshot::Sender<Vec<u8>>,
     held: (Option<Change>, Entered),
 ) {
+    let mut frame = Box::pin(frame);
+    // Most reads are answered at once and need no task. What a finished change lets go might come back here.
+    if held.0.is_none()
+        && let Poll::Ready(frame) = frame.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    {
+        // Nobody may be there to read it.
+        let _ = reply.send(frame);
+        return;
+    }
     tokio::spawn(async move {
         // Nobody may be there to read it.
         let _ = reply.send(frame.await);
