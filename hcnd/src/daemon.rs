@@ -31,7 +31,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if passed.calls.is_none() {
         refuse_a_second(&config.socket)?;
     }
-    let probe = Probe::start();
+    let probe = Probe::start(&config.paths);
     let hcn_linux::Era { boot_id, netns_cookie } =
         hcn_linux::era().context("cannot tell this boot from others")?;
     let era = Era { boot_id, netns_cookie };

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod config;
 pub mod daemon;
+mod doctor;
 mod drift;
 mod hns;
 mod http;

@@ -102,6 +102,11 @@ impl Metrics {
         self.repairs.store(count, Ordering::Relaxed);
     }
 
+    /// Repairs that wait or are under way.
+    pub(crate) fn repairs(&self) -> usize {
+        self.repairs.load(Ordering::Relaxed)
+    }
+
     /// Everything in the text format of Prometheus.
     pub(crate) fn text(&self, published: &Registry, hub: HubCounts, usage: Usage) -> String {
         let mut read = Numbers::with_prefix(PREFIX);
@@ -117,7 +122,7 @@ impl Metrics {
         let mut gauge = |name: &str, help: &str, value: usize| {
             read.register(name, help, ConstGauge::new(number(value)));
         };
-        gauge("repairs", "Repairs that wait or are under way", self.repairs.load(Ordering::Relaxed));
+        gauge("repairs", "Repairs that wait or are under way", self.repairs());
         gauge("connections", "Open connections", usage.connections);
         gauge("sessions", "Open sessions", usage.sessions);
         gauge("handles", "Open handles", usage.handles);

@@ -21,6 +21,7 @@ use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::doctor;
 use crate::drift::{Looking, Outcome};
 use crate::hns;
 use crate::metrics::Metrics;
@@ -192,6 +193,11 @@ impl hcn_ipc::Service for Service {
 
     fn status(&self) -> Later<params::Status> {
         Box::pin(status::status(self.started, status::count(&self.published()), self.probe.clone()))
+    }
+
+    fn doctor(&self) -> Later<params::Findings> {
+        let (published, probe) = (Arc::clone(&self.published), self.probe.clone());
+        Box::pin(doctor::doctor(published, probe, self.metrics.repairs()))
     }
 
     fn metrics(&self, usage: Usage) -> Later<String> {

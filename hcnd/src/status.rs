@@ -1,5 +1,6 @@
 //! What does the service say of itself? Versions, what there is, and what the kernel has.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,15 +11,29 @@ use hcn_linux::Features;
 use hcn_schema::base::Version;
 use hcn_schema::call::Kind;
 use nix::unistd::geteuid;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
-/// What the kernel has, as soon as it is known.
+use crate::config::Paths;
+
+/// What the kernel has, as soon as it is known, and what else is looked at when somebody asks.
 #[derive(Clone, Debug)]
-pub struct Probe(watch::Receiver<Option<Arc<Features>>>);
+pub struct Probe {
+    found: watch::Receiver<Option<Arc<Features>>>,
+    /// Where the host is looked at for a diagnosis; none = it is not.
+    pub(crate) places: Option<Arc<Places>>,
+}
+
+/// Where to look for a diagnosis, and whose turn it is.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) netns: PathBuf,
+    pub(crate) store: PathBuf,
+    pub(crate) turn: Mutex<()>,
+}
 
 impl Probe {
     /// Starts to look, on a thread of its own: nothing waits for it but who asks for the status.
-    pub fn start() -> Self {
+    pub fn start(paths: &Paths) -> Self {
         let (sender, found) = watch::channel(None);
         let look = move || {
             let features = hcn_linux::features();
@@ -30,12 +45,13 @@ impl Probe {
         if let Err(error) = std::thread::Builder::new().name("probe".to_owned()).spawn(look) {
             tracing::warn!(%error, "cannot start the thread that looks at the kernel");
         }
-        Self(found)
+        let (netns, store) = (paths.netns.clone(), paths.store.clone());
+        Self { found, places: Some(Arc::new(Places { netns, store, turn: Mutex::default() })) }
     }
 
     /// Finds nothing: for a data plane that is not the kernel.
     pub fn none() -> Self {
-        Self(watch::channel(None).1)
+        Self { found: watch::channel(None).1, places: None }
     }
 
     /// What of it decisions depend on; everything where nobody looks.
@@ -43,9 +59,9 @@ impl Probe {
         self.clone().found().await.map_or_else(Kernel::default, |found| found.kernel_facts())
     }
 
-    async fn found(mut self) -> Option<Arc<Features>> {
+    pub(crate) async fn found(mut self) -> Option<Arc<Features>> {
         // An error means that nobody looks any more.
-        self.0.wait_for(Option::is_some).await.ok()?.clone()
+        self.found.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use hcn_ipc::frame::Decoder;
-use hcn_ipc::params::Status;
+use hcn_ipc::params::{Finding, Status};
 use hcn_schema::call::Kind;
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Guid, Raw};
@@ -182,6 +182,14 @@ impl Client {
     /// As the service's.
     pub fn status(&mut self) -> Result<Status> {
         self.request(&Request::status()?)
+    }
+
+    /// What is wrong with the host, or will be; one finding at least of each check.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn doctor(&mut self) -> Result<Vec<Finding>> {
+        self.request(&Request::doctor()?)
     }
 
     /// The metrics of the service, in the text format of Prometheus.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hcn_ipc::frame::Decoder;
-use hcn_ipc::params::Status;
+use hcn_ipc::params::{Finding, Status};
 use hcn_schema::call::Kind;
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Guid, Raw};
@@ -160,6 +160,14 @@ impl Client {
     /// As the service's.
     pub async fn status(&self) -> Result<Status> {
         self.request(Request::status()?).await
+    }
+
+    /// What is wrong with the host, or will be; one finding at least of each check.
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn doctor(&self) -> Result<Vec<Finding>> {
+        self.request(Request::doctor()?).await
     }
 
     /// The metrics of the service, in the text format of Prometheus.

@@ -12,7 +12,7 @@ mod request;
 
 pub use client::{Client, Events};
 pub use error::{Error, Result};
-pub use hcn_ipc::params::{DISCONNECT, EventReply as Event, Feature, Status};
+pub use hcn_ipc::params::{DISCONNECT, EventReply as Event, Feature, Finding, Severity, Status};
 pub use hcn_ipc::{DEFAULT_SOCKET, ErrorClass, SOCKET_VARIABLE, default_socket};
 pub use hcn_schema::call::Kind;
 pub use hcn_schema::hns::HnsVersion;

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use hcn_ipc::interfaces::method;
+use hcn_ipc::params::Finding;
 use hcn_ipc::{message, params};
 use hcn_schema::call::Kind;
 use hcn_schema::hns::HnsVersion;
@@ -292,6 +293,18 @@ impl Request<params::Status> {
     /// None in practice; see [`Request::call`].
     pub fn status() -> Result<Self> {
         Self::new("io.hcn.Service.Status", &params::Empty {}, read)
+    }
+}
+
+impl Request<Vec<Finding>> {
+    /// What is wrong with the host, or will be.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn doctor() -> Result<Self> {
+        Self::new("io.hcn.Service.Doctor", &params::Empty {}, |results| {
+            Ok(read::<params::Findings>(results)?.findings)
+        })
     }
 }
 

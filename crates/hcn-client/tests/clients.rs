@@ -11,7 +11,7 @@ use hcn_client::{
     Client, DISCONNECT, Error, ErrorClass, Guid, HResult, HnsVersion, Kind, Raw, Registration, Target,
     blocking,
 };
-use hcn_ipc::params::Status;
+use hcn_ipc::params::{Finding, Findings, Severity, Status};
 use hcn_ipc::{Access, Caller, Hub, Later, Limits, Pending, Service, Usage};
 use hcn_schema::call::{Answer, Call, HnsRequest, Verb};
 use hcn_schema::notification::{Event, NotificationType};
@@ -69,6 +69,14 @@ impl Service for Memory {
 
     fn status(&self) -> Later<Status> {
         Box::pin(async { Status { version: "0.0.1".to_owned(), ..Status::default() } })
+    }
+
+    fn doctor(&self) -> Later<Findings> {
+        let (check, found) = ("forwarding".to_owned(), "the host forwards".to_owned());
+        let none = String::new;
+        let (subject, consequence, remedy) = (none(), none(), none());
+        let finding = Finding { check, severity: Severity::Ok, subject, found, consequence, remedy };
+        Box::pin(async { Findings { findings: vec![finding] } })
     }
 
     fn metrics(&self, _: Usage) -> Later<String> {
@@ -241,6 +249,8 @@ fn the_blocking_client_asks_for_more_than_the_verbs() {
     assert_eq!(client.query_addresses(id(1).into(), None).unwrap().get(), r#"{"Verb":"QueryAddresses"}"#);
     assert_eq!(client.explain(id(1).into(), "{}").unwrap().get(), r#"{"Verb":"Explain"}"#);
     assert_eq!(client.status().unwrap().version, "0.0.1");
+    let findings = client.doctor().unwrap();
+    assert_eq!((findings[0].check.as_str(), findings[0].severity), ("forwarding", Severity::Ok));
     assert_eq!(client.metrics().unwrap(), "hcnd_calls_total 1");
     client.set_hns_version(HnsVersion::new(9, 2)).unwrap();
     let envelope = client.hns("POST", "/networks/", Some("{\"A\":1.0}")).unwrap();
@@ -328,6 +338,7 @@ async fn the_async_client_asks_for_more_than_the_verbs() {
     let addresses = client.query_addresses(id(1).into(), None).await.unwrap();
     assert_eq!(addresses.get(), r#"{"Verb":"QueryAddresses"}"#);
     assert_eq!(client.status().await.unwrap().version, "0.0.1");
+    assert_eq!(client.doctor().await.unwrap()[0].found, "the host forwards");
     assert_eq!(client.metrics().await.unwrap(), "hcnd_calls_total 1");
     client.set_hns_version(HnsVersion::new(9, 2)).await.unwrap();
     let envelope = client.hns("GET", "/networks/", None).await.unwrap();

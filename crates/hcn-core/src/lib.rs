@@ -13,6 +13,7 @@
 
 pub mod compile;
 pub mod decide;
+pub mod doctor;
 mod engine;
 mod entity;
 mod lists;

@@ -14,6 +14,7 @@ mod notice;
 mod object;
 mod plan;
 mod state;
+mod survey;
 
 pub use backend::{
     Applied, ApplyError, Counters, Dataplane, HostAddress, HostFacts, HostLink, Kernel, NetnsFacts, OpError,
@@ -32,3 +33,4 @@ pub use object::{
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;
+pub use survey::{BaseChain, Rules, SeenLink, SeenNetns, SeenRoute, Survey, Use};

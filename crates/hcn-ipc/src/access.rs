@@ -135,8 +135,11 @@ impl Access {
 
 fn need(method: Method) -> Need {
     match method {
-        // A request of HNS version 1 is looked at more closely, see below.
-        Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete) | Method::Hns => Need::Change,
+        // A request of HNS version 1 is looked at more closely, see below. The doctor tells rules of other programs, which
+        // only root can list.
+        Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete) | Method::Hns | Method::Doctor => {
+            Need::Change
+        }
         Method::Entity(
             _,
             Verb::Enumerate
@@ -231,6 +234,7 @@ mod tests {
             for name in ["Status", "Metrics"] {
                 assert!(allowed.contains(&format!("io.hcn.Service.{name}")), "{name}");
             }
+            assert!(!allowed.contains(&"io.hcn.Service.Doctor".to_owned()));
         }
     }
 

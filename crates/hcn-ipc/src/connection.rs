@@ -336,6 +336,11 @@ impl Reader {
                 let status = self.shared.service.status();
                 later(call, size, async { message::reply(&status.await, false) })
             }
+            Method::Doctor => {
+                resolve::parameters::<params::Empty>(given)?;
+                let findings = self.shared.service.doctor();
+                later(call, size, async { message::reply(&findings.await, false) })
+            }
             Method::Metrics => {
                 resolve::parameters::<params::Empty>(given)?;
                 let metrics = self.shared.service.metrics(self.shared.meter().read());

@@ -82,6 +82,7 @@ pub(crate) enum Method {
     /// Of HNS version 1.
     Hns,
     Status,
+    Doctor,
     Metrics,
     GetVarlinkInfo,
     GetInterfaceDescription,
@@ -111,6 +112,7 @@ impl Method {
             ("io.hcn.Service", "SetHnsVersion") => Some(Self::SetHnsVersion),
             ("io.hcn.V1", "Call") => Some(Self::Hns),
             ("io.hcn.Service", "Status") => Some(Self::Status),
+            ("io.hcn.Service", "Doctor") => Some(Self::Doctor),
             ("io.hcn.Service", "Metrics") => Some(Self::Metrics),
             _ => entity(interface, method),
         };
@@ -129,6 +131,7 @@ impl Method {
             Self::SetHnsVersion => "Service.SetHnsVersion",
             Self::Hns => "V1.Call",
             Self::Status => "Service.Status",
+            Self::Doctor => "Service.Doctor",
             Self::Metrics => "Service.Metrics",
             Self::GetVarlinkInfo => "org.varlink.service.GetInfo",
             Self::GetInterfaceDescription => "org.varlink.service.GetInterfaceDescription",

@@ -71,6 +71,9 @@ pub trait Service: Send + Sync + 'static {
     /// What the service is, and how it is.
     fn status(&self) -> Later<params::Status>;
 
+    /// What is wrong with the host, or will be.
+    fn doctor(&self) -> Later<params::Findings>;
+
     /// The numbers of the service and of its server, in the text format of Prometheus.
     fn metrics(&self, usage: Usage) -> Later<String>;
 

@@ -224,6 +224,44 @@ pub struct Feature {
     pub needed_for: String,
 }
 
+/// Result of Doctor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// One at least of each check.
+    pub findings: Vec<Finding>,
+}
+
+/// What a check has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The name of the check.
+    pub check: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about; empty = the host as a whole.
+    pub subject: String,
+    /// What was found.
+    pub found: String,
+    /// What comes of it.
+    pub consequence: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; nothing is lost by it.
+    Notice,
+    /// Something is lost in certain cases, or soon.
+    Warning,
+    /// Packets are lost, or calls fail.
+    Error,
+}
+
 /// Result of Metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metrics {

@@ -11,6 +11,7 @@ mod announce;
 mod attributes;
 mod conntrack;
 mod counters;
+mod doctor;
 mod drift;
 mod era;
 mod error;
@@ -58,6 +59,7 @@ use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+pub use doctor::{SurveyConfig, survey, survey_links};
 pub use era::{Era, era};
 pub use error::StartError;
 pub use features::{Feature, Features, features};

@@ -276,7 +276,7 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
 
 /// Opens what a client has named. Whatever else it is must not even be opened: a device could act on that, a pipe would
 /// wait.
-fn open_namespace(path: &Path) -> io::Result<File> {
+pub(crate) fn open_namespace(path: &Path) -> io::Result<File> {
     let there = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
     if fstatfs(&there)?.filesystem_type() != NSFS_MAGIC {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));

@@ -18,7 +18,7 @@ const GLOBAL: &str = "Global options";
 #[derive(Debug, Parser)]
 #[command(name = "hcnctl", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 exists or in use, 5 denied, \
-                        6 hcnd unreachable, 7 invalid document, 8 timeout.")]
+                        6 hcnd unreachable, 7 invalid document, 8 timeout, 10 doctor has found something.")]
 pub(crate) struct Arguments {
     /// How to print results: as tables, or as the HCN documents themselves.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
@@ -82,6 +82,9 @@ pub(crate) enum ServiceCommand {
     Events(events::Events),
     /// Show how hcnd is: versions, what there is, and what the kernel has of what hcnd can use.
     Status,
+    /// Look for what is wrong with the host, or will be: settings and rules of other programs that lose packets, what is
+    /// nearly full, overlapping prefixes, leftovers. Ends with 0 if nothing is of severity warning or above, else with 10.
+    Doctor,
     /// Print the metrics of hcnd in the text format of Prometheus.
     Metrics,
     /// Make a call of HNS version 1, and print its output.
@@ -229,6 +232,8 @@ mod tests {
             "events --registration guest-network-service a",
             "status",
             "status -o json",
+            "doctor",
+            "doctor -o json",
             "metrics",
             "call io.hcn.Service.Ping",
             "call io.hcn.Network.Open {}",

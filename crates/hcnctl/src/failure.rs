@@ -13,6 +13,10 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 /// The exit code of wrong arguments; the others are [`ErrorClass`]'s.
 pub(crate) const USAGE: u8 = 2;
 
+/// The exit code of `doctor` where it has found something of severity warning or above. 9 is kept for what differs from
+/// the records.
+pub(crate) const FINDINGS: u8 = 10;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {

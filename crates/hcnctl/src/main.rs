@@ -2,6 +2,7 @@
 
 mod arguments;
 mod call;
+mod doctor;
 mod document;
 mod endpoint;
 mod entity;
@@ -65,7 +66,13 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Schema(command) => return schema::run(&mut output, &command),
         Command::Service(command) => command,
     };
-    let context = &mut Context { client: Client::connect(&socket)?, output };
+    let client = match Client::connect(&socket) {
+        Err(error) if matches!(*command, ServiceCommand::Doctor) => {
+            return Err(doctor::unreachable(&mut output, &socket, error));
+        }
+        other => other?,
+    };
+    let context = &mut Context { client, output };
     if let Some(version) = arguments.hns_version {
         context.client.set_hns_version(version)?;
     }
@@ -79,6 +86,7 @@ fn run(arguments: Arguments) -> Result<()> {
         ServiceCommand::Reservation(command) => port_reservation::run(context, command),
         ServiceCommand::Events(command) => events::run(context, &command),
         ServiceCommand::Status => status::status(context),
+        ServiceCommand::Doctor => doctor::run(context),
         ServiceCommand::Metrics => status::metrics(context),
         ServiceCommand::Hns(command) => hns::run(context, &command),
         ServiceCommand::Call(command) => call::run(context, &command),

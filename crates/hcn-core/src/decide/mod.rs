@@ -32,6 +32,7 @@ pub(crate) use gates::require;
 use hcn_dataplane::{HostFacts, Mac};
 use hcn_schema::base::Version;
 pub use netns::named_netns;
+pub(crate) use shards::PORTS_AT_MOST;
 pub use uplink::{named_links, needs_host};
 
 use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};

@@ -14,7 +14,7 @@ use crate::entity::{
 
 /// How many ports the first bridge may have, with those that lead to other bridges. The kernel's limit is 1023, and counts
 /// those that were detached some moments ago.
-const PORTS_AT_MOST: usize = 960;
+pub(crate) const PORTS_AT_MOST: usize = 960;
 
 /// Room for one more port.
 pub(super) struct Room {

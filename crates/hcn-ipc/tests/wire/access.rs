@@ -58,6 +58,8 @@ async fn the_read_group_reads_and_changes_nothing() {
         assert_eq!(wire.fail(&method, json!({"id": id(1)})).await, DENIED);
     }
     assert_eq!(wire.call("io.hcn.Service.Status", json!({})).await["version"], "0.0.1");
+    // It tells rules of other programs.
+    assert_eq!(wire.fail("io.hcn.Service.Doctor", json!({})).await, DENIED);
     wire.send(&json!({"method": "io.hcn.Events.Subscribe", "more": true})).await;
     assert_eq!(wire.receive().await.unwrap()["parameters"]["registered"], true);
 }
@@ -69,6 +71,8 @@ async fn the_group_does_everything() {
     wire.send(&create(1, &json!({}))).await;
     assert_eq!(wire.receive().await.unwrap()["parameters"]["id"], id(1));
     wire.call("io.hcn.Network.Delete", json!({"id": id(1)})).await;
+    let findings = wire.call("io.hcn.Service.Doctor", json!({})).await;
+    assert_eq!(findings["findings"][0]["severity"], "ok");
 }
 
 #[tokio::test]

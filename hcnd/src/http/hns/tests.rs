@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use hcn_ipc::params::Status;
+use hcn_ipc::params::{Findings, Status};
 use hcn_ipc::{Access, Answered, Caller, Group, Hub, Later, Pending, Server, Service, Usage};
 use hcn_schema::call::{Answer, Call, HnsRequest};
 use hcn_schema::hns::HnsVersion;
@@ -45,6 +45,10 @@ impl Service for Canned {
 
     fn status(&self) -> Later<Status> {
         Box::pin(async { Status::default() })
+    }
+
+    fn doctor(&self) -> Later<Findings> {
+        Box::pin(async { Findings::default() })
     }
 
     fn metrics(&self, _: Usage) -> Later<String> {
