@@ -2,16 +2,15 @@
 
 use hcn_schema::call::Kind;
 
-use super::{Facts, Report, Severity};
-use crate::text;
+use super::{Facts, Report, Severity, named};
 
 pub(super) fn entities(facts: &Facts<'_>, report: &mut Report) {
     for entity in Kind::ALL.into_iter().flat_map(|kind| facts.registry.of_kind(kind)) {
         let Some(code) = entity.meta().degraded else { continue };
-        let subject = format!("{} {} {}", entity.kind(), entity.meta().id, text::shown(entity.name()));
+        let subject = named(entity.kind(), entity.meta().id, entity.name());
         report.add(
             Severity::Warning,
-            subject.trim_end(),
+            subject,
             [
                 format!("it is degraded: 0x{:08x} {}", code.0, code.name()),
                 "something of it is not as its document says; hcnd goes on trying".to_owned(),

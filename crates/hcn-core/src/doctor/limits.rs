@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hcn_dataplane::{Mac, Use};
+use hcn_schema::call::Kind;
 use ipnet::IpNet;
 
-use super::{Facts, Report, Severity};
+use super::{Facts, Report, Severity, named};
 use crate::decide::PORTS_AT_MOST;
 use crate::entity::{MOST_SHARDS, Network, PORTS_OF_A_BRIDGE};
 use crate::pools;
-use crate::text;
 
 /// Percent from which on something is nearly full, and from which on it is full.
 const NEARLY: u64 = 80;
@@ -111,7 +111,7 @@ pub(super) fn files(facts: &Facts<'_>, report: &mut Report) {
 }
 
 fn label(network: &Network) -> String {
-    format!("Network {} {}", network.meta.id, text::shown(network.name()))
+    named(Kind::Network, network.meta.id, network.name())
 }
 
 /// Addresses that endpoints can have.

@@ -13,9 +13,12 @@ mod settings;
 use std::net::IpAddr;
 
 use hcn_dataplane::{Family, State, Survey};
+use hcn_schema::Guid;
+use hcn_schema::call::Kind;
 
 use crate::compile;
 use crate::registry::Registry;
+use crate::text;
 
 pub use foreign::is_own_table;
 pub use leftovers::{forget, suspects};
@@ -187,6 +190,11 @@ impl Facts<'_> {
 
 /// `RT_TABLE_MAIN`
 const MAIN_TABLE: u32 = 254;
+
+/// An entity, for people.
+fn named(kind: Kind, id: Guid, name: &str) -> String {
+    if name.is_empty() { format!("{kind} {id}") } else { format!("{kind} {id} {}", text::shown(name)) }
+}
 
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())

@@ -1,11 +1,11 @@
 //! Which subnets of networks does the host know another way to, or other networks?
 
 use hcn_dataplane::SeenRoute;
+use hcn_schema::call::Kind;
 use ipnet::IpNet;
 
-use super::{Facts, MAIN_TABLE, Report, Severity};
+use super::{Facts, MAIN_TABLE, Report, Severity, named};
 use crate::entity::{Network, Subnet};
-use crate::text;
 
 /// `RT_TABLE_LOCAL`: the host's own addresses.
 const LOCAL_TABLE: u32 = 255;
@@ -30,7 +30,7 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
 }
 
 fn label(network: &Network, subnet: &Subnet) -> String {
-    format!("{} of network {} {}", subnet.prefix, network.meta.id, text::shown(network.name()))
+    format!("{} of {}", subnet.prefix, named(Kind::Network, network.meta.id, network.name()))
 }
 
 const REMEDY: &str = "give the network another subnet, or have the other program use another prefix";

@@ -178,8 +178,11 @@ pub(super) fn advertisements(facts: &Facts<'_>, report: &mut Report) {
 }
 
 pub(super) fn bridged_frames(facts: &Facts<'_>, report: &mut Report) {
+    if facts.registry.networks.is_empty() || !super::foreign::sees_forwarded(facts) {
+        return;
+    }
     for setting in ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"] {
-        if facts.setting(setting) == Some(1) && !facts.registry.networks.is_empty() {
+        if facts.setting(setting) == Some(1) {
             report.add(
                 Severity::Notice,
                 setting,

@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
-use super::matching::{Truth, conntrack_in_words, holds, looked_up};
+use super::matching::{Truth, holds, looked_up};
 use super::packet::{Packet, Seen};
 use super::ruleset::{Base, Rule, Ruleset};
+use super::words;
 
 /// As deep as the kernel goes (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
+
+/// So many rules are looked at for one packet in one base chain.
+const RULES: usize = 1_000_000;
 
 /// Statements that decide nothing.
 const SILENT: [&str; 14] = [
@@ -68,8 +72,15 @@ pub(super) fn drops(ruleset: &Ruleset, base: &Base, packet: &Packet) -> Vec<Drop
         return Vec::new();
     }
     let seen = Seen { packet, hook: &base.hook, priority: base.priority };
-    let mut walk =
-        Walk { ruleset, table: &base.table, seen, certain: true, may_end: false, found: Vec::new() };
+    let mut walk = Walk {
+        ruleset,
+        table: &base.table,
+        seen,
+        certain: true,
+        left: RULES,
+        may_end: false,
+        found: Vec::new(),
+    };
     if walk.chain(&base.name, 0) != Flow::Ended && base.drops {
         walk.drop(&base.name, None, "policy drop");
     }
@@ -82,6 +93,8 @@ struct Walk<'a> {
     seen: Seen<'a>,
     /// The packet gets here whatever the conditions mean that were not understood.
     certain: bool,
+    /// How many rules may still be looked at.
+    left: usize,
     /// A rule on the way ends the packet's way, or may.
     may_end: bool,
     found: Vec<Dropped>,
@@ -105,6 +118,12 @@ impl Walk<'_> {
         }
         let ruleset = self.ruleset;
         for rule in ruleset.chain(self.table, name) {
+            let Some(left) = self.left.checked_sub(1) else {
+                // What comes after it is not looked at.
+                self.certain = false;
+                return Flow::Ended;
+            };
+            self.left = left;
             match self.rule(name, rule, depth) {
                 Flow::On => {}
                 other => return other,
@@ -121,11 +140,9 @@ impl Walk<'_> {
             };
             let condition = match kind.as_str() {
                 "match" => holds(self.ruleset, self.table, inner, &self.seen),
-                "xt" if inner["type"] == "match" => match inner["name"].as_str().unwrap_or_default() {
-                    "comment" => Truth::Yes,
-                    "conntrack" | "state" => conntrack_in_words(&rule.text, &self.seen),
-                    _ => Truth::Maybe,
-                },
+                "xt" if inner["type"] == "match" => {
+                    words::holds(inner["name"].as_str().unwrap_or_default(), &rule.text, &self.seen)
+                }
                 silent if SILENT.contains(&silent) => Truth::Yes,
                 "vmap" => return self.verdict_map(chain, rule, inner, truth, depth),
                 "xt" => {

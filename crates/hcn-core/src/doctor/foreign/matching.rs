@@ -18,7 +18,7 @@ pub(super) enum Truth {
 }
 
 impl Truth {
-    fn of(is: bool) -> Self {
+    pub(super) fn of(is: bool) -> Self {
         if is { Self::Yes } else { Self::No }
     }
 
@@ -34,7 +34,7 @@ impl Truth {
         self.not().and(other.not()).not()
     }
 
-    fn not(self) -> Self {
+    pub(super) fn not(self) -> Self {
         match self {
             Self::Yes => Self::No,
             Self::No => Self::Yes,
@@ -44,7 +44,7 @@ impl Truth {
 }
 
 /// What a packet has where a condition looks.
-enum Found {
+pub(super) enum Found {
     Text(&'static str),
     Name(String),
     Number(u64),
@@ -113,24 +113,6 @@ pub(super) fn looked_up<'a>(
     (verdicts, hit)
 }
 
-/// A condition of iptables that nft prints in its own words but does not list as JSON: that of `conntrack`.
-pub(super) fn conntrack_in_words(text: &str, seen: &Seen<'_>) -> Truth {
-    let mut truth = None;
-    for key in ["state", "status"] {
-        let Some((_, rest)) = text.split_once(&format!("ct {key} ")) else { continue };
-        let (negated, rest) = match rest.trim_start().strip_prefix("! ").or(rest.strip_prefix("!= ")) {
-            Some(rest) => (true, rest),
-            None => (false, rest),
-        };
-        let words = rest.split_whitespace().next().unwrap_or_default();
-        let Found::Words(have) = connection(key, seen) else { return Truth::Maybe };
-        let is = Truth::of(words.split(',').any(|word| have.contains(&word)));
-        let is = if negated { is.not() } else { is };
-        truth = Some(truth.map_or(is, |before: Truth| before.and(is)));
-    }
-    truth.unwrap_or(Truth::Maybe)
-}
-
 fn field(left: &Value, seen: &Seen<'_>) -> Found {
     let Some((kind, inner)) = left.as_object().and_then(|object| object.iter().next()) else {
         return Found::Unknown;
@@ -186,7 +168,7 @@ fn meta(key: &str, seen: &Seen<'_>) -> Found {
     }
 }
 
-fn connection(key: &str, seen: &Seen<'_>) -> Found {
+pub(super) fn connection(key: &str, seen: &Seen<'_>) -> Found {
     let packet = seen.packet;
     if !seen.is_tracked() {
         return Found::Unknown;

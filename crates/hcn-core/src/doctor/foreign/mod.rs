@@ -9,6 +9,7 @@ mod ruleset;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -187,6 +188,13 @@ fn unjudged(facts: &Facts<'_>, problem: &str, report: &mut Report) {
             ],
         );
     }
+}
+
+/// Whether another program has a chain that forwarded packets come to.
+pub(super) fn sees_forwarded(facts: &Facts<'_>) -> bool {
+    let rules = &facts.survey.rules;
+    let known = rules.chains.iter().any(|chain| chain.hook == "forward" && !is_own_table(&chain.table));
+    known || Ruleset::read(rules).bases.iter().any(|base| base.hook == "forward")
 }
 
 /// Whether some rule drops, or may drop, what a container sends to the host's 127.0.0.1 by its bridge.
