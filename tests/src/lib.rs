@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod dhcp;
 pub mod dns;
 pub mod kernel;
+pub mod neighbours;
 mod nodes;
 mod process;
 mod sandbox;

@@ -23,7 +23,7 @@ use crate::observe::{self, Links};
 use crate::reaper::Released;
 use crate::reserved::Reserved;
 use crate::socket::Batch;
-use crate::{Linux, announce, executor, nft, reaper, resolver};
+use crate::{Linux, announce, executor, nft, reaper, resolver, sysctl};
 
 pub(crate) use inside::{find_address, find_route, is_claim};
 pub(crate) use shaping::disciplines;
@@ -196,6 +196,15 @@ impl Adoption<'_> {
 
     /// Bridges are there once they are up: that is the last thing that is done to a new one.
     fn bridges(&mut self) {
+        // For an uplink, whose routers they go on hearing.
+        let standing: HashSet<&str> = self
+            .wanted
+            .iter()
+            .filter_map(|(_, object)| match object {
+                Object::Enslaved(enslaved) => Some(enslaved.bridge.as_str()),
+                _ => None,
+            })
+            .collect();
         for wanted in self.wanted.iter().filter_map(|(_, object)| match object {
             Object::Bridge(bridge) => Some(bridge),
             _ => None,
@@ -206,6 +215,11 @@ impl Adoption<'_> {
                 continue;
             }
             let index = facts.index;
+            // One of before hears what links hear by default.
+            if !standing.contains(wanted.name.as_str())
+                && let Err(error) = sysctl::hear_no_routers(&wanted.name) {
+                tracing::warn!(%error, bridge = %wanted.name, "cannot keep it from hearing routers");
+            }
             let bridge = Bridge {
                 alias: facts.alias.clone(),
                 mac: facts.mac.unwrap_or(wanted.mac),

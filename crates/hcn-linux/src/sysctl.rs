@@ -145,6 +145,35 @@ fn set_delay(family: Family, link: &str, changed: &mut Changed) -> io::Result<()
     Ok(())
 }
 
+/// Makes a link of hcnd's own deaf to router advertisements, whatever new links hear by default: what containers announce
+/// is not to be believed.
+pub(crate) fn hear_no_routers(link: &str) -> io::Result<()> {
+    write_accept_ra(link, "0")
+}
+
+/// Makes a link of hcnd's own that stands for one of the host's hear routers if that one does, whether the host forwards or
+/// not.
+pub(crate) fn hear_routers_as(link: &str, of: &str) -> io::Result<()> {
+    let hears = match fs::read_to_string(accept_ra(of)) {
+        Ok(value) => value.trim() != "0",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    write_accept_ra(link, if hears { "2" } else { "0" })
+}
+
+fn accept_ra(link: &str) -> PathBuf {
+    Path::new(CONF_V6).join(link).join("accept_ra")
+}
+
+fn write_accept_ra(link: &str, value: &str) -> io::Result<()> {
+    match fs::write(accept_ra(link), value) {
+        // Without IPv6 there is nothing to hear.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Settings that were changed, with their old values, first to last.
 #[derive(Debug, Default)]
 struct Changed(Vec<(PathBuf, String)>);

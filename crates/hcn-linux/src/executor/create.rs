@@ -237,6 +237,7 @@ impl Run<'_> {
         }
         sent?;
         for (op, bridge) in &bridges {
+            sysctl::hear_no_routers(&bridge.name).map_err(|error| self.stop(*op, &error))?;
             let index = self.index(*op, &LinkId::host(&bridge.name))?;
             self.describe_bridge(*op, index, bridge)?;
             self.write(&Place::Host, *op, 0, link::set_up_with_mtu(index, bridge.mtu));

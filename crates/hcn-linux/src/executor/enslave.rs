@@ -21,7 +21,7 @@ use crate::link::{self, LinkFacts};
 use crate::moving::{Belongings, Carrier};
 use crate::neighbours;
 use crate::socket::Batch;
-use crate::{Linux, address, route};
+use crate::{Linux, address, route, sysctl};
 
 /// Beside what is there already, such as the same route by another link.
 const BESIDE: u16 = NLM_F_CREATE | libc::NLM_F_APPEND as u16;
@@ -45,6 +45,7 @@ impl Run<'_> {
             self.note(op, OpError { errno: Some(libc::EBUSY), message });
             return Err(Stop);
         }
+        sysctl::hear_routers_as(&wanted.bridge, &wanted.link).map_err(|error| self.stop(op, &error))?;
         let from = Carrier { index: uplink.index, name: &wanted.link };
         let to = Carrier { index: bridge, name: &wanted.bridge };
         let gateways: Vec<IpAddr> = wanted.routes.iter().filter_map(|route| route.gateway).collect();
