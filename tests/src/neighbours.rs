@@ -31,7 +31,8 @@ pub fn foreign_tables() -> BTreeMap<String, String> {
     });
     foreign
         .map(|table| {
-            let argv: Vec<&str> = ["nft", "-s", "list", "table"].into_iter().chain(table.split(' ')).collect();
+            let argv: Vec<&str> =
+                ["nft", "-s", "list", "table"].into_iter().chain(table.split(' ')).collect();
             (table.to_owned(), run_ok(&argv))
         })
         .collect()

@@ -217,7 +217,8 @@ impl Adoption<'_> {
             let index = facts.index;
             // One of before hears what links hear by default.
             if !standing.contains(wanted.name.as_str())
-                && let Err(error) = sysctl::hear_no_routers(&wanted.name) {
+                && let Err(error) = sysctl::hear_no_routers(&wanted.name)
+            {
                 tracing::warn!(%error, bridge = %wanted.name, "cannot keep it from hearing routers");
             }
             let bridge = Bridge {
