@@ -18,7 +18,7 @@ pub(crate) fn run(context: &mut Context) -> Result<()> {
 }
 
 /// That hcnd is not there is what is wrong.
-pub(crate) fn unreachable(output: &mut Output, socket: &Path, error: Error) -> Failure {
+pub(crate) fn unreachable(output: &mut Output, socket: &Path, error: &Error) -> Failure {
     let class = error.class();
     let remedy = match class {
         ErrorClass::Denied => "ask as root or as a member of the group that hcnd is configured with",

@@ -68,7 +68,7 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     let client = match Client::connect(&socket) {
         Err(error) if matches!(*command, ServiceCommand::Doctor) => {
-            return Err(doctor::unreachable(&mut output, &socket, error));
+            return Err(doctor::unreachable(&mut output, &socket, &error));
         }
         other => other?,
     };

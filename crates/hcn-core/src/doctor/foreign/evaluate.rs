@@ -155,11 +155,11 @@ impl Walk<'_> {
                             "NFQUEUE" => "queue",
                             _ => "masquerade",
                         };
-                        return self.decide(chain, rule, verdict, &Value::Null, truth, depth);
+                        return self.decide(chain, rule, (verdict, &Value::Null), truth, depth);
                     }
                 }
                 verdict if VERDICTS.contains(&verdict) || TRANSLATIONS.contains(&verdict) => {
-                    return self.decide(chain, rule, verdict, inner, truth, depth);
+                    return self.decide(chain, rule, (verdict, inner), truth, depth);
                 }
                 // What a later nft has may be a condition.
                 _ => Truth::Maybe,
@@ -183,7 +183,7 @@ impl Walk<'_> {
             let Some((kind, inner)) = verdict.as_object().and_then(|object| object.iter().next()) else {
                 continue;
             };
-            let flow = self.decide(chain, rule, kind, inner, truth.and(sure), depth);
+            let flow = self.decide(chain, rule, (kind, inner), truth.and(sure), depth);
             if flow != Flow::On {
                 return flow;
             }
@@ -195,8 +195,7 @@ impl Walk<'_> {
         &mut self,
         chain: &str,
         rule: &Rule,
-        verdict: &str,
-        inner: &Value,
+        (verdict, inner): (&str, &Value),
         truth: Truth,
         depth: usize,
     ) -> Flow {
