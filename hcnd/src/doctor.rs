@@ -18,22 +18,36 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 
 type Published = Arc<RwLock<Registry>>;
 
+/// How the service itself is.
+struct Own {
+    repairs: usize,
+    /// How the kernel differs from the records.
+    drift: Option<Vec<String>>,
+}
+
 /// Looks, judges and tells. One diagnosis waits for another.
-pub(crate) async fn doctor(published: Published, probe: Probe, repairs: usize) -> params::Findings {
+pub(crate) async fn doctor(
+    published: Published,
+    probe: Probe,
+    repairs: usize,
+    drift: Option<Vec<String>>,
+) -> params::Findings {
+    let own = Own { repairs, drift };
     let Some(places) = probe.places.clone() else {
         // A data plane that is not the kernel has no host around it.
-        return told(judge(&read(&published), &Survey::default(), repairs));
+        return told(judge(&read(&published), &Survey::default(), &own));
     };
     let features = probe.found().await;
     let _turn = places.turn.lock().await;
     let here = Arc::clone(&places);
-    let work = move || judge_host(&published, &here, features.as_deref(), repairs);
+    let work = move || judge_host(&published, &here, features.as_deref(), &own);
     match tokio::task::spawn_blocking(work).await {
         Ok(findings) => told(findings),
         Err(error) => {
             tracing::error!(%error, "the diagnosis has failed");
             let unread = vec![("the host".to_owned(), error.to_string())];
-            told(judge(&Registry::new(), &Survey { unread, ..Survey::default() }, repairs))
+            let own = Own { repairs, drift: None };
+            told(judge(&Registry::new(), &Survey { unread, ..Survey::default() }, &own))
         }
     }
 }
@@ -42,16 +56,16 @@ fn read(published: &Published) -> Registry {
     published.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-fn judge(registry: &Registry, survey: &Survey, repairs: usize) -> Vec<Finding> {
-    // Nobody compares the kernel with the records yet.
-    doctor::examine(registry, survey, Circumstances { repairs, drift: None })
+fn judge(registry: &Registry, survey: &Survey, own: &Own) -> Vec<Finding> {
+    let circumstances = Circumstances { repairs: own.repairs, drift: own.drift.as_deref() };
+    doctor::examine(registry, survey, circumstances)
 }
 
 fn judge_host(
     published: &Published,
     places: &Places,
     features: Option<&Features>,
-    repairs: usize,
+    own: &Own,
 ) -> Vec<Finding> {
     let registry = read(published);
     let config = |registry: &Registry| SurveyConfig {
@@ -70,7 +84,7 @@ fn judge_host(
         let left: BTreeSet<String> = doctor::suspects(&compile::all(&later), &again);
         doctor::forget(&mut survey, &wanted, &left);
     }
-    judge(&registry, &survey, repairs)
+    judge(&registry, &survey, own)
 }
 
 fn told(findings: Vec<Finding>) -> params::Findings {

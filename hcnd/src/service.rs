@@ -45,6 +45,10 @@ enum Message {
     Notice(Notice),
     /// A step of looking is done.
     Looked(Outcome),
+    /// Look at everything, and say what is found wrong.
+    Look {
+        asked: oneshot::Sender<Vec<String>>,
+    },
     /// Answer, to show that messages are still read.
     Echo {
         done: oneshot::Sender<()>,
@@ -100,6 +104,8 @@ impl Service {
             settings: Arc::new(settings),
             probe: probe.clone(),
             looking: Looking::default(),
+            asked: Vec::new(),
+            waiting: Vec::new(),
         };
         owner.adopt().await;
         owner.watch().await;
@@ -197,7 +203,11 @@ impl hcn_ipc::Service for Service {
 
     fn doctor(&self) -> Later<params::Findings> {
         let (published, probe) = (Arc::clone(&self.published), self.probe.clone());
-        Box::pin(doctor::doctor(published, probe, self.metrics.repairs()))
+        let repairs = self.metrics.repairs();
+        let (asked, seen) = oneshot::channel();
+        // One that has stopped has seen nothing.
+        let _ = self.inbox.send(Message::Look { asked });
+        Box::pin(async move { doctor::doctor(published, probe, repairs, seen.await.ok()).await })
     }
 
     fn metrics(&self, usage: Usage) -> Later<String> {
@@ -228,6 +238,9 @@ struct Owner {
     settings: Arc<Settings>,
     probe: Probe,
     looking: Looking,
+    /// Who has asked for a look, and who waits for the one that is under way.
+    asked: Vec<oneshot::Sender<Vec<String>>>,
+    waiting: Vec<oneshot::Sender<Vec<String>>>,
 }
 
 impl Owner {
@@ -254,6 +267,10 @@ impl Owner {
                         continue;
                     }
                     Some(Message::Looked(outcome)) => self.looked(outcome),
+                    Some(Message::Look { asked }) => {
+                        self.look_for(asked);
+                        continue;
+                    }
                     Some(Message::Echo { done }) => {
                         // Whoever asked may have given up.
                         let _ = done.send(());

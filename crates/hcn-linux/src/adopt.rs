@@ -9,7 +9,7 @@ mod overlay;
 mod ports;
 mod responders;
 mod shaping;
-mod steering;
+pub(crate) mod steering;
 mod translation;
 
 use std::collections::{HashMap, HashSet};

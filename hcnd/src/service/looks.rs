@@ -1,6 +1,8 @@
 //! Looking at what others changed: the steps between word of a change and the repairs that follow.
 
 use hcn_core::{Action, compile};
+use hcn_dataplane::{Notice, Op};
+use tokio::sync::oneshot;
 
 use super::{Message, Owner};
 use crate::drift::{Outcome, Step};
@@ -31,6 +33,9 @@ impl Owner {
         match self.looking.begin(now, self.engine.is_idle()) {
             None => {}
             Some(Step::Resolve(notice)) => {
+                if notice.lost {
+                    self.waiting.append(&mut self.asked);
+                }
                 let scope = self.worker.clone();
                 self.report(async move { Outcome::Resolved(scope.scope(notice).await.ok().flatten()) });
             }
@@ -78,15 +83,29 @@ impl Owner {
                 }
             }
             Outcome::Resolved(None) => {}
-            Outcome::Seen(None) => self.engine.unseen(self.now()),
+            Outcome::Seen(None) => {
+                self.engine.unseen(self.now());
+                self.waiting.clear();
+            }
             Outcome::Seen(Some(found)) => {
                 let actions = self.engine.looked(&found, self.now());
+                let seen = differences(&actions);
+                for asked in self.waiting.drain(..) {
+                    // Whoever asked may have given up.
+                    let _ = asked.send(seen.clone());
+                }
                 self.looking.end(self.now());
                 return actions;
             }
         }
         self.looking.end(self.now());
         Vec::new()
+    }
+
+    /// Somebody wants to know how the kernel differs from the records.
+    pub(super) fn look_for(&mut self, asked: oneshot::Sender<Vec<String>>) {
+        self.asked.push(asked);
+        self.looking.note(Notice { lost: true, ..Notice::default() }, self.now());
     }
 
     /// Does a step of looking beside the rest.
@@ -97,4 +116,25 @@ impl Owner {
             let _ = inbox.send(Message::Looked(step.await));
         });
     }
+}
+
+/// What repairs are begun for, in words.
+fn differences(actions: &[Action]) -> Vec<String> {
+    let jobs = actions.iter().filter_map(|action| match action {
+        Action::Start(job) => Some(job),
+        _ => None,
+    });
+    let mut words = Vec::new();
+    for job in jobs {
+        let of: Vec<String> = job.change.keys().map(|key| format!("{} {}", key.kind, key.id)).collect();
+        words.extend(job.plan.ops.iter().map(|op| {
+            let what = match op {
+                Op::Create(_) => "is missing",
+                Op::Change { .. } => "is not as it was made",
+                Op::Remove { .. } => "is in the way",
+            };
+            format!("{} of the {} {what}", op.key(), of.join(", "))
+        }));
+    }
+    words
 }

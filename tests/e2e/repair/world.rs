@@ -1,4 +1,5 @@
 //! Something of everything that hcnd makes on this kernel, what can be done to it, and what is compared afterwards.
+#![allow(unreachable_pub, reason = "a module of one test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

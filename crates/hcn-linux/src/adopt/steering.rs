@@ -15,10 +15,10 @@ use super::Adoption;
 use crate::observe::plain;
 use crate::socket::Batch;
 use crate::steering::Rule;
-use crate::{route, steering};
+use crate::{Linux, route, steering};
 
 /// A route of ours: destination, and the link and the next hop that it leaves by; none of both = it discards.
-type Way = (IpNet, Option<u32>, Option<std::net::IpAddr>);
+pub(crate) type Way = (IpNet, Option<u32>, Option<std::net::IpAddr>);
 
 impl Adoption<'_> {
     pub(super) fn steering(&mut self) -> io::Result<()> {
@@ -31,7 +31,7 @@ impl Adoption<'_> {
             })
             .collect();
         for family in [Family::V4, Family::V6] {
-            let (rules, mut tables) = (self.rules(family)?, self.tables(family)?);
+            let (rules, mut tables) = (rules(self.linux, family)?, tables(self.linux, family)?);
             let mut kept = HashSet::new();
             for wanted in wanted.iter().filter(|wanted| wanted.family == family) {
                 let leading = Rule::all(wanted);
@@ -65,71 +65,78 @@ impl Adoption<'_> {
         Ok(())
     }
 
-    /// Whether a table is as it is made: without the routes of links that are not up.
     fn is_right(&self, wanted: &Steering, there: &BTreeSet<Way>) -> bool {
-        let way = |hop: &Hop| {
-            let facts = self.link(&LinkId::host(&hop.link)).filter(|facts| facts.up)?;
-            Some((hop.destination.trunc(), Some(facts.index), hop.gateway))
-        };
-        let end = (steering::everything(wanted.family), None, None);
-        let ways: BTreeSet<Way> = wanted.hops.iter().filter_map(way).chain([end]).collect();
-        ways == *there
+        let up = |name: &str| Some(self.link(&LinkId::host(name)).filter(|facts| facts.up)?.index);
+        ways(wanted, up) == *there
     }
+}
 
-    fn rules(&mut self, family: Family) -> io::Result<HashSet<Rule>> {
-        let mut rules = HashSet::new();
-        for payload in self.linux.wire.dump(&self.linux.host, &steering::get_rules(family))? {
-            // What a newer kernel describes in an unknown way is not what hcnd made.
-            let Ok(message) = RuleMessage::parse(&payload[..]) else { continue };
-            let (mut bridge, mut table, mut source, mut ours) = (None, None, None, false);
-            for attribute in message.attributes {
-                match attribute {
-                    RuleAttribute::Iifname(name) => bridge = Some(name),
-                    RuleAttribute::Table(number) => table = Some(number),
-                    RuleAttribute::Source(address) => source = Some(address),
-                    RuleAttribute::Protocol(protocol) => ours = protocol == steering::OURS,
-                    _ => {}
-                }
-            }
-            let rule = bridge.zip(table).map(|(bridge, table)| Rule { bridge, source, table });
-            rules.extend(rule.filter(|_| ours));
-        }
-        Ok(rules)
-    }
+/// A table as it is made: without the routes of links that are not up.
+pub(crate) fn ways(wanted: &Steering, up: impl Fn(&str) -> Option<u32>) -> BTreeSet<Way> {
+    let way = |hop: &Hop| Some((hop.destination.trunc(), Some(up(&hop.link)?), hop.gateway));
+    wanted.hops.iter().filter_map(way).chain([end(wanted.family)]).collect()
+}
 
-    fn tables(&mut self, family: Family) -> io::Result<HashMap<u32, BTreeSet<Way>>> {
-        let mut tables: HashMap<u32, BTreeSet<Way>> = HashMap::new();
-        let question = match family {
-            Family::V4 => route::get_all(AddressFamily::Inet),
-            Family::V6 => route::get_all(AddressFamily::Inet6),
-        };
-        for payload in self.linux.wire.dump(&self.linux.host, &question)? {
-            // The fixed part tells most routes apart without decoding the rest.
-            let Ok(header) = RouteHeader::parse(&payload) else { continue };
-            if header.protocol != steering::OURS {
-                continue;
-            }
-            let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
-            let (mut table, mut link, mut gateway) = (u32::from(header.table), None, None);
-            let mut destination = Some(steering::everything(family));
-            for attribute in &message.attributes {
-                match attribute {
-                    RouteAttribute::Table(number) => table = *number,
-                    RouteAttribute::Oif(index) => link = Some(*index),
-                    RouteAttribute::Gateway(address) => gateway = plain(address),
-                    RouteAttribute::Destination(address) => {
-                        let length = header.destination_prefix_length;
-                        destination = plain(address).and_then(|address| IpNet::new(address, length).ok());
-                    }
-                    _ => {}
-                }
-            }
-            // The kernel has routes that discard leave by loopback.
-            let link = link.filter(|_| header.kind != RouteType::BlackHole);
-            if let Some(destination) = destination {
-                tables.entry(table).or_default().insert((destination, link, gateway));
+/// The route that discards what no other leads anywhere.
+pub(crate) fn end(family: Family) -> Way {
+    (steering::everything(family), None, None)
+}
+
+/// The rules that are hcnd's.
+pub(crate) fn rules(linux: &mut Linux, family: Family) -> io::Result<HashSet<Rule>> {
+    let mut rules = HashSet::new();
+    for payload in linux.wire.dump(&linux.host, &steering::get_rules(family))? {
+        // What a newer kernel describes in an unknown way is not what hcnd made.
+        let Ok(message) = RuleMessage::parse(&payload[..]) else { continue };
+        let (mut bridge, mut table, mut source, mut ours) = (None, None, None, false);
+        for attribute in message.attributes {
+            match attribute {
+                RuleAttribute::Iifname(name) => bridge = Some(name),
+                RuleAttribute::Table(number) => table = Some(number),
+                RuleAttribute::Source(address) => source = Some(address),
+                RuleAttribute::Protocol(protocol) => ours = protocol == steering::OURS,
+                _ => {}
             }
         }
-        Ok(tables)
+        let rule = bridge.zip(table).map(|(bridge, table)| Rule { bridge, source, table });
+        rules.extend(rule.filter(|_| ours));
     }
+    Ok(rules)
+}
+
+/// The routes that are hcnd's, by table.
+pub(crate) fn tables(linux: &mut Linux, family: Family) -> io::Result<HashMap<u32, BTreeSet<Way>>> {
+    let mut tables: HashMap<u32, BTreeSet<Way>> = HashMap::new();
+    let question = match family {
+        Family::V4 => route::get_all(AddressFamily::Inet),
+        Family::V6 => route::get_all(AddressFamily::Inet6),
+    };
+    for payload in linux.wire.dump(&linux.host, &question)? {
+        // The fixed part tells most routes apart without decoding the rest.
+        let Ok(header) = RouteHeader::parse(&payload) else { continue };
+        if header.protocol != steering::OURS {
+            continue;
+        }
+        let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
+        let (mut table, mut link, mut gateway) = (u32::from(header.table), None, None);
+        let mut destination = Some(steering::everything(family));
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Table(number) => table = *number,
+                RouteAttribute::Oif(index) => link = Some(*index),
+                RouteAttribute::Gateway(address) => gateway = plain(address),
+                RouteAttribute::Destination(address) => {
+                    let length = header.destination_prefix_length;
+                    destination = plain(address).and_then(|address| IpNet::new(address, length).ok());
+                }
+                _ => {}
+            }
+        }
+        // The kernel has routes that discard leave by loopback.
+        let link = link.filter(|_| header.kind != RouteType::BlackHole);
+        if let Some(destination) = destination {
+            tables.entry(table).or_default().insert((destination, link, gateway));
+        }
+    }
+    Ok(tables)
 }

@@ -4,6 +4,7 @@ mod inside;
 mod links;
 mod listen;
 mod overlay;
+mod steering;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -78,6 +79,7 @@ impl Look<'_> {
         let inside = self.inside().map_err(at("read addresses and routes"))?;
         let overlay = self.overlay().map_err(at("read neighbours"))?;
         let shapers = self.shapers().map_err(at("read what limits rates"))?;
+        let steering = self.steering().map_err(at("read routing tables"))?;
         for (key, object) in self.wanted.iter() {
             if self.gone.contains(key) || self.found.get(key).is_some() {
                 continue;
@@ -96,6 +98,7 @@ impl Look<'_> {
                 Object::Neighbour(neighbour) => overlay.neighbour(linux, &inside, neighbour),
                 Object::ProxyNeighbour(proxy) => overlay.proxy(linux, proxy),
                 Object::Shaper(shaper) => shapers.get(&shaper.link).cloned().map(Object::Shaper),
+                Object::Steering(_) => steering.get(key).cloned(),
                 Object::Forwarding(claim) => linux.forwarding.adopt(claim).then(|| object.clone()),
                 Object::Resolver(wanted) => {
                     let contents = resolver::read(&linux.netns_etc, &wanted.netns);
