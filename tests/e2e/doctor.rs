@@ -108,19 +108,12 @@ fn each_thing_that_is_wrong_is_found_and_is_gone_when_it_is_put_right() {
 
 fn settings(world: &mut World) {
     let bridge = world.bridge.clone();
-    for setting in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
-        let (off, on) = (format!("{setting}=0"), format!("{setting}=1"));
-        let finding = world.one("forwarding", "error", &[&["sysctl", "-w", &off]], &[&["sysctl", "-w", &on]]);
-        assert_eq!(finding.subject, setting);
-        assert!(finding.remedy.contains(&format!("sysctl -w {on}")), "{finding:?}");
-    }
+    // What all links have hcnd switches on again by itself.
     let link = "net.ipv4.conf.eth0.forwarding";
-    world.one(
-        "forwarding",
-        "error",
-        &[&["sysctl", "-w", &format!("{link}=0")]],
-        &[&["sysctl", "-w", &format!("{link}=1")]],
-    );
+    let (off, on) = (format!("{link}=0"), format!("{link}=1"));
+    let finding = world.one("forwarding", "error", &[&["sysctl", "-w", &off]], &[&["sysctl", "-w", &on]]);
+    assert_eq!(finding.subject, link);
+    assert!(finding.remedy.contains(&format!("sysctl -w {on}")), "{finding:?}");
 
     run_ok(&["ip", "link", "add", "second", "type", "bridge"]);
     run_ok(&["ip", "addr", "add", "203.0.114.1/24", "dev", "second"]);
@@ -246,19 +239,22 @@ fn itself(world: &mut World) {
     assert_eq!(fine.code, Some(0), "{fine}");
     assert!(fine.stdout.contains("ok        foreign-rules "), "{fine}");
     assert!(fine.stdout.contains("ok        version "), "{fine}");
-    assert!(set_sysctl("net.ipv4.ip_forward", "0"));
+    assert!(set_sysctl("net.ipv4.conf.eth0.forwarding", "0"));
     let found = run(&["hcnctl", "-o", "json", "doctor"]);
     assert_eq!((found.code, found.stderr.as_str()), (Some(FOUND), ""), "{found}");
     let findings = json(&found.stdout);
     let forwarding = findings.iter().find(|finding| finding["check"] == "forwarding").unwrap();
     assert_eq!(
         (&forwarding["severity"], &forwarding["subject"]),
-        (&json!("error"), &json!("net.ipv4.ip_forward"))
+        (&json!("error"), &json!("net.ipv4.conf.eth0.forwarding"))
     );
     let told = run(&["hcnctl", "doctor"]);
     assert_eq!(told.code, Some(FOUND), "{told}");
-    assert!(told.stdout.contains("\nerror forwarding: net.ipv4.ip_forward\n  found: it is 0"), "{told}");
-    assert!(set_sysctl("net.ipv4.ip_forward", "1"));
+    assert!(
+        told.stdout.contains("\nerror forwarding: net.ipv4.conf.eth0.forwarding\n  found: it is 0"),
+        "{told}"
+    );
+    assert!(set_sysctl("net.ipv4.conf.eth0.forwarding", "1"));
 
     // A link of somebody else's has the bridge's name: the network cannot be made.
     world.kill();

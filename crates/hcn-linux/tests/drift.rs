@@ -42,7 +42,8 @@ fn world() -> State {
     let service = Service {
         frontend,
         backends: vec!["10.7.0.2:80".parse().unwrap()],
-        affinity: false,
+        affinity: None,
+        terminates: false,
         only_from: Vec::new(),
         from_host: true,
         source: Source::Client,
