@@ -12,7 +12,7 @@ RUN cargo build --release --locked -p hcnd -p hcnctl
 
 FROM debian:bookworm-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends iproute2 \
+ && apt-get install -y --no-install-recommends iproute2 nftables \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/hcnd /src/target/release/hcnctl /usr/bin/
 CMD ["hcnd"]

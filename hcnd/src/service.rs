@@ -21,12 +21,11 @@ use hcn_store::{Loaded, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::doctor;
 use crate::drift::{Looking, Outcome};
-use crate::hns;
 use crate::metrics::Metrics;
 use crate::status::{self, Probe};
 use crate::worker::{Stopped, Worker};
+use crate::{doctor, hns};
 
 /// Seconds from 1601-01-01 (FILETIME) to 1970-01-01 (Unix).
 const FILETIME_EPOCH: u64 = 11_644_473_600;

@@ -80,6 +80,8 @@ struct Facts<'a> {
     /// What the records mean.
     wanted: &'a State,
     survey: &'a Survey,
+    /// The rules of other programs.
+    ruleset: foreign::Ruleset,
     circumstances: Circumstances<'a>,
 }
 
@@ -125,7 +127,8 @@ impl Report {
 /// Judges the host by what was read of it.
 pub fn examine(registry: &Registry, survey: &Survey, circumstances: Circumstances<'_>) -> Vec<Finding> {
     let wanted = compile::all(registry);
-    let facts = Facts { registry, wanted: &wanted, survey, circumstances };
+    let ruleset = foreign::Ruleset::read(&survey.rules);
+    let facts = Facts { registry, wanted: &wanted, survey, ruleset, circumstances };
     let mut all: Vec<Finding> = CHECKS.iter().flat_map(|check| carry_out(check, &facts)).collect();
     if let Some(differences) = circumstances.drift {
         let mut report = Report { check: drift::NAME, findings: Vec::new() };

@@ -18,10 +18,11 @@ use hcn_dataplane::Survey;
 use super::{Facts, Report, Severity};
 use evaluate::Dropped;
 use packet::Packet;
-use ruleset::{Base, Ruleset};
+use ruleset::Base;
 
 use crate::entity::Network;
 
+pub(super) use ruleset::Ruleset;
 pub use ruleset::is_own_table;
 
 /// So many kinds of packets are named in a finding.
@@ -50,8 +51,7 @@ pub(super) fn rules(facts: &Facts<'_>, report: &mut Report) {
             ],
         );
     }
-    let ruleset = Ruleset::read(rules);
-    for (dropped, victims) in victims(&ruleset, &packets) {
+    for (dropped, victims) in victims(&facts.ruleset, &packets) {
         tell(&dropped, &victims, report);
     }
     if let Some(problem) = &rules.problem {
@@ -194,12 +194,12 @@ fn unjudged(facts: &Facts<'_>, problem: &str, report: &mut Report) {
 pub(super) fn sees_forwarded(facts: &Facts<'_>) -> bool {
     let rules = &facts.survey.rules;
     let known = rules.chains.iter().any(|chain| chain.hook == "forward" && !is_own_table(&chain.table));
-    known || Ruleset::read(rules).bases.iter().any(|base| base.hook == "forward")
+    known || facts.ruleset.bases.iter().any(|base| base.hook == "forward")
 }
 
 /// Whether some rule drops, or may drop, what a container sends to the host's 127.0.0.1 by its bridge.
 pub(super) fn keeps_from_localhost(facts: &Facts<'_>, network: &Network, bridge: &str) -> bool {
-    let ruleset = Ruleset::read(&facts.survey.rules);
+    let ruleset = &facts.ruleset;
     let Some(packet) = traffic::to_localhost(facts, network, bridge) else { return true };
-    ruleset.bases.iter().any(|base| !evaluate::drops(&ruleset, base, &packet).is_empty())
+    ruleset.bases.iter().any(|base| !evaluate::drops(ruleset, base, &packet).is_empty())
 }

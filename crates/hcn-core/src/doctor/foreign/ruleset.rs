@@ -11,7 +11,7 @@ type Place = (String, String);
 
 /// All tables of other programs.
 #[derive(Debug, Default)]
-pub(super) struct Ruleset {
+pub(in crate::doctor) struct Ruleset {
     pub(super) bases: Vec<Base>,
     chains: BTreeMap<Place, Vec<Rule>>,
     /// Elements of sets and maps; without their elements they are not here.
@@ -50,7 +50,7 @@ const OWN_TABLES: [&str; 4] = ["inet hcnd", "inet hcnd_nat", "inet hcnd_filter",
 
 impl Ruleset {
     /// Reads listings; what is no JSON of nft's form is passed by.
-    pub(super) fn read(rules: &Rules) -> Self {
+    pub(in crate::doctor) fn read(rules: &Rules) -> Self {
         let mut ruleset = Self::default();
         for listing in &rules.listings {
             let parsed: Value = serde_json::from_str(listing).unwrap_or_default();
