@@ -134,6 +134,41 @@ fn constrained() {
 }
 
 #[test]
+fn a_constraint_of_a_network_comes_changes_and_goes() {
+    in_sandbox!(Sandbox::new(), {
+        two_uplinks();
+        let mut client = Client::new();
+        for kind in ["ICS", "ConstrainedICS"] {
+            let settings = with_version(&json!({"Type": kind, "Ipams": [{"Subnets": [
+                {"IpAddressPrefix": "0.0.0.0/0"}, {"IpAddressPrefix": "::/0"}]}]}));
+            let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
+            let network = network.as_str().unwrap();
+            let inside = client.container(network, &json!({}));
+            let request = |request: &str, to: &str| {
+                let settings = json!({"ResourceType": "Policy", "RequestType": request,
+                    "Settings": {"Policies": constraint(&json!({"InterfaceAlias": to}))}});
+                json!({"id": network, "settings": settings})
+            };
+            leaves_as(&inside, UPLINK);
+            for (kind, to, addresses) in [
+                ("Add", "up2", SECOND),
+                ("Update", "eth0", UPLINK),
+                ("Update", "up2", SECOND),
+                ("Remove", "up2", UPLINK),
+            ] {
+                client.ok("Network.Modify", &request(kind, to));
+                leaves_as(&inside, addresses);
+            }
+            let refused = client.call("Network.Modify", &request("Add", "up3"));
+            assert_eq!(refused.hresult(), Some(0x803b_0006), "{}", refused.raw);
+            assert!(refused.raw.contains("Settings.Policies[0].Settings.InterfaceAlias"), "{}", refused.raw);
+            client.delete("Network", network);
+            assert!(!rules().contains("iif hcn"), "{}", rules());
+        }
+    });
+}
+
+#[test]
 fn an_endpoint_that_the_host_routes_for_leaves_in_its_own_name() {
     in_sandbox!(Sandbox::new(), {
         two_uplinks();

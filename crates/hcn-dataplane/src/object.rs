@@ -295,6 +295,7 @@ impl Object {
             | (Self::Resolver(_), Self::Resolver(_))
             | (Self::Affinity(_), Self::Affinity(_))
             | (Self::Service(_), Self::Service(_))
+            | (Self::Barrier(_), Self::Barrier(_))
             | (Self::Responder(_), Self::Responder(_))
             | (Self::Lease(_), Self::Lease(_)) => true,
             _ => false,

@@ -126,7 +126,13 @@ fn cases() -> Vec<Case> {
         steering(Family::V6, "lo"),
     ];
     let alone = vec![steering_of(2, Family::V4, "lo"), steering_of(2, Family::V6, "up0")];
+    let other_ways = Object::Barrier(Barrier {
+        bridge: BRIDGE.into(),
+        host: HostSide::Open,
+        ways: Ways::Only("up0".into()),
+    });
     let resteer = vec![
+        Op::Change { from: steered[0].clone(), to: other_ways },
         Op::Change { from: steering(Family::V4, "lo"), to: steering(Family::V4, "up0") },
         Op::Change { from: steering_of(2, Family::V6, "up0"), to: steering_of(2, Family::V6, "lo") },
     ];

@@ -232,6 +232,14 @@ pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network
         new.bridge_mac = uplink::given_router(&new.document)?.unwrap_or(new.bridge_mac);
         new.tunnel = tunnel::renew(view, &new)?;
     }
+    let constrained =
+        |network: &Network| Ok::<_, Error>(uplink::constraint(&network.document)?.map(|(_, to)| to));
+    if matches!(new.mode, NetworkMode::Ics | NetworkMode::ConstrainedIcs)
+        && constrained(&new)? != constrained(network)?
+    {
+        new.uplink = uplink::choose(view, &new.document, new.mode)?;
+        new.table = steering::renew(view, network, &new)?;
+    }
     let new = Arc::new(new);
     let after = Entity::Network(Arc::clone(&new));
     let mut decision = Decision::new(Change::default(), Answer::Done);

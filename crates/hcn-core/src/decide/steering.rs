@@ -38,6 +38,15 @@ pub(super) fn choose(view: &View<'_>, ground: &Ground<'_>) -> Outcome<Option<Rou
     Ok(Some(RoutingTable { number: number(view)?, routes }))
 }
 
+/// The table of a network that has another uplink: under the number of before, so that its routes change in place.
+pub(super) fn renew(view: &View<'_>, before: &Network, network: &Network) -> Outcome<Option<RoutingTable>> {
+    let Network { document, mode, subnets, .. } = network;
+    let ground = Ground { document, mode: *mode, uplink: network.uplink.as_ref(), subnets };
+    let number = before.table.as_ref().map(|table| table.number);
+    let renew = |table: RoutingTable| RoutingTable { number: number.unwrap_or(table.number), ..table };
+    Ok(choose(view, &ground)?.map(renew))
+}
+
 /// The table of an endpoint with these policies, whose list is at `path`; the one that `present` has as long as its
 /// policy says the same. None where the host does not route for it, and on overlays, whose ways lead by their tunnels.
 pub(super) fn of_endpoint(

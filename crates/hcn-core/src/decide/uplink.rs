@@ -215,7 +215,7 @@ pub(super) fn given_router(document: &HostComputeNetwork) -> Result<Option<Mac>>
 pub fn needs_host(call: &Call) -> bool {
     let names_link = |document: &str| document.contains("InterfaceConstraint");
     match (call.kind, &call.verb) {
-        (Kind::Network, Verb::Create { .. } | Verb::Modify { .. }) => true,
+        (Kind::Network, Verb::Create { .. } | Verb::Modify { .. } | Verb::Act { .. }) => true,
         (Kind::Endpoint, _) => given(call).is_some_and(names_link),
         _ => false,
     }
@@ -234,7 +234,7 @@ fn given(call: &Call) -> Option<&str> {
 /// The links of the host that the document of a call names, in either version: by name, or by index in digits.
 pub fn named_links(call: &Call, settings: &Settings) -> Vec<String> {
     let about_links = match (call.kind, &call.verb) {
-        (Kind::Network, Verb::Create { .. }) => true,
+        (Kind::Network, Verb::Create { .. } | Verb::Modify { .. } | Verb::Act { .. }) => true,
         (Kind::Endpoint, _) => needs_host(call),
         _ => false,
     };

@@ -201,17 +201,23 @@ impl Run<'_> {
                 self.touched[op] = true;
                 resolver::write(&self.linux.netns_etc, to).map_err(|error| self.stop(op, &error))
             }
-            (Object::Service(_), Object::Service(_)) | (Object::Affinity(_), Object::Affinity(_)) => {
+            (Object::Service(_), Object::Service(_))
+            | (Object::Affinity(_), Object::Affinity(_))
+            | (Object::Barrier(_), Object::Barrier(_)) => {
                 if let (Object::Service(before), Object::Service(after)) = (from, to) {
                     self.stale.extend(conntrack::stale(Some(before), Some(after)));
                 }
-                let (gone, come) = nft::difference(from, to);
-                let messages = nft::change(&gone, true).chain(nft::change(&come, false));
-                messages.for_each(|(flags, message)| self.write(&Place::Nft, op, flags, message));
+                self.other_elements(op, from, to);
                 Ok(())
             }
             _ => self.alter(op, from, to),
         }
+    }
+
+    fn other_elements(&mut self, op: usize, from: &Object, to: &Object) {
+        let (gone, come) = nft::difference(from, to);
+        let messages = nft::change(&gone, true).chain(nft::change(&come, false));
+        messages.for_each(|(flags, message)| self.write(&Place::Nft, op, flags, message));
     }
 
     pub(super) fn create_bridges(&mut self, range: Range<usize>) -> Result<(), Stop> {
