@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-/// Why it stops: a reply, or what it lacks.
 pub(super) type Outcome<T> = Result<T, String>;
 
 /// What carries its calls.
@@ -291,7 +290,7 @@ impl<C: Calls> Proxier<C> {
         }
         let id = self.create("Endpoint", &json!({"network_id": network.id, "settings": settings}))?;
         let document = self.read_back("Endpoint", &id)?;
-        if !same_mac(text(&document, "MacAddress")?, mac) {
+        if !text(&document, "MacAddress")?.eq_ignore_ascii_case(mac) {
             return Err(format!("another MAC address came back: {document}"));
         }
         known(&document)?.into_iter().next().ok_or_else(|| format!("no address came back: {document}"))
@@ -473,10 +472,6 @@ fn known(document: &Value) -> Outcome<Vec<Known>> {
 
 fn text<'a>(document: &'a Value, member: &str) -> Outcome<&'a str> {
     document[member].as_str().ok_or_else(|| format!("no {member} in {document}"))
-}
-
-fn same_mac(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other)
 }
 
 /// `02-11` and the first octets of an IPv4 address, the last ones of an IPv6 one.
