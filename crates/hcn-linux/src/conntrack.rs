@@ -74,13 +74,23 @@ pub(crate) struct Served {
 /// What becomes stale when a service becomes another.
 pub(crate) fn stale(from: Option<&Service>, to: Option<&Service>) -> Vec<Stale> {
     let Some(frontend) = from.or(to).map(|service| service.frontend) else { return Vec::new() };
-    let flows = frontend.protocol == Protocol::Udp;
-    let (Some(from), Some(to)) = (from, to) else {
-        return if flows { vec![Stale::Served(Served { frontend, backend: None })] } else { Vec::new() };
-    };
-    if !flows && !to.terminates {
+    if frontend.protocol != Protocol::Udp {
         return Vec::new();
     }
+    let (Some(from), Some(to)) = (from, to) else {
+        return vec![Stale::Served(Served { frontend, backend: None })];
+    };
+    left(from, to)
+}
+
+/// Connections that end when a service has become another. They cannot be taken back, so it must be settled.
+pub(crate) fn ended(from: &Service, to: &Service) -> Vec<Stale> {
+    if !to.terminates || to.frontend.protocol == Protocol::Udp { Vec::new() } else { left(from, to) }
+}
+
+/// Flows to back ends that went.
+fn left(from: &Service, to: &Service) -> Vec<Stale> {
+    let frontend = from.frontend;
     let mut gone: Vec<SocketAddr> = from.backends.clone();
     gone.sort_unstable();
     gone.dedup();
@@ -297,6 +307,11 @@ mod tests {
         assert_eq!(gone, [Some(from.backends[1]), Some(from.backends[3])]);
         let all = Served { frontend: from.frontend, backend: None };
         assert_eq!(stale(Some(&from), None), [Stale::Served(all)]);
-        assert!(stale(Some(&service(Protocol::Tcp, &[2])), None).is_empty());
+        let mut tcp = [service(Protocol::Tcp, &[2, 3]), service(Protocol::Tcp, &[2])];
+        assert!(stale(Some(&tcp[0]), None).is_empty() && stale(Some(&tcp[0]), Some(&tcp[1])).is_empty());
+        assert!(ended(&tcp[0], &tcp[1]).is_empty() && ended(&from, &to).is_empty());
+        tcp[1].terminates = true;
+        let gone: Vec<_> = ended(&tcp[0], &tcp[1]).into_iter().map(backend).collect();
+        assert_eq!(gone, [Some(tcp[0].backends[1])]);
     }
 }

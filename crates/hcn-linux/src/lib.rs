@@ -389,9 +389,14 @@ impl Dataplane for Linux {
     }
 
     fn settle(&mut self, applied: Applied) {
+        let mut ended = Vec::new();
         for op in &applied.plan.ops {
             self.settle_op(op);
+            if let Op::Change { from: Object::Service(from), to: Object::Service(to) } = op {
+                ended.extend(conntrack::ended(from, to));
+            }
         }
+        self.conntrack.drop(&mut self.wire, &ended);
     }
 
     fn undo(&mut self, applied: Applied) -> Result<(), UndoError> {

@@ -5,8 +5,9 @@ mod common;
 mod traffic;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use common::*;
 use hcn_dataplane::{Affinity, Dataplane, Object, Op, Plan, Protocol, Service};
@@ -264,6 +265,72 @@ fn without_back_ends_all_are_refused() {
                     }
                 }
             }
+        }
+    });
+}
+
+/// Gives back each octet that it gets.
+fn echo(netns: &str, port: u16) {
+    let listener = inside(netns, move || TcpListener::bind(("::", port)).unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut octet = [0];
+                while stream.read_exact(&mut octet).is_ok() && stream.write_all(&octet).is_ok() {}
+            });
+        }
+    });
+}
+
+#[test]
+fn connections_end_with_their_back_end_once_a_change_is_settled() {
+    isolated("connections_end_with_their_back_end_once_a_change_is_settled", || {
+        let mut linux = place();
+        ["A", "B"].map(|netns| echo(netns, 7100));
+        for (vip, v6) in [(VIP, false), (VIP6, true)] {
+            let [a, b] = if v6 { ["fd07::2", "fd07::3"] } else { ["10.7.0.2", "10.7.0.3"] };
+            let [a, b] = [a, b].map(|address| socket(address, 7100));
+            let to = socket(vip, 7100);
+            let connect = |from| {
+                let stream = inside(from, move || TcpStream::connect(to).unwrap());
+                stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                stream
+            };
+            let says = |mut stream: &TcpStream| {
+                stream.write_all(b"?")?;
+                stream.read_exact(&mut [0])
+            };
+            let both = service(TCP, (vip, 7100), &[a]);
+            add(&mut linux, &both);
+            let goes = ["outside", "B", "A"].map(connect);
+            let (plan, with_b) = changed(&both, |service| service.backends.push(b));
+            done(&mut linux, &plan);
+            let (plan, only_b) = changed(&with_b, |service| service.backends = vec![b]);
+            done(&mut linux, &plan);
+            let stays = connect("outside");
+            let (plan, with_a) = changed(&only_b, |service| service.backends = vec![a, b]);
+            done(&mut linux, &plan);
+            // Without the flag they all went on; with it until the change is settled.
+            let (plan, last) = changed(&with_a, |service| {
+                service.backends = vec![b];
+                service.terminates = true;
+            });
+            let applied = apply(&mut linux, &plan);
+            goes.iter().for_each(|stream| says(stream).unwrap());
+            linux.undo(applied).unwrap();
+            goes.iter().for_each(|stream| says(stream).unwrap());
+            done(&mut linux, &plan);
+            for stream in &goes {
+                let began = Instant::now();
+                assert_eq!(says(stream).unwrap_err().kind(), ErrorKind::ConnectionReset);
+                assert!(began.elapsed() < Duration::from_millis(500));
+            }
+            says(&stays).unwrap();
+            // The last one goes, too: there is nobody to be sent to.
+            let (plan, none) = changed(&last, |service| service.backends.clear());
+            done(&mut linux, &plan);
+            assert_eq!(says(&stays).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            take(&mut linux, &none);
         }
     });
 }
