@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::traffic::{HOST, PORT, ask_tcp_at, serve_as, wait_for_outside};
-use hcn_tests::{Node, Sandbox, in_sandbox, netns_exec, run_ok};
+use hcn_tests::{Node, Sandbox, eventually, in_sandbox, netns_exec, run_ok};
 use serde_json::{Value, json};
 
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
@@ -152,7 +152,10 @@ fn with_direct_return_back_ends_see_their_clients_and_inside_is_inside() {
         ask_tcp_at("outside", "2001:db8:ffff::80", 80).unwrap_err();
         settings["PortMappings"][0]["Flags"] = json!(0);
         client.ok("LoadBalancer.Modify", &json!({"id": id, "settings": settings}));
-        let outside = ask_tcp_at("outside", "2001:db8:ffff::80", 80).unwrap();
+        // Until the uplink's link-local address is usable the host forwards no IPv6 there.
+        let ask = || ask_tcp_at("outside", "2001:db8:ffff::80", 80);
+        eventually("it is reached from outside", || ask().is_ok());
+        let outside = ask().unwrap();
         assert_eq!(outside, format!("one {}", OUTSIDE[1]));
         settings["Flags"] = json!(2);
         client.ok("LoadBalancer.Modify", &json!({"id": id, "settings": settings}));

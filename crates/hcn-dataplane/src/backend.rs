@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use crate::notice::{Notice, Notify, Scope};
-use crate::object::{HostRoute, LinkId, Mac};
+use crate::object::{HostRoute, LinkId, Mac, Object};
 use crate::plan::{Op, Plan};
 use crate::state::State;
 
@@ -118,9 +118,14 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Whether something was set aside that settling destroys. What was only made can be forgotten.
+    /// Whether something was set aside that settling destroys, or connections wait for it to end. What was only made can
+    /// be forgotten.
     pub fn holds_removals(&self) -> bool {
-        self.plan.ops.iter().any(|op| matches!(op, Op::Remove { .. }))
+        self.plan.ops.iter().any(|op| match op {
+            Op::Remove { .. } => true,
+            Op::Change { to: Object::Service(service), .. } => service.terminates,
+            _ => false,
+        })
     }
 }
 

@@ -286,7 +286,9 @@ fn echo(netns: &str, port: u16) {
 fn connections_end_with_their_back_end_once_a_change_is_settled() {
     isolated("connections_end_with_their_back_end_once_a_change_is_settled", || {
         let mut linux = place();
-        ["A", "B"].map(|netns| echo(netns, 7100));
+        for netns in ["A", "B"] {
+            echo(netns, 7100);
+        }
         for (vip, v6) in [(VIP, false), (VIP6, true)] {
             let [a, b] = if v6 { ["fd07::2", "fd07::3"] } else { ["10.7.0.2", "10.7.0.3"] };
             let [a, b] = [a, b].map(|address| socket(address, 7100));

@@ -107,3 +107,53 @@ fn service(
         terminates: balancer.terminates,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hcn_schema::Guid;
+
+    use super::*;
+    use crate::entity::Meta;
+
+    fn balancer(incarnation: u64) -> LoadBalancer {
+        let meta =
+            Meta { id: Guid::ZERO, incarnation, revision: 1, updated: 0, degraded: None, creator_uid: 0 };
+        LoadBalancer {
+            meta,
+            document: Default::default(),
+            network: None,
+            endpoints: Vec::new(),
+            addresses: Vec::new(),
+            ipv6: false,
+            source: None,
+            terminates: false,
+            ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn ports_share_clients_as_far_as_they_say() {
+        let port = |protocol, per_protocol| BalancedPort {
+            protocol,
+            external: 80,
+            internal: 80,
+            affinity: true,
+            per_protocol,
+            only_inside: false,
+            from_host: false,
+        };
+        let of = |family, protocol, per_protocol| group(&balancer(7), family, &port(protocol, per_protocol));
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        assert_eq!(of(Family::V4, tcp, false), of(Family::V4, udp, false));
+        let mut apart: Vec<u32> = [Family::V4, Family::V6]
+            .into_iter()
+            .flat_map(|family| [of(family, tcp, false), of(family, tcp, true), of(family, udp, true)])
+            .collect();
+        apart.push(group(&balancer(8), Family::V4, &port(tcp, false)));
+        apart.sort_unstable();
+        apart.dedup();
+        assert_eq!(apart.len(), 7);
+        // However old the service is.
+        assert!(group(&balancer(u64::MAX), Family::V6, &port(Protocol::Sctp, true)) < 1 << 31);
+    }
+}
