@@ -1,4 +1,5 @@
 //! Is what others change of hcnd's in the kernel put right, soon and wholly, and told; and does a fight end?
+#![allow(clippy::print_stdout, reason = "figures for whoever asks for them")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 #[path = "repair/world.rs"]
