@@ -125,8 +125,10 @@ fn open(protocol: isize, groups: &[u32]) -> io::Result<netlink_sys::Socket> {
         setsockopt(&socket, sockopt::RcvBuf, &ROOM)?;
     }
     socket.bind(&SocketAddr::new(0, 0))?;
-    // Without CAP_NET_BROADCAST the others stay silent.
-    socket.set_listen_all_namespaces(true)?;
+    if let Err(error) = socket.set_listen_all_namespaces(true) {
+        // CAP_NET_BROADCAST, which nothing else needs.
+        tracing::warn!(%error, "what others change in network namespaces of endpoints is not noticed");
+    }
     for group in groups {
         socket.add_membership(*group)?;
     }
