@@ -3,41 +3,20 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Iter;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hcn_dataplane::{LinkId, Mac, Netns};
+use hcn_dataplane::{LinkId, Netns};
 
 use crate::link::LinkFacts;
 
-/// What is compared of a link of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    up: bool,
-    arp: bool,
-    name: String,
-    alias: String,
-    mac: Option<Mac>,
-    group: u32,
-    mtu: u32,
-    master: Option<u32>,
-    shows_frames: [bool; 2],
-}
-
-impl Shape {
-    fn of(facts: &LinkFacts) -> Self {
-        Self {
-            up: facts.up,
-            arp: facts.arp,
-            name: facts.name.clone(),
-            alias: facts.alias.clone(),
-            mac: facts.mac,
-            group: facts.group,
-            mtu: facts.mtu,
-            master: facts.master,
-            shows_frames: facts.shows_frames,
-        }
-    }
+/// What is compared of a link of the host, as a hash: there are thousands of them.
+fn shape(facts: &LinkFacts) -> u64 {
+    let LinkFacts { up, arp, name, alias, mac, group, mtu, master, shows_frames, .. } = facts;
+    let mut hasher = DefaultHasher::new();
+    (up, arp, name, alias, mac, group, mtu, master, shows_frames).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A new link is described, and comes up, step by step: what changes so soon is hcnd's doing.
@@ -48,7 +27,7 @@ const NEW: Duration = Duration::from_millis(300);
 struct Own {
     since: Instant,
     /// When it was last seen.
-    shape: Option<Shape>,
+    shape: Option<u64>,
 }
 
 /// The links of the host that hcnd has, by index.
@@ -69,8 +48,8 @@ impl OnHost {
     pub(crate) fn changed(&self, facts: &LinkFacts) -> bool {
         let mut links = self.lock();
         let Some(own) = links.get_mut(&facts.index) else { return false };
-        let shape = Shape::of(facts);
-        let changed = own.shape.as_ref().is_some_and(|last| *last != shape);
+        let shape = shape(facts);
+        let changed = own.shape.is_some_and(|last| last != shape);
         own.shape = Some(shape);
         changed && own.since.elapsed() > NEW
     }
@@ -80,7 +59,7 @@ impl OnHost {
         let mut links = self.lock();
         for facts in all {
             if let Some(own) = links.get_mut(&facts.index) {
-                own.shape.get_or_insert_with(|| Shape::of(facts));
+                own.shape.get_or_insert_with(|| shape(facts));
             }
         }
     }
