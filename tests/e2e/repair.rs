@@ -73,7 +73,7 @@ fn what_others_change_is_put_right_within_a_second() {
     in_sandbox!(Sandbox::new(), {
         wait_for_outside();
         let mut client = Client::new();
-        let world = World::new(&mut client);
+        let world = World::new(&mut client, 1);
         let before = settled();
         sleep(Duration::from_millis(500));
         assert_eq!(number("hcnd_drift_repaired_total"), 0, "what is right needs no repair");
@@ -176,7 +176,8 @@ fn nothing_differs_after_a_time_of_churn_and_deletions() {
     in_sandbox!(Sandbox::new().deadline(soak_time() + Duration::from_secs(120)), {
         wait_for_outside();
         let mut client = Client::new();
-        let world = World::new(&mut client);
+        // So many that nothing looks like a fight.
+        let world = World::new(&mut client, 4);
         let network = client.network(&["198.51.100.0/24", "2001:db8:51::/64"]);
         let before = settled();
         let mut made = Vec::new();

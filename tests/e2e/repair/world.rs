@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use hcn_tests::client::{Client, Container, DUAL, with_version};
+use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::kernel::{self, settled_dump};
 use hcn_tests::run_ok;
 use hcn_tests::traffic::{PORT, ask_tcp_at, seen_as, serve};
@@ -12,52 +12,54 @@ use serde_json::{Value, json};
 
 pub type Everything = BTreeMap<String, BTreeSet<String>>;
 
-const VIP: &str = "192.0.2.200";
+/// A NAT network with endpoints.
+pub struct Part {
+    /// Attached, with a rate.
+    first: Container,
+    /// Attached, the back end of a load balancer.
+    second: Container,
+    third: Container,
+    bridge: String,
+    gateway: String,
+    vip: String,
+}
 
 pub struct World {
-    /// Attached to a NAT network, with a rate and rules.
-    pub first: Container,
-    /// Attached to the same network.
-    pub second: Container,
-    /// Another one.
-    pub third: Container,
+    parts: Vec<Part>,
     /// On the uplink's segment.
-    pub outside: Container,
+    outside: Container,
     /// On a link of the host.
-    pub sublink: Container,
-    bridge: String,
-    port: String,
+    sublink: Container,
     vxlan: String,
     remote_mac: String,
 }
 
-impl World {
-    pub fn new(client: &mut Client) -> Self {
-        let network = client.network(&DUAL);
+type Damages = Vec<(String, String)>;
+
+impl Part {
+    fn new(client: &mut Client, number: usize) -> Self {
+        let prefix = format!("10.{}.0", 60 + number);
+        let network = client.network(&[&format!("{prefix}.0/24"), &format!("2001:db8:6{number}::/64")]);
         let rate = json!({"Type": "QOS", "Settings": {"MaximumOutgoingBandwidthInBytes": 1_000_000}});
         let first = client.container(&network, &json!({"Policies": [rate]}));
         let second = client.container(&network, &json!({}));
         let third = client.container(&network, &json!({}));
         serve(&second.namespace);
+        let (gateway, vip) = (format!("{prefix}.1"), format!("{prefix}.200"));
         let port = json!({"Protocol": 6, "InternalPort": PORT, "ExternalPort": 8000, "Flags": 2});
         client.load_balancer(&json!({
-            "HostComputeEndpoints": [second.endpoint], "FrontendVIPs": [VIP], "PortMappings": [port],
+            "HostComputeEndpoints": [second.endpoint], "FrontendVIPs": [vip], "PortMappings": [port],
         }));
-        let (outside, sublink) = (on_uplink(client, "L2Bridge", 50), on_uplink(client, "Transparent", 60));
-        let (vxlan, remote_mac) = overlay(client);
         let bridge = format!("hcn{}", network[..8].to_lowercase());
-        let port = format!("hve{}", first.endpoint[..8].to_lowercase());
-        Self { first, second, third, outside, sublink, bridge, port, vxlan, remote_mac }
+        Self { first, second, third, bridge, gateway, vip }
     }
 
-    /// What can be done to it: what it is, and the command that does it.
-    pub fn damages(&self) -> Vec<(String, String)> {
-        let Self { bridge, port, vxlan, remote_mac, .. } = self;
-        let inside = &self.first.namespace;
-        let (other, third) = (&self.second.namespace, &self.third);
-        let second = format!("hve{}", self.second.endpoint[..8].to_lowercase());
-        let outside = &self.outside.addresses[0];
-        let mut all: Vec<(&str, String)> = vec![
+    fn damages(&self) -> Damages {
+        let Self { third, bridge, gateway, vip, .. } = self;
+        let (inside, other) = (&self.first.namespace, &self.second.namespace);
+        let end = |container: &Container| format!("hve{}", container.endpoint[..8].to_lowercase());
+        let (port, second) = (end(&self.first), end(&self.second));
+        named(vec![
             ("a port is down", format!("ip link set {port} down")),
             ("a port is on no bridge", format!("ip link set {port} nomaster")),
             ("a port has another MTU", format!("ip link set {second} mtu 1400")),
@@ -96,9 +98,41 @@ impl World {
                     third.namespace, self.second.addresses[0]
                 ),
             ),
-            ("a gateway's address is gone", format!("ip address delete 192.0.2.1/24 dev {bridge}")),
-            ("a virtual address is gone", format!("ip address delete {VIP}/32 dev {bridge}")),
+            ("a gateway's address is gone", format!("ip address delete {gateway}/24 dev {bridge}")),
+            ("a virtual address is gone", format!("ip address delete {vip}/32 dev {bridge}")),
             ("a namespace's name is gone", format!("ip netns delete {inside}")),
+            ("a limit is gone", format!("tc qdisc delete dev {port} ingress")),
+            ("a limit's device is gone", format!("ip link delete hvi{}", &port[3..])),
+        ])
+    }
+
+    fn assert_works(&self) {
+        for family in [0, 1] {
+            let seen = seen_as(&self.first.namespace, &self.second.addresses[family]);
+            assert_eq!(seen, self.first.addresses[family]);
+        }
+        ask_tcp_at(&self.first.namespace, &self.vip, 8000).unwrap();
+    }
+}
+
+fn named(damages: Vec<(&str, String)>) -> Damages {
+    damages.into_iter().map(|(what, damage)| (what.to_owned(), damage)).collect()
+}
+
+impl World {
+    /// With so many NAT networks.
+    pub fn new(client: &mut Client, parts: usize) -> Self {
+        let parts = (0..parts).map(|number| Part::new(client, number)).collect();
+        let (outside, sublink) = (on_uplink(client, "L2Bridge", 50), on_uplink(client, "Transparent", 60));
+        let (vxlan, remote_mac) = overlay(client);
+        Self { parts, outside, sublink, vxlan, remote_mac }
+    }
+
+    /// What can be done to it: what it is, and the command that does it.
+    pub fn damages(&self) -> Damages {
+        let Self { vxlan, remote_mac, .. } = self;
+        let (outside, bridge) = (&self.outside.addresses[0], &self.parts[0].bridge);
+        let mut all = vec![
             (
                 "a neighbour is not spoken for",
                 // The kernel says nothing of it; it is seen with the next look.
@@ -114,8 +148,6 @@ impl World {
                 "a way leads elsewhere",
                 format!("bridge fdb replace {remote_mac} dev {vxlan} self dst 203.0.113.77"),
             ),
-            ("a limit is gone", format!("tc qdisc delete dev {port} ingress")),
-            ("a limit's device is gone", format!("ip link delete hvi{}", &port[3..])),
         ];
         let neighbours = run_ok(&["ip", "-4", "neighbour", "show", "nud", "permanent"]);
         if let Some(line) = neighbours.lines().find(|line| line.contains("10.44.")) {
@@ -129,16 +161,12 @@ impl World {
                 ),
             ));
         }
-        all.into_iter().map(|(what, damage)| (what.to_owned(), damage)).collect()
+        self.parts.iter().flat_map(Part::damages).chain(named(all)).collect()
     }
 
     /// Connections go everywhere.
     pub fn assert_works(&self) {
-        for family in [0, 1] {
-            let seen = seen_as(&self.first.namespace, &self.second.addresses[family]);
-            assert_eq!(seen, self.first.addresses[family]);
-        }
-        ask_tcp_at(&self.first.namespace, VIP, 8000).unwrap();
+        self.parts.iter().for_each(Part::assert_works);
     }
 }
 
