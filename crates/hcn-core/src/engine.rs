@@ -152,7 +152,7 @@ impl Engine {
             }
             let mut change = Change::default();
             change.replace(entity.clone(), entity);
-            self.start_repair(plan, change, &mut actions);
+            self.start_repair(plan, change, None, Vec::new(), &mut actions);
         }
         actions
     }
@@ -254,27 +254,13 @@ impl Engine {
         self.pending.insert(self.last_ticket, pending);
     }
 
-    fn start_repair(&mut self, plan: Plan, change: Change, actions: &mut Vec<Action>) {
-        let pending = Pending {
-            call: None,
-            failure_code: HResult::DEGRADED_OPERATION,
-            cursors: Cursors::default(),
-            change,
-            after: Vec::new(),
-            repair: Some(plan.clone()),
-            drift: None,
-            chooses: None,
-        };
-        self.start(plan, pending, actions);
-    }
-
-    /// The same of what others changed.
-    fn start_drift(
+    /// Starts what nobody has called for; of what others changed it is told where to look afterwards.
+    fn start_repair(
         &mut self,
         plan: Plan,
         change: Change,
-        event: Option<Event>,
-        places: Notice,
+        drift: Option<Notice>,
+        after: Vec<Event>,
         actions: &mut Vec<Action>,
     ) {
         let pending = Pending {
@@ -282,9 +268,10 @@ impl Engine {
             failure_code: HResult::DEGRADED_OPERATION,
             cursors: Cursors::default(),
             change,
-            after: event.into_iter().collect(),
-            repair: Some(Plan::default()),
-            drift: Some(places),
+            after,
+            // Drift is looked at anew.
+            repair: Some(if drift.is_some() { Plan::default() } else { plan.clone() }),
+            drift,
             chooses: None,
         };
         self.start(plan, pending, actions);
@@ -394,7 +381,7 @@ impl Engine {
         for _ in 0..self.repairs.len() {
             let Some(repair) = self.repairs.pop_front() else { break };
             if repair.due <= now {
-                self.start_repair(repair.plan, repair.change, &mut actions);
+                self.start_repair(repair.plan, repair.change, None, Vec::new(), &mut actions);
             } else {
                 self.repairs.push_back(repair);
             }

@@ -183,6 +183,23 @@ pub enum Key {
     ReservedPorts(ReservedPorts),
 }
 
+/// The alias of an object that is, or has, a link; as it is borrowed.
+macro_rules! alias_of {
+    ($object:expr) => {
+        match $object {
+            Object::Netns(NetnsFile { alias, .. })
+            | Object::Bridge(Bridge { alias, .. })
+            | Object::Veth(Veth { alias, .. })
+            | Object::Joint(Joint { alias, .. })
+            | Object::Vxlan(Vxlan { alias, .. })
+            | Object::Vlan(Vlan { alias, .. })
+            | Object::Sublink(Sublink { alias, .. })
+            | Object::Tap(Tap { alias, .. }) => Some(alias),
+            _ => None,
+        }
+    };
+}
+
 impl Object {
     /// The object's key.
     pub fn key(&self) -> Key {
@@ -238,7 +255,7 @@ impl Object {
     #[must_use]
     pub fn distorted(&self) -> Self {
         let mut seen = self.clone();
-        if let Some(alias) = seen.alias_mut() {
+        if let Some(alias) = alias_of!(&mut seen) {
             alias.clear();
         }
         seen
@@ -246,21 +263,7 @@ impl Object {
 
     /// Whether it is what [`distorted`](Self::distorted) gives: all that is made has an alias.
     pub fn is_distorted(&self) -> bool {
-        self.clone().alias_mut().is_some_and(|alias| alias.is_empty())
-    }
-
-    fn alias_mut(&mut self) -> Option<&mut String> {
-        match self {
-            Self::Netns(object) => Some(&mut object.alias),
-            Self::Bridge(object) => Some(&mut object.alias),
-            Self::Veth(object) => Some(&mut object.alias),
-            Self::Joint(object) => Some(&mut object.alias),
-            Self::Vxlan(object) => Some(&mut object.alias),
-            Self::Vlan(object) => Some(&mut object.alias),
-            Self::Sublink(object) => Some(&mut object.alias),
-            Self::Tap(object) => Some(&mut object.alias),
-            _ => None,
-        }
+        alias_of!(self).is_some_and(String::is_empty)
     }
 
     /// Whether the object can become `to` (same key) in place, without being taken down.

@@ -1,11 +1,12 @@
 //! Looking at what others changed: the steps between word of a change and the repairs that follow.
 
 use hcn_core::{Action, compile};
-use hcn_dataplane::{Notice, Op};
+use hcn_dataplane::{Notice, Op, OpError};
 use tokio::sync::oneshot;
 
 use super::{Message, Owner};
 use crate::drift::{Outcome, Step};
+use crate::worker::Stopped;
 
 impl Owner {
     /// Hears of what others change, from now on.
@@ -17,10 +18,8 @@ impl Owner {
                 let _ = inbox.send(Message::Notice(notice));
             }
         });
-        match self.worker.watch(notify).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "what others change is not noticed"),
-            Err(error) => tracing::error!(%error, "what others change is not noticed"),
+        if let Err(error) = flat(self.worker.watch(notify).await) {
+            tracing::error!(error, "what others change is not noticed");
         }
     }
 
@@ -42,17 +41,11 @@ impl Owner {
             Some(Step::Rules) => {
                 let restored = self.worker.restore_rules(compile::all(self.engine.working()));
                 self.report(async move {
-                    match restored.await {
-                        Ok(Ok(restored)) => Outcome::Rules { restored },
-                        Ok(Err(error)) => {
-                            tracing::error!(%error, "cannot restore rules");
-                            Outcome::Rules { restored: false }
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, "cannot restore rules");
-                            Outcome::Rules { restored: false }
-                        }
-                    }
+                    let restored = flat(restored.await).unwrap_or_else(|error| {
+                        tracing::error!(error, "cannot restore rules");
+                        false
+                    });
+                    Outcome::Rules { restored }
                 });
             }
         }
@@ -65,14 +58,10 @@ impl Owner {
                 let wanted = self.engine.expected(&scope, self.now());
                 let found = self.worker.look(wanted, scope);
                 self.report(async move {
-                    match found.await {
-                        Ok(Ok(found)) => Outcome::Seen(Some(found)),
-                        Ok(Err(error)) => {
-                            tracing::warn!(%error, "cannot look for changes of others");
-                            Outcome::Seen(None)
-                        }
-                        Err(_) => Outcome::Seen(None),
-                    }
+                    let found = flat(found.await).inspect_err(|error| {
+                        tracing::warn!(error, "cannot look for changes of others");
+                    });
+                    Outcome::Seen(found.ok())
                 });
                 return Vec::new();
             }
@@ -83,10 +72,7 @@ impl Owner {
                 }
             }
             Outcome::Resolved(None) => {}
-            Outcome::Seen(None) => {
-                self.engine.unseen(self.now());
-                self.waiting.clear();
-            }
+            Outcome::Seen(None) => self.engine.unseen(self.now()),
             Outcome::Seen(Some(found)) => {
                 let actions = self.engine.looked(&found, self.now());
                 let seen = differences(&actions);
@@ -98,6 +84,8 @@ impl Owner {
                 return actions;
             }
         }
+        // Whoever waits for a look hears that there was none.
+        self.waiting.clear();
         self.looking.end(self.now());
         Vec::new()
     }
@@ -116,6 +104,11 @@ impl Owner {
             let _ = inbox.send(Message::Looked(step.await));
         });
     }
+}
+
+/// What the data plane answered, or why it did not.
+fn flat<T>(answer: Result<Result<T, OpError>, Stopped>) -> Result<T, String> {
+    answer.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 /// What repairs are begun for, in words.

@@ -178,8 +178,9 @@ impl Engine {
             }
             let right = entity.with_degraded(None);
             let event = (!what.is_empty()).then(|| told("repair", &right, &what));
+            let events = event.into_iter().collect();
             change.replace(entity, right);
-            self.start_drift(plan, change, event, about(&wanted), &mut actions);
+            self.start_repair(plan, change, Some(about(&wanted)), events, &mut actions);
         }
         actions
     }
