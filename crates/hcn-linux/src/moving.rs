@@ -3,7 +3,7 @@
 //! names the link is changed.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use netlink_packet_core::NetlinkSerializable;
 use netlink_packet_route::AddressFamily;
@@ -34,8 +34,10 @@ const RT_SCOPE_LINK: u8 = 253;
 const RT_TABLE_LOCAL: u8 = 255;
 const RTPROT_KERNEL: u8 = 2;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 const RTM_F_CLONED: u32 = 0x200;
 const RTNH_F_ONLINK: u8 = 4;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_MULTIPATH: u16 = 9;
@@ -114,6 +116,36 @@ impl Belongings {
                 _ => <[u8; 16]>::try_from(own).ok().map(IpAddr::from),
             }
         })
+    }
+
+    /// The IPv6 addresses that packets to the host are not yet taken for by the other link that got them, too. The kernel
+    /// adds the route that says so by a worker: before, an answer to what was asked by that link would be lost.
+    pub(crate) fn not_yet_own(
+        &self,
+        wire: &mut Wire,
+        socket: &Socket,
+        other: u32,
+    ) -> io::Result<Vec<Ipv6Addr>> {
+        let mut waiting: Vec<Ipv6Addr> = self
+            .addresses()
+            .filter_map(|address| match address {
+                IpAddr::V6(address) => Some(address),
+                IpAddr::V4(_) => None,
+            })
+            .collect();
+        if waiting.is_empty() {
+            return Ok(waiting);
+        }
+        for payload in wire.dump(socket, &route::get_all(AddressFamily::Inet6))? {
+            let Some((header, rest)) = payload.split_at_checked(RTMSG) else { continue };
+            let is_own = header[7] == RTN_LOCAL
+                && attributes::find(rest, RTA_OIF).and_then(attributes::number) == Some(other);
+            let address = attributes::find(rest, RTA_DST).and_then(|value| <[u8; 16]>::try_from(value).ok());
+            if let Some(address) = address.filter(|_| is_own) {
+                waiting.retain(|waited| *waited != Ipv6Addr::from(address));
+            }
+        }
+        Ok(waiting)
     }
 
     /// Whether there is no address.

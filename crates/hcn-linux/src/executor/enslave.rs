@@ -31,6 +31,8 @@ const BEFORE: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(5);
 /// How long the bridge may take to notice that its port has a carrier.
 const CARRIER: Duration = Duration::from_millis(1500);
+/// How long the kernel may take to make an IPv6 address the host's own.
+const OWN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(1);
 
 const THERE: &[i32] = &[libc::EEXIST];
@@ -118,6 +120,7 @@ impl Run<'_> {
             // What the other link did not take stays.
             return Err(Stop);
         }
+        quietly(self.linux, |linux| wait_until_own(linux, &there, to.index));
         // One by one, the last first: what is kept after a refusal are those that come first, so that bringing back the
         // others brings back their order.
         for message in there.take(from) {
@@ -180,6 +183,7 @@ pub(crate) fn give_back(linux: &mut Linux, bridge: &LinkFacts, port: &LinkFacts)
     }
     let mut batch = Batch::new();
     if stands_for_it {
+        wait_until_own(linux, &found, to.index);
         found.take(from).into_iter().for_each(|message| batch.push((), 0, message));
     }
     linux.wire.exchange(&linux.host, &mut batch)?;
@@ -199,6 +203,16 @@ fn quietly<T>(linux: &mut Linux, work: impl FnOnce(&mut Linux) -> T) -> T {
 fn wait_for_carrier(linux: &mut Linux, bridge: u32) {
     let deadline = Instant::now() + CARRIER;
     while !facts_of(linux, bridge).is_some_and(|facts| facts.operational) && Instant::now() < deadline {
+        sleep(PAUSE);
+    }
+}
+
+/// Waits until the host takes what it gets for the addresses by the link that they were given to.
+fn wait_until_own(linux: &mut Linux, given: &Belongings, to: u32) {
+    let deadline = Instant::now() + OWN;
+    while given.not_yet_own(&mut linux.wire, &linux.host, to).is_ok_and(|left| !left.is_empty())
+        && Instant::now() < deadline
+    {
         sleep(PAUSE);
     }
 }
