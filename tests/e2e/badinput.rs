@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hcn_tests::client::{Client, DUAL, v2};
 use hcn_tests::service::{held_by, sandbox_hcnd, sandbox_socket};
 use hcn_tests::wire::{Reply, Wire};
-use hcn_tests::{Sandbox, eventually, in_sandbox, is_running};
+use hcn_tests::{Sandbox, eventually, in_sandbox, is_running, patience};
 use serde_json::{Value, json};
 
 const PING: &[u8] = b"{\"method\":\"io.hcn.Service.Ping\"}\0";
@@ -37,7 +37,7 @@ fn answers_at_once() {
     let started = Instant::now();
     let reply = Client::new().call("Service.Ping", &json!({}));
     assert_eq!(reply.raw, r#"{"parameters":{}}"#);
-    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    assert!(started.elapsed() < patience(Duration::from_secs(1)), "{:?}", started.elapsed());
 }
 
 fn connect() -> Wire {
@@ -346,7 +346,7 @@ fn a_subscriber_who_never_reads_is_cut_off_and_holds_up_nobody() {
                 }
                 assert!((0..100).all(|_| client.wire.receive().unwrap().error.is_none()));
             }
-            assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+            assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
             // Then it listens: what was queued comes without a hole, and then the end.
             let mut last = deaf.wire.receive().unwrap().parameters;
             let first = last["seq"].as_u64().unwrap();

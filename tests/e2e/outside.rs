@@ -388,7 +388,7 @@ fn an_uplink_that_was_down_is_answered_on_again() {
         let mut client = Client::new();
         let network = network_of(&mut client, "L2Bridge", &json!({}));
         let a = container(&mut client, &network, 50);
-        assert!(is_answered("outside", &a.addresses[0]));
+        eventually("the host answers", || is_answered("outside", &a.addresses[0]));
         // The kernel forgets for whom it speaks there.
         run_ok(&["ip", "link", "set", "eth0", "down"]);
         assert!(!run_ok(&["ip", "neigh", "show", "proxy", "dev", "eth0"]).contains(&a.addresses[0]));
