@@ -52,30 +52,47 @@ pub fn serve(netns: &str) {
 /// The same on another port, with the server's name and a blank before the answer.
 pub fn serve_as(netns: &str, port: u16, name: &str) {
     let name = if name.is_empty() { String::new() } else { format!("{name} ") };
+    serve_with(netns, port, move |_, peer| format!("{name}{peer}"));
+}
+
+/// The same with the server's name and the address that was asked, as it sees it.
+pub fn serve_asked(netns: &str, port: u16, name: &str) {
+    let name = name.to_owned();
+    serve_with(netns, port, move |asked, _| format!("{name} {asked}"));
+}
+
+/// The same with an answer that is made of the address that was asked and that of whom asked. By UDP it is filled up with
+/// blanks to the length of the question.
+fn serve_with(netns: &str, port: u16, answer: impl Fn(IpAddr, IpAddr) -> String + Clone + Send + 'static) {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let (tcp, udp) = in_netns(netns, || (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap()));
-    let said = name.clone();
+    let said = answer.clone();
     thread::spawn(move || {
         for mut stream in tcp.incoming().flatten() {
             // The client may be gone before it is answered.
-            let Ok(peer) = stream.peer_addr() else { continue };
-            let _ = stream.write_all(format!("{said}{}", peer.ip().to_canonical()).as_bytes());
+            let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { continue };
+            let said = said(own.ip().to_canonical(), peer.ip().to_canonical());
+            let _ = stream.write_all(said.as_bytes());
         }
     });
     setsockopt(&udp, Ipv6RecvPacketInfo, &true).unwrap();
-    thread::spawn(move || while answer_udp(udp.as_raw_fd(), &name).is_ok() {});
+    thread::spawn(move || while answer_udp(udp.as_raw_fd(), &answer).is_ok() {});
 }
 
 /// Answers from the address that was asked, whatever the routes back prefer.
-fn answer_udp(socket: RawFd, name: &str) -> nix::Result<()> {
-    let mut question = [0; 16];
+fn answer_udp(socket: RawFd, answer: &impl Fn(IpAddr, IpAddr) -> String) -> nix::Result<()> {
+    let mut question = [0; 8192];
     let mut control = cmsg_space!(in6_pktinfo);
     let mut buffers = [IoSliceMut::new(&mut question)];
     let asked = recvmsg::<SockaddrIn6>(socket, &mut buffers, Some(&mut control), MsgFlags::empty())?;
     let peer = asked.address.unwrap();
     let Some(ControlMessageOwned::Ipv6PacketInfo(mut at)) = asked.cmsgs()?.next() else { return Ok(()) };
     at.ipi6_ifindex = 0;
-    let answer = format!("{name}{}", peer.ip().to_canonical());
+    let own = IpAddr::from(Ipv6Addr::from(at.ipi6_addr.s6_addr)).to_canonical();
+    let mut answer = answer(own, peer.ip().to_canonical());
+    if asked.bytes > answer.len() {
+        answer.push_str(&" ".repeat(asked.bytes - answer.len()));
+    }
     // The client may be gone.
     let _ = sendmsg(
         socket,

@@ -102,6 +102,7 @@ fn places_of(object: &Object) -> Vec<Netns> {
         Object::Veth(veth) => vec![Netns::Host, veth.peer.netns.clone()],
         Object::Sublink(sublink) => vec![sublink.link.netns.clone()],
         Object::Address(address) => vec![address.link.netns.clone()],
+        Object::Claim(claim) => vec![claim.link.netns.clone()],
         Object::Route(route) => vec![route.link.netns.clone()],
         Object::Shaper(shaper) => vec![shaper.link.netns.clone()],
         _ => vec![Netns::Host],

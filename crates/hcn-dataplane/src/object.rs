@@ -22,8 +22,8 @@ pub use routes::{
     Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Sender, Steering,
 };
 pub use rules::{
-    Affinity, Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, ReservedPorts,
-    Service, Source, Ways,
+    Affinity, Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, Preserved,
+    PreservedFront, ReservedPorts, Service, Source, Ways,
 };
 pub use services::{Existing, Lease, NetnsFile, Resolver, Responder};
 
@@ -77,7 +77,7 @@ pub enum Object {
     Shaper(Shaper),
     /// An address.
     Address(Address),
-    /// An address of the host on a bridge that several may claim.
+    /// An address that several may claim.
     Claim(Claim),
     /// Where frames to a MAC address go.
     FdbEntry(FdbEntry),
@@ -95,6 +95,8 @@ pub enum Object {
     Lease(Lease),
     /// A resolver configuration.
     Resolver(Resolver),
+    /// What gives an endpoint packets under the address that they were sent to.
+    Preserved(Preserved),
     /// A port that is kept from others.
     HeldPort(HeldPort),
     /// Who of services a client can stay with.
@@ -155,8 +157,8 @@ pub enum Key {
     Shaper(LinkId),
     /// Link and address.
     Address(LinkId, IpAddr),
-    /// Bridge, address and claimant.
-    Claim(String, IpAddr, String),
+    /// Link, address and claimant.
+    Claim(LinkId, IpAddr, String),
     /// VXLAN link, MAC address and claimant.
     FdbEntry(String, Mac, String),
     /// Link, address and claimant.
@@ -173,6 +175,8 @@ pub enum Key {
     Lease(String, String),
     /// The namespace's file name.
     Resolver(String),
+    /// Interface name of the port.
+    Preserved(String),
     /// The port itself.
     HeldPort(HeldPort),
     /// Its group.
@@ -227,7 +231,7 @@ impl Object {
             Self::Isolation(isolation) => Key::Isolation(isolation.port.clone()),
             Self::Shaper(shaper) => Key::Shaper(shaper.link.clone()),
             Self::Address(address) => Key::Address(address.link.clone(), address.address.addr()),
-            Self::Claim(claim) => Key::Claim(claim.bridge.clone(), claim.address, claim.claimant.clone()),
+            Self::Claim(claim) => Key::Claim(claim.link.clone(), claim.address, claim.claimant.clone()),
             Self::FdbEntry(entry) => Key::FdbEntry(entry.vxlan.clone(), entry.mac, entry.claimant.clone()),
             Self::Neighbour(neighbour) => {
                 Key::Neighbour(neighbour.link.clone(), neighbour.address, neighbour.claimant.clone())
@@ -243,6 +247,7 @@ impl Object {
             Self::Responder(responder) => Key::Responder(responder.bridge.clone()),
             Self::Lease(lease) => Key::Lease(lease.bridge.clone(), lease.claimant.clone()),
             Self::Resolver(resolver) => Key::Resolver(resolver.netns.clone()),
+            Self::Preserved(preserved) => Key::Preserved(preserved.port.clone()),
             Self::HeldPort(port) => Key::HeldPort(port.clone()),
             Self::Affinity(affinity) => Key::Affinity(affinity.group),
             Self::Service(service) => Key::Service(service.frontend),
@@ -295,6 +300,7 @@ impl Object {
             | (Self::Outbound(_), Self::Outbound(_))
             | (Self::Interception(_), Self::Interception(_))
             | (Self::Guard(_), Self::Guard(_))
+            | (Self::Preserved(_), Self::Preserved(_))
             | (Self::Resolver(_), Self::Resolver(_))
             | (Self::Affinity(_), Self::Affinity(_))
             | (Self::Service(_), Self::Service(_))
@@ -334,7 +340,7 @@ impl fmt::Display for Key {
             Self::Tap(name) => write!(f, "tap {name}"),
             Self::Isolation(port) => write!(f, "isolation of {port}"),
             Self::Address(link, address) => write!(f, "address {address} on {link}"),
-            Self::Claim(bridge, address, claimant) => write!(f, "{address} on {bridge} for {claimant}"),
+            Self::Claim(link, address, claimant) => write!(f, "{address} on {link} for {claimant}"),
             Self::FdbEntry(vxlan, mac, claimant) => write!(f, "way to {mac} by {vxlan} for {claimant}"),
             Self::Neighbour(link, address, claimant) => {
                 write!(f, "neighbour {address} on {link} for {claimant}")
@@ -353,6 +359,7 @@ impl fmt::Display for Key {
             Self::Responder(bridge) => write!(f, "responder on {bridge}"),
             Self::Lease(bridge, claimant) => write!(f, "lease on {bridge} of {claimant}"),
             Self::Resolver(netns) => write!(f, "resolv.conf of netns {netns}"),
+            Self::Preserved(port) => write!(f, "preserved destinations of {port}"),
             Self::HeldPort(held) => write!(f, "{} port {}", held.protocol, held.port),
             Self::Affinity(group) => write!(f, "session affinity {group}"),
             Self::Service(frontend) => write!(f, "service {frontend}"),

@@ -99,7 +99,10 @@ impl State {
             Object::Address(address) => vec![self.link_owner(&address.link)],
             Object::Route(route) => vec![self.link_owner(&route.link)],
             Object::Resolver(resolver) => vec![present(Key::Netns(resolver.netns.clone()))],
-            Object::Claim(claim) => vec![present(Key::Bridge(claim.bridge.clone()))],
+            Object::Claim(claim) => vec![match &claim.link.netns {
+                Netns::Host => self.link_owner(&claim.link),
+                Netns::Named(name) => present(Key::Netns(name.clone())),
+            }],
             Object::Shaper(shaper) => vec![self.link_owner(&shaper.link)],
             // What names a link may be there before it; but a namespace must be, and sets that rules name.
             Object::Filter(filter) => {
@@ -119,6 +122,7 @@ impl State {
             | Object::Outbound(_)
             | Object::Diversion(_)
             | Object::Guard(_)
+            | Object::Preserved(_)
             | Object::Forwarding(_)
             | Object::Netns(_)
             | Object::Barrier(_)

@@ -6,8 +6,8 @@ use hcn_dataplane::{
     Address, AddressSet, Addresses, Barrier, Bridge, Chaos, Claim, Dataplane, Diversion, Exceptions, Fake,
     Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard, HeldPort, Home, Hop, HostSide,
     Interception, InterceptionRule, Joint, Lease, LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile,
-    Object, Outbound, OutboundRule, Protocol, Resolver, Responder, Route, Sender, Service, Shaper, Site,
-    Source, State, Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
+    Object, Outbound, OutboundRule, Preserved, PreservedFront, Protocol, Resolver, Responder, Route, Sender,
+    Service, Shaper, Site, Source, State, Steering, Tap, Tier, Verdict, Veth, Vxlan, Ways, diff,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -74,9 +74,10 @@ fn object() -> impl Strategy<Value = Object> {
             bridge: format!("hcn{bridge}")
         })),
         (0u8..3).prop_map(move |n| Object::Masquerade(Masquerade { prefix: prefix(n) })),
-        (0u8..3, 0u8..2, 0u8..2).prop_map(|(bridge, host, claimant)| {
+        (0u8..3, 0u8..2, 0u8..2, 0u8..4).prop_map(move |(bridge, host, claimant, ns)| {
+            let host_link = LinkId::host(&format!("hcn{bridge}"));
             Object::Claim(Claim {
-                bridge: format!("hcn{bridge}"),
+                link: if ns == 0 { host_link } else { LinkId { name: "lo".into(), ..link(ns, 9) } },
                 address: format!("192.0.2.{host}").parse().unwrap(),
                 claimant: format!("claimant {claimant}"),
             })
@@ -143,6 +144,16 @@ fn object() -> impl Strategy<Value = Object> {
                 addresses: (host > 0).then(|| vec![address]),
                 autoconfigured,
             })
+        }),
+        (0u8..5, 0u16..3, 0u8..2).prop_map(|(n, fronts, host)| {
+            let front = |port| PreservedFront {
+                address: "198.51.100.1".parse().unwrap(),
+                protocol: Protocol::Tcp,
+                port,
+                backend: format!("192.0.2.{host}").parse().unwrap(),
+            };
+            let fronts = (0..fronts).map(front).collect();
+            Object::Preserved(Preserved { port: format!("hve{n}"), fronts })
         }),
         (0u8..5, 1u64..3).prop_map(|(n, rate)| {
             let link = LinkId::host(&format!("hve{n}"));

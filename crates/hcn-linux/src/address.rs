@@ -1,8 +1,8 @@
 //! Messages about addresses.
 
-use hcn_dataplane::{Address, Claim, LinkId, Mac};
+use hcn_dataplane::{Address, Claim, Mac, Netns};
 use ipnet::{IpNet, Ipv6Net};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// RTM_NEWADDR.
@@ -22,9 +22,23 @@ pub(crate) fn create(index: u32, address: &Address) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewAddress(message)
 }
 
+/// By which hcnd's own addresses are known in namespaces, where others have theirs (`IFA_PROTO`, of Linux 5.18).
+pub(crate) const PROTOCOL: AddressProtocol = AddressProtocol::Other(0x68);
+
+/// RTM_NEWADDR of an address that is claimed.
+pub(crate) fn create_claimed(index: u32, address: &Address) -> RouteNetlinkMessage {
+    let mut message = create(index, address);
+    if let RouteNetlinkMessage::NewAddress(message) = &mut message
+        && address.link.netns != Netns::Host
+    {
+        message.attributes.push(AddressAttribute::Protocol(PROTOCOL));
+    }
+    message
+}
+
 /// The address that claims stand for: a single host's, without a route.
 pub(crate) fn of_claim(claim: &Claim) -> Address {
-    Address { link: LinkId::host(&claim.bridge), address: IpNet::from(claim.address), prefix_route: false }
+    Address { link: claim.link.clone(), address: IpNet::from(claim.address), prefix_route: false }
 }
 
 /// The link-local address that belongs to a MAC address (RFC 4291, appendix A).

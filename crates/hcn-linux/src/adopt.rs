@@ -25,7 +25,7 @@ use crate::reserved::Reserved;
 use crate::socket::Batch;
 use crate::{Linux, announce, executor, nft, reaper, resolver, sysctl};
 
-pub(crate) use inside::{find_address, find_route, is_claim};
+pub(crate) use inside::{find_address, find_route, index_of_claim, is_claim};
 pub(crate) use shaping::disciplines;
 
 /// Why it failed, and at what.
@@ -119,6 +119,14 @@ impl Adoption<'_> {
         };
         nft::take_over_guards(&mut linux.wire, &linux.nft, guards(), linux.owns_tables)?;
         linux.guarded = guards().map(|guard| guard.port.clone()).collect();
+        let preserved = || {
+            objects().filter_map(|object| match object {
+                Object::Preserved(preserved) => Some(preserved),
+                _ => None,
+            })
+        };
+        nft::take_over_preserved(&mut linux.wire, &linux.nft, linux.owns_tables, preserved())?;
+        linux.preserving = preserved().map(|preserved| preserved.port.clone()).collect();
         Ok(())
     }
 

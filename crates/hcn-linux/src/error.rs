@@ -149,6 +149,11 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
              (CONFIG_NF_TABLES_BRIDGE); restart hcnd"
                 .to_owned()
         }
+        (libc::ENOENT | libc::EOPNOTSUPP, Object::Preserved(_)) => {
+            "the table inet or bridge hcnd_dip is damaged, or the kernel lacks rules for bridged frames \
+             (CONFIG_NF_TABLES_BRIDGE); restart hcnd"
+                .to_owned()
+        }
         (libc::EEXIST, Object::Shaper(shaper)) if matches!(op, Op::Create(_)) => {
             format!("a link or a discipline for {} exists and is not ours to touch", shaper.link)
         }

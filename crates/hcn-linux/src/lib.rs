@@ -122,8 +122,8 @@ pub struct Linux {
     ports: HashMap<HeldPort, ports::Held>,
     /// Ports that the kernel does not choose.
     reserved: reserved::Reserved,
-    /// Addresses of the host on bridges, by bridge, with who counts on them.
-    claims: HashMap<(String, IpAddr), Claimed>,
+    /// Addresses that are claimed, by link, with who counts on them.
+    claims: HashMap<(LinkId, IpAddr), Claimed>,
     /// Tables are to be owned where they can be.
     may_own_tables: bool,
     /// Tables can be owned and outlive their owner.
@@ -138,6 +138,8 @@ pub struct Linux {
     intercepted: BTreeMap<LinkId, Interception>,
     /// Ports that send in their own name only.
     guarded: HashSet<String>,
+    /// Ports whose packets have the destination that they were sent to.
+    preserving: HashSet<String>,
     /// Which bridge each bridge is joined to, of those that are.
     joined: HashMap<String, String>,
     /// Where VXLAN links send frames.
@@ -269,6 +271,7 @@ impl Linux {
             translated: HashSet::new(),
             intercepted: BTreeMap::new(),
             guarded: HashSet::new(),
+            preserving: HashSet::new(),
             joined: HashMap::new(),
             proxied: HashMap::new(),
             answering: sysctl::Answering::default(),
@@ -327,7 +330,7 @@ impl Linux {
         match op {
             Op::Create(Object::Forwarding(claim)) => self.forwarding.settle(claim),
             Op::Remove { object: Object::Claim(claim), .. } => {
-                let key = (claim.bridge.clone(), claim.address);
+                let key = (claim.link.clone(), claim.address);
                 if self.claims.get(&key).is_some_and(|claimed| claimed.count == 0) {
                     self.claims.remove(&key);
                 }

@@ -25,11 +25,12 @@ pub(crate) fn links(wire: &mut Wire, socket: &Socket) -> io::Result<Links> {
     Ok(read.map(|facts| (facts.name.clone(), facts)).collect())
 }
 
-/// An address with its prefix length, and whether it brought the route to its prefix.
+/// An address with its prefix length, whether it brought the route to its prefix, and whether it says that it is hcnd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) address: IpNet,
     pub(crate) prefix_route: bool,
+    pub(crate) marked: bool,
 }
 
 /// Addresses by link and host part: the same address can be there with several prefix lengths.
@@ -42,20 +43,25 @@ pub(crate) fn addresses(wire: &mut Wire, socket: &Socket) -> io::Result<Addresse
         // What a newer kernel describes in an unknown way is not what hcnd made.
         let Ok(message) = AddressMessage::parse(&payload[..]) else { continue };
         let mut own = None;
-        let mut flags = AddressFlags::empty();
+        let (mut flags, mut marked) = (AddressFlags::empty(), false);
         for attribute in &message.attributes {
             match attribute {
                 // Where there are both, "address" is the other side's.
                 AddressAttribute::Local(address) => own = Some(*address),
                 AddressAttribute::Address(address) if own.is_none() => own = Some(*address),
                 AddressAttribute::Flags(all) => flags = *all,
+                AddressAttribute::Protocol(protocol) => marked = *protocol == address::PROTOCOL,
                 _ => {}
             }
         }
         let Some(own) = own else { continue };
         let Ok(address) = IpNet::new(own, message.header.prefix_len) else { continue };
         let prefix_route = !flags.contains(AddressFlags::Noprefixroute);
-        addresses.entry((message.header.index, own)).or_default().push(Found { address, prefix_route });
+        addresses.entry((message.header.index, own)).or_default().push(Found {
+            address,
+            prefix_route,
+            marked,
+        });
     }
     Ok(addresses)
 }

@@ -15,7 +15,7 @@ use hcn_linux::Linux;
 
 fn claim(address: &str, claimant: &str) -> Object {
     let address = address.parse().unwrap();
-    Object::Claim(Claim { bridge: BRIDGE.into(), address, claimant: claimant.into() })
+    Object::Claim(Claim { link: LinkId::host(BRIDGE), address, claimant: claimant.into() })
 }
 
 /// An endpoint of the host itself.

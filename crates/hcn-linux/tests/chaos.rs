@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
     let replace = [remove(&endpoint(2, "A")).ops, create(endpoint(4, "A")).ops].concat();
     let claim = |address: &str, claimant: &str| {
         let address = address.parse().unwrap();
-        Object::Claim(Claim { bridge: BRIDGE.into(), address, claimant: claimant.into() })
+        Object::Claim(Claim { link: LinkId::host(BRIDGE), address, claimant: claimant.into() })
     };
     let claims = vec![
         claim("10.7.255.1", "one"),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::*;
 use hcn_dataplane::{
-    Claim, Dataplane as _, Family, Frontend, Joint, Netns, Notice, Object, Protocol, Scope, Service, Source,
-    State, diff,
+    Claim, Dataplane as _, Family, Frontend, Joint, LinkId, Netns, Notice, Object, Protocol, Scope, Service,
+    Source, State, diff,
 };
 use hcn_linux::Linux;
 
@@ -35,7 +35,7 @@ fn world() -> State {
     };
     let claim = |claimant: &str| {
         let address = "10.7.255.1".parse().unwrap();
-        Object::Claim(Claim { bridge: BRIDGE.into(), address, claimant: claimant.into() })
+        Object::Claim(Claim { link: LinkId::host(BRIDGE), address, claimant: claimant.into() })
     };
     let frontend =
         Frontend { family: Family::V4, address: "10.99.0.1".parse().ok(), protocol: Protocol::Tcp, port: 80 };

@@ -9,7 +9,9 @@ use hcn_schema::enums::{EndpointFlags, NamespaceType, NetworkMode, NetworkPolicy
 use hcn_schema::policy::NetworkPolicy;
 use ipnet::IpNet;
 
-use super::{filters, outside, overlay, responders, routing, shaping, shards, steering, translation};
+use super::{
+    filters, outside, overlay, preserving, responders, routing, shaping, shards, steering, translation,
+};
 use crate::entity::{Endpoint, Junction, Network, VmPort};
 use crate::names;
 use crate::registry::Registry;
@@ -32,6 +34,8 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
         objects.extend(responders::of_endpoint(network, endpoint));
         if attached {
             objects.extend(by_policies(registry, network, endpoint));
+            let own = own_link(registry, endpoint);
+            objects.extend(preserving::of_endpoint(registry, network, endpoint, own.as_ref()));
         }
     }
     for port in &endpoint.ports {
@@ -54,13 +58,18 @@ pub(super) fn objects(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
 
 /// What policies mean for the packets of an attached endpoint: its own, and those of its network.
 pub(super) fn by_policies(registry: &Registry, network: &Network, endpoint: &Endpoint) -> Vec<Object> {
-    let own = place(registry, endpoint).zip(endpoint.interface.clone());
-    let own = own.map(|(netns, name)| LinkId { netns, name });
+    let own = own_link(registry, endpoint);
     let mut objects = filters::of_endpoint(network, endpoint, own.as_ref());
     objects.extend(translation::of_endpoint(network, endpoint, own.as_ref()));
     objects.extend(shaping::of_endpoint(network, endpoint, own.as_ref()));
     objects.extend(steering::of_endpoint(network, endpoint, own.as_ref()));
     objects
+}
+
+/// Its own link, where it is while it is attached.
+fn own_link(registry: &Registry, endpoint: &Endpoint) -> Option<LinkId> {
+    let own = place(registry, endpoint).zip(endpoint.interface.clone());
+    own.map(|(netns, name)| LinkId { netns, name })
 }
 
 /// Whether two networks have other policies that are about all of their endpoints, or the same at other places, by which

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hcn_dataplane::{Affinity, Claim, Family, Frontend, Object, Protocol, Service, Source};
+use hcn_dataplane::{Affinity, Claim, Family, Frontend, LinkId, Object, Protocol, Service, Source};
 use hcn_schema::enums::LoadBalancerFlags;
 use ipnet::IpNet;
 
@@ -19,7 +19,7 @@ pub(super) fn objects(registry: &Registry, balancer: &LoadBalancer) -> Vec<Objec
         let claimed = balancer.addresses.iter().copied().chain(source);
         objects.extend(claimed.filter(|address| is_unanswered(network, *address)).map(|address| {
             Object::Claim(Claim {
-                bridge: network.bridge.clone(),
+                link: LinkId::host(&network.bridge),
                 address,
                 claimant: balancer.meta.id.to_string(),
             })
@@ -141,6 +141,7 @@ mod tests {
             per_protocol,
             only_inside: false,
             from_host: false,
+            preserves: false,
         };
         let of = |family, protocol, per_protocol| group(&balancer(7), family, &port(protocol, per_protocol));
         let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);

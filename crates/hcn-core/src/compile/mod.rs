@@ -9,6 +9,7 @@ mod network;
 mod outside;
 mod overlay;
 mod port_reservation;
+mod preserving;
 mod responders;
 mod routing;
 mod shaping;

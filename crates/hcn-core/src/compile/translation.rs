@@ -51,8 +51,8 @@ fn outbound(network: &Network, endpoint: &Endpoint, port: &str) -> Vec<Object> {
         let unanswered = network.subnet_of(address).is_some_and(|subnet| subnet.gateway != Some(address));
         let own = endpoint.addresses.iter().any(|other| other.addr() == address);
         if unanswered && !own && network.host {
-            let (bridge, claimant) = (network.bridge.clone(), endpoint.meta.id.to_string());
-            objects.push(Object::Claim(Claim { bridge, address, claimant }));
+            let (link, claimant) = (LinkId::host(&network.bridge), endpoint.meta.id.to_string());
+            objects.push(Object::Claim(Claim { link, address, claimant }));
         }
     }
     objects.push(Object::Outbound(Outbound {

@@ -13,6 +13,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::sdn_route::tell;
 use super::{Decision, Outcome, Refusal, View, document, event, gates, policies, ports, request};
 use crate::entity::{BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Network};
 use crate::text;
@@ -30,12 +31,28 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
         return Err(Refusal::Error(error.at("ID")));
     }
     let answer = Answer::Entity { id, incarnation: balancer.meta.incarnation };
+    let told = seeing(view, [&balancer]);
     let entity = Entity::LoadBalancer(Arc::new(balancer));
     let mut change = Change::default();
     change.create(entity.clone());
     let mut decision = Decision::new(change, answer);
+    tell(view, &told, &mut decision)?;
     decision.after.push(event("create", None, &entity));
     Ok(decision)
+}
+
+/// The endpoints that see virtual addresses, before or after, and so are changed along with it.
+fn seeing<'a>(view: &View<'_>, balancers: impl IntoIterator<Item = &'a LoadBalancer>) -> Vec<Guid> {
+    let mut ids = Vec::new();
+    for balancer in balancers {
+        if balancer.ports.iter().any(|port| port.preserves) {
+            let here =
+                |id: &&Guid| view.registry.endpoints.get(**id).is_some_and(|endpoint| !endpoint.remote);
+            let new: Vec<Guid> = balancer.endpoints.iter().filter(here).copied().collect();
+            ids.extend(new.into_iter().filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+        }
+    }
+    ids
 }
 
 /// What tells a modify request from a whole document.
@@ -56,8 +73,10 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
         whole_document(&before, given)?
     };
     let balancer = parse(view, new, Meta::next(&before.meta, view.context.filetime))?;
+    let told = seeing(view, [&*before, &balancer]);
     let after = Entity::LoadBalancer(Arc::new(balancer));
     let mut decision = Decision::new(Change::default(), Answer::Done);
+    tell(view, &told, &mut decision)?;
     decision.after.push(event("modify", None, &after));
     decision.change.replace(Entity::LoadBalancer(before), after);
     Ok(decision)
@@ -151,7 +170,11 @@ fn parse(view: &View<'_>, mut document: HostComputeLoadBalancer, meta: Meta) -> 
         let message = format!("{address} cannot be a source address");
         return Err(Refusal::Error(Error::new(HResult::ADDR_INVALID_OR_RESERVED, message).at("SourceVIP")));
     }
-    let balanced = balanced_ports(&document, addresses.is_empty())?;
+    let mut balanced = balanced_ports(&document, addresses.is_empty())?;
+    for port in &mut balanced {
+        // A kernel without rules for the ports of a bridge translates (contract 9.5).
+        port.preserves &= view.context.host.kernel.bridge_rules && !addresses.is_empty();
+    }
     let balancer = LoadBalancer {
         meta,
         network,
@@ -298,13 +321,16 @@ fn balanced_port(mapping: &LoadBalancerPortMapping, everywhere: bool) -> Result<
         per_protocol,
         only_inside,
         from_host: mapping.flags.has(PortMappingFlags::LOCAL_ROUTED_VIP),
+        preserves: mapping.flags.has(PortMappingFlags::ENABLE_PRESERVE_DIP) && internal == external,
     })
 }
 
 pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
     let balancer = view.load_balancer(Reference { id, incarnation: None })?;
+    let told = seeing(view, [&**balancer]);
     let before = Entity::LoadBalancer(Arc::clone(balancer));
     let mut decision = Decision::new(Change::default(), Answer::Done);
+    tell(view, &told, &mut decision)?;
     decision.after.push(event("delete", None, &before));
     decision.change.delete(before);
     Ok(decision)

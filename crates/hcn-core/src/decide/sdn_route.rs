@@ -108,7 +108,7 @@ pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
 
 /// Lets what is made for endpoints follow, whether they are attached now or not: the routes are theirs, and an attach must
 /// not come between.
-fn tell(view: &View<'_>, endpoints: &[Guid], decision: &mut Decision) -> Outcome<()> {
+pub(super) fn tell(view: &View<'_>, endpoints: &[Guid], decision: &mut Decision) -> Outcome<()> {
     let keys: Vec<_> = endpoints.iter().map(|id| (Kind::Endpoint, *id)).collect();
     view.all_settled(&keys)?;
     for id in endpoints {

@@ -51,6 +51,9 @@ pub struct BalancedPort {
     pub only_inside: bool,
     /// Whether the host's own programs can use it.
     pub from_host: bool,
+    /// Whether back ends see the virtual address as the destination.
+    #[serde(default)]
+    pub preserves: bool,
 }
 
 impl LoadBalancer {

@@ -10,6 +10,7 @@ mod filters;
 mod gates;
 mod networks;
 mod overlays;
+mod preserving;
 mod requests;
 mod sets;
 mod shaping;

@@ -40,11 +40,12 @@ pub struct Route {
     pub metric: u32,
 }
 
-/// A claim that the host answers for an address on a bridge. Several claims of one address are one address.
+/// A claim that an address is answered for: by the host on a bridge, or by a namespace, whose loopback has it. Several
+/// claims of one address are one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The bridge that carries the address, as a single host's, without a route.
-    pub bridge: String,
+    /// The link that carries the address, as a single host's, without a route.
+    pub link: LinkId,
     /// The address.
     pub address: IpAddr,
     /// Tells claims of the same address apart.

@@ -159,6 +159,30 @@ pub struct Service {
     pub terminates: bool,
 }
 
+/// Gives an endpoint the packets of services with the destination that they were sent to: the translation of the address
+/// is taken back at its port, and what it answers gets its own address there, so that all others see a translated
+/// connection. Its namespace must take packets to the front ends' addresses ([`Claim`](super::Claim)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preserved {
+    /// Interface name of its port.
+    pub port: String,
+    /// The front ends, each once. Those of one family have one back end.
+    pub fronts: Vec<PreservedFront>,
+}
+
+/// A front end of a [`Service`] whose back end is an endpoint that shall see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreservedFront {
+    /// The virtual address.
+    pub address: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The port, before and after translation.
+    pub port: u16,
+    /// The endpoint's own address, of the same family.
+    pub backend: IpAddr,
+}
+
 impl Service {
     /// How many back ends there can be.
     pub const MOST_BACKENDS: usize = 1024;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-use hcn_dataplane::{Address, Claim, Family, Key, LinkId, Netns, Object, Route, State};
+use hcn_dataplane::{Address, Claim, Family, Key, Netns, Object, Route, State};
 use ipnet::IpNet;
 
 use super::Look;
@@ -67,12 +67,11 @@ impl Inside {
 
     /// Where the bridge has the address anyway, claims are only counted.
     pub(super) fn claim(&self, linux: &Linux, wanted: &State, claim: &Claim) -> Option<Object> {
-        let link = LinkId::host(&claim.bridge);
-        let own = wanted.get(&Key::Address(link.clone(), claim.address));
+        let own = wanted.get(&Key::Address(claim.link.clone(), claim.address));
         let covered = matches!(own, Some(Object::Address(own))
             if claim.address.is_ipv6() || own.address == IpNet::from(claim.address));
-        let index = linux.links.get(&link)?;
-        let addresses = self.addresses_of(&Netns::Host)?.get(&(*index, claim.address));
+        let index = adopt::index_of_claim(linux, &claim.link)?;
+        let addresses = self.addresses_of(&claim.link.netns)?.get(&(index, claim.address));
         let there = covered || addresses.is_some_and(|found| found.iter().any(adopt::is_claim));
         there.then(|| Object::Claim(claim.clone()))
     }

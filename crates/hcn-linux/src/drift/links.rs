@@ -140,7 +140,7 @@ impl Look<'_> {
                 self.left.extend(linux.links.remove(&LinkId::host(&bridge.name)));
                 linux.proxied.retain(|(link, _), _| *link != bridge.name);
                 linux.neighbours.forget(|(link, _)| *link == bridge.name);
-                linux.claims.retain(|(link, _), _| *link != bridge.name);
+                linux.claims.retain(|(link, _), _| *link != LinkId::host(&bridge.name));
                 linux.prefixes.remove(&LinkId::host(&bridge.name));
             }
             Object::Veth(veth) => {

@@ -200,7 +200,7 @@ impl Look<'_> {
                 }
             }
             Object::Claim(claim) => {
-                let key = (claim.bridge.clone(), claim.address);
+                let key = (claim.link.clone(), claim.address);
                 if let Some(claimed) = linux.claims.get_mut(&key) {
                     claimed.count = claimed.count.saturating_sub(1);
                 }

@@ -13,6 +13,7 @@ mod guard;
 mod outside;
 mod overlay;
 mod ports;
+mod preserving;
 mod remove;
 mod responders;
 mod rooms;
@@ -284,6 +285,12 @@ impl<'a> Run<'a> {
             }
             Op::Remove { object: Object::Guard(guard), .. } => {
                 self.linux.guarded.remove(&guard.port);
+            }
+            Op::Create(Object::Preserved(preserved)) => {
+                self.linux.preserving.insert(preserved.port.clone());
+            }
+            Op::Remove { object: Object::Preserved(preserved), .. } => {
+                self.linux.preserving.remove(&preserved.port);
             }
             Op::Create(object) => {
                 if let Some((link, prefix)) = on_link(object) {

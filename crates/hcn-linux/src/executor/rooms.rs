@@ -35,6 +35,10 @@ impl Run<'_> {
                 self.make_guard(op, object);
                 Ok(())
             }
+            Object::Preserved(object) => {
+                self.make_preserved(op, object);
+                Ok(())
+            }
             Object::Shaper(object) => self.make_shaper(op, object, again),
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
@@ -89,6 +93,10 @@ impl Run<'_> {
                 self.unmake_guard(op, object);
                 Ok(())
             }
+            Object::Preserved(object) => {
+                self.unmake_preserved(op, object);
+                Ok(())
+            }
             Object::Shaper(object) => self.unmake_shaper(op, object, away),
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
@@ -130,6 +138,10 @@ impl Run<'_> {
             (Object::Interception(_), Object::Interception(to)) => self.make_interception(op, to),
             (Object::Guard(from), Object::Guard(to)) => {
                 self.alter_guard(op, from, to);
+                Ok(())
+            }
+            (Object::Preserved(from), Object::Preserved(to)) => {
+                self.alter_preserved(op, from, to);
                 Ok(())
             }
             (Object::Shaper(_), Object::Shaper(to)) => self.alter_shaper(op, to),

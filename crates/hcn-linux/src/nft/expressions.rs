@@ -21,6 +21,7 @@ const NFT_CT_DIRECTION: u32 = 1;
 const ESTABLISHED: u32 = 1 << 1;
 const RELATED: u32 = 1 << 2;
 const NFT_CT_STATUS: u32 = 2;
+const NFT_CT_PROTOCOL: u32 = 10;
 const NFT_CT_PROTO_DST: u32 = 12;
 const NFT_CT_DST_IP: u32 = 20;
 const NFT_CT_DST_IP6: u32 = 22;
@@ -105,6 +106,8 @@ pub(super) enum Part {
     OriginalDestination,
     /// The destination port before it was translated.
     OriginalPort,
+    /// The transport protocol of the connection, also where the packet only tells of it.
+    OriginalProtocol,
 }
 
 impl Part {
@@ -112,7 +115,7 @@ impl Part {
     fn words(self, family: &Family) -> u32 {
         match self {
             Self::Source | Self::Destination | Self::OriginalDestination => family.length / 4,
-            Self::Protocol | Self::Port | Self::Priority | Self::OriginalPort => 1,
+            Self::Protocol | Self::Port | Self::Priority | Self::OriginalPort | Self::OriginalProtocol => 1,
             Self::Input | Self::Output => IFNAME / 4,
         }
     }
@@ -130,6 +133,7 @@ impl Part {
             Self::Priority => meta(MetaKey::Priority, to),
             Self::OriginalDestination => conntrack(family.original, to, Some(IP_CT_DIR_ORIGINAL)),
             Self::OriginalPort => conntrack(NFT_CT_PROTO_DST, to, Some(IP_CT_DIR_ORIGINAL)),
+            Self::OriginalProtocol => conntrack(NFT_CT_PROTOCOL, to, Some(IP_CT_DIR_ORIGINAL)),
         }
     }
 }
@@ -156,17 +160,17 @@ pub(super) fn after(family: &Family, parts: &[Part]) -> u32 {
 }
 
 /// A register of four octets, of which there are sixteen.
-fn word(number: u32) -> Register {
+pub(super) fn register(number: u32) -> Register {
     Register::from(u32::from(Register::Reg32_00) + number)
 }
 
 pub(super) fn meta(key: MetaKey, to: u32) -> Expressions {
-    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(word(to))])
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(register(to))])
 }
 
 pub(super) fn payload(base: u32, offset: u32, length: u32, to: u32) -> Expressions {
     Expressions::Payload(vec![
-        Payload::DestinationRegister(word(to)),
+        Payload::DestinationRegister(register(to)),
         Payload::Base(base),
         Payload::Offset(offset),
         Payload::Len(length),
@@ -196,8 +200,8 @@ pub(super) fn at_most(from: u32, value: Vec<u8>) -> Expressions {
 pub(super) fn masked(at: u32, mask: Vec<u8>) -> Expressions {
     let length = mask.len();
     Expressions::Bitwise(vec![
-        Bitwise::SourceRegister(word(at)),
-        Bitwise::DestinationRegister(word(at)),
+        Bitwise::SourceRegister(register(at)),
+        Bitwise::DestinationRegister(register(at)),
         Bitwise::Length(length as u32),
         Bitwise::Mask(DataAttribute::Value(mask)),
         Bitwise::Xor(DataAttribute::Value(vec![0; length])),
@@ -211,7 +215,7 @@ pub(super) fn port_of(destination: bool) -> Expressions {
 
 pub(super) fn compare(from: u32, operator: Operator, value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
-        Cmp::SourceRegister(word(from)),
+        Cmp::SourceRegister(register(from)),
         Cmp::Op(operator),
         Cmp::Data(DataAttribute::Value(value)),
     ])
@@ -219,7 +223,7 @@ pub(super) fn compare(from: u32, operator: Operator, value: Vec<u8>) -> Expressi
 
 /// Only packets to addresses of the host, loopback's aside. Uses the words from `free` on.
 pub(super) fn to_host(family: &Family, free: u32) -> Vec<Expressions> {
-    let fib = [(1, word(free).into()), (2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
+    let fib = [(1, register(free).into()), (2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
     let length = family.loopback.len() as u32;
     vec![
         other("fib", fib.map(number).to_vec()),
@@ -231,7 +235,7 @@ pub(super) fn to_host(family: &Family, free: u32) -> Vec<Expressions> {
 
 /// Only packets to addresses of the host.
 pub(super) fn local() -> Vec<Expressions> {
-    let fib = [(1, word(0).into()), (2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
+    let fib = [(1, register(0).into()), (2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
     vec![other("fib", fib.map(number).to_vec()), equal(0, RTN_LOCAL.to_ne_bytes().to_vec())]
 }
 
@@ -248,6 +252,11 @@ pub(super) fn translated() -> Vec<Expressions> {
 /// Only packets of connections that are there already, or that tell of one.
 pub(super) fn answering() -> Vec<Expressions> {
     of_connections(NFT_CT_STATE, ESTABLISHED | RELATED)
+}
+
+/// Only packets that go the way of the first of their connection.
+pub(super) fn originals() -> Vec<Expressions> {
+    vec![conntrack(NFT_CT_DIRECTION, 0, None), equal(0, vec![IP_CT_DIR_ORIGINAL])]
 }
 
 /// Only packets that go the other way than the first of their connection.
@@ -271,20 +280,20 @@ fn of_connections(of: u32, bits: u32) -> Vec<Expressions> {
 
 /// Only packets to many.
 pub(super) fn to_many() -> Vec<Expressions> {
-    let loaded = other("meta", [(1, word(0).into()), (2, NFT_META_PKTTYPE)].map(number).to_vec());
+    let loaded = other("meta", [(1, register(0).into()), (2, NFT_META_PKTTYPE)].map(number).to_vec());
     vec![loaded, compare(0, Operator::NotEqual, vec![PACKET_HOST])]
 }
 
 /// Only packets of sockets of this user.
 pub(super) fn of_user(user: u32) -> Vec<Expressions> {
-    let loaded = other("meta", [(1, word(0).into()), (2, NFT_META_SKUID)].map(number).to_vec());
+    let loaded = other("meta", [(1, register(0).into()), (2, NFT_META_SKUID)].map(number).to_vec());
     vec![loaded, equal(0, user.to_ne_bytes().to_vec())]
 }
 
 /// Writes octets to the words from this one on.
 pub(super) fn constant(to: u32, octets: Vec<u8>) -> Expressions {
     Expressions::Immediate(vec![
-        Immediate::DestinationRegister(word(to)),
+        Immediate::DestinationRegister(register(to)),
         Immediate::Data(DataAttribute::Value(octets)),
     ])
 }
@@ -295,33 +304,40 @@ pub(super) fn icmp_type() -> Expressions {
 }
 
 fn conntrack(key: u32, to: u32, direction: Option<u8>) -> Expressions {
-    let mut attributes = vec![number((1, word(to).into())), number((2, key))];
+    let mut attributes = vec![number((1, register(to).into())), number((2, key))];
     attributes.extend(direction.map(|direction| DefaultNla::new(3, vec![direction])));
     other("ct", attributes)
 }
 
 /// A number at random.
 pub(super) fn random(to: u32, modulus: u32) -> Expressions {
-    other("numgen", [(1, word(to).into()), (2, modulus), (3, 1), (4, 0)].map(number).to_vec())
+    other("numgen", [(1, register(to).into()), (2, modulus), (3, 1), (4, 0)].map(number).to_vec())
 }
 
 /// A number that follows from the words from `from` on.
 pub(super) fn hash((from, length): (u32, u32), to: u32, modulus: u32, seed: u32) -> Expressions {
-    let attributes =
-        [(1, word(from).into()), (2, word(to).into()), (3, length), (4, modulus), (5, seed), (6, 0), (7, 0)];
+    let attributes = [
+        (1, register(from).into()),
+        (2, register(to).into()),
+        (3, length),
+        (4, modulus),
+        (5, seed),
+        (6, 0),
+        (7, 0),
+    ];
     other("hash", attributes.map(number).to_vec())
 }
 
 /// Goes on only if the set has the key.
 pub(super) fn lookup(set: &str) -> Expressions {
-    Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(word(0))])
+    Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(register(0))])
 }
 
 /// Goes on only if the set lacks the key.
 pub(super) fn lookup_not(set: &str) -> Expressions {
     Expressions::Lookup(vec![
         Lookup::Set(set.to_owned()),
-        Lookup::SourceRegister(word(0)),
+        Lookup::SourceRegister(register(0)),
         Lookup::Flags(NFT_LOOKUP_F_INV),
     ])
 }
@@ -335,8 +351,8 @@ pub(super) fn map(name: &str) -> Expressions {
 pub(super) fn map_at(name: &str, key: u32) -> Expressions {
     Expressions::Lookup(vec![
         Lookup::Set(name.to_owned()),
-        Lookup::SourceRegister(word(key)),
-        Lookup::DestinationRegister(word(0)),
+        Lookup::SourceRegister(register(key)),
+        Lookup::DestinationRegister(register(0)),
     ])
 }
 
@@ -353,7 +369,7 @@ pub(super) fn forget(map: &str, key: u32) -> Expressions {
 
 fn dynamic(map: &str, key: u32, operation: u32) -> Expressions {
     let mut attributes = vec![DefaultNla::new(1, [map.as_bytes(), &[0]].concat())];
-    attributes.extend([(3, operation), (4, word(key).into()), (5, word(0).into())].map(number));
+    attributes.extend([(3, operation), (4, register(key).into()), (5, register(0).into())].map(number));
     other("dynset", attributes)
 }
 
@@ -372,19 +388,19 @@ pub(super) fn unreachable() -> Expressions {
 pub(super) fn verdict_map(name: &str) -> Expressions {
     Expressions::Lookup(vec![
         Lookup::Set(name.to_owned()),
-        Lookup::SourceRegister(word(0)),
+        Lookup::SourceRegister(register(0)),
         Lookup::DestinationRegister(Register::Verdict),
     ])
 }
 
 /// Writes word 0 to the packet's priority.
 pub(super) fn set_priority() -> Expressions {
-    Expressions::Meta(vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(word(0))])
+    Expressions::Meta(vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(register(0))])
 }
 
 /// Writes zero to the packet's priority, by the word `free`.
 pub(super) fn reset_priority(free: u32) -> [Expressions; 2] {
-    let write = vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(word(free))];
+    let write = vec![Meta::Key(MetaKey::Priority), Meta::SourceRegister(register(free))];
     [constant(free, vec![0; 4]), Expressions::Meta(write)]
 }
 
@@ -398,26 +414,35 @@ pub(super) fn zero() -> Expressions {
 
 /// To the address and port that a map gave.
 pub(super) fn dnat(family: &Family) -> Expressions {
-    let port = (5, word(family.length / 4).into());
+    let port = (5, register(family.length / 4).into());
     other(
         "nat",
-        [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, word(0).into()), port].map(number).to_vec(),
+        [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, register(0).into()), port].map(number).to_vec(),
     )
 }
 
 /// To the address in word 0; the port stays.
 pub(super) fn dnat_address(family: &Family) -> Expressions {
-    other("nat", [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, word(0).into())].map(number).to_vec())
+    other(
+        "nat",
+        [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (3, register(0).into())].map(number).to_vec(),
+    )
 }
 
 /// To the port in word 0; the address stays.
 pub(super) fn dnat_port(family: &Family) -> Expressions {
-    other("nat", [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (5, word(0).into())].map(number).to_vec())
+    other(
+        "nat",
+        [(1, NFT_NAT_DNAT), (2, family.protocol.into()), (5, register(0).into())].map(number).to_vec(),
+    )
 }
 
 /// From the address that a map gave.
 pub(super) fn snat(family: &Family) -> Expressions {
-    other("nat", [(1, NFT_NAT_SNAT), (2, family.protocol.into()), (3, word(0).into())].map(number).to_vec())
+    other(
+        "nat",
+        [(1, NFT_NAT_SNAT), (2, family.protocol.into()), (3, register(0).into())].map(number).to_vec(),
+    )
 }
 
 pub(super) fn masquerade() -> Expressions {

@@ -187,7 +187,7 @@ pub(super) fn set(name: &str, key: &[Type], interval: bool) -> Set {
     Set { name: name.to_owned(), key: key.to_vec(), data: None, interval, timeout: None }
 }
 
-fn map(name: &str, key: &[Type], data: Data) -> Set {
+pub(super) fn map(name: &str, key: &[Type], data: Data) -> Set {
     Set { name: name.to_owned(), key: key.to_vec(), data: Some(data), interval: false, timeout: None }
 }
 

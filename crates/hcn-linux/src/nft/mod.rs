@@ -13,6 +13,7 @@ pub(crate) mod maps;
 mod matches;
 mod places;
 mod present;
+mod preserving;
 pub(crate) mod services;
 pub(crate) mod shards;
 mod skeleton;
@@ -33,6 +34,7 @@ pub(crate) use guard::{guard, reguard, take_over_guards, unguard};
 pub(crate) use interception::{intercept, take_over_interception};
 pub(crate) use isolation::{isolate, release, take_over_isolation};
 pub use places::rules_of;
+pub(crate) use preserving::{preserve, preserve_no_more, preserve_otherwise, take_over_preserved};
 pub(crate) use take_over::take_over;
 pub(crate) use translation::{leave_alone, take_over_translation, translate};
 
@@ -99,6 +101,7 @@ pub(crate) fn holds(object: &Object) -> bool {
             | Object::Outbound(_)
             | Object::Diversion(_)
             | Object::Guard(_)
+            | Object::Preserved(_)
     )
 }
 

@@ -2,7 +2,7 @@
 
 use hcn_dataplane::{Frontend, Netns, Object, Site};
 
-use super::{TABLE, filters, interception, maps, translation};
+use super::{TABLE, filters, interception, maps, preserving, translation};
 
 /// The table, and the chain or the set that an object's rules are in; `incoming`: those about packets to the endpoint.
 /// None for what is not in nftables.
@@ -44,6 +44,7 @@ pub fn rules_of(object: &Object, incoming: bool) -> Option<String> {
             };
             format!("inet {TABLE} set {set}")
         }
+        Object::Preserved(_) => format!("bridge {} map sent4, sent6", preserving::TABLE),
         Object::Barrier(_) => format!("inet {TABLE} set {}", maps::CLOSED),
         _ => return None,
     })

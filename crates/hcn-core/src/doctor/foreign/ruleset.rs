@@ -46,7 +46,14 @@ pub fn is_own_table(table: &str) -> bool {
 }
 
 /// The tables that hcnd makes on the host.
-const OWN_TABLES: [&str; 4] = ["inet hcnd", "inet hcnd_nat", "inet hcnd_filter", "bridge hcnd_guard"];
+const OWN_TABLES: [&str; 6] = [
+    "inet hcnd",
+    "inet hcnd_nat",
+    "inet hcnd_filter",
+    "inet hcnd_dip",
+    "bridge hcnd_guard",
+    "bridge hcnd_dip",
+];
 
 impl Ruleset {
     /// Reads listings; what is no JSON of nft's form is passed by.

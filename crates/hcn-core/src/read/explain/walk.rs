@@ -56,6 +56,8 @@ struct Walk<'a> {
     rules_of: RulesOf,
     packet: Packet,
     steps: Vec<Step>,
+    /// Where it was sent, if a load balancer or a port mapping led it elsewhere.
+    sent_to: Option<Frontend>,
 }
 
 /// Stops the walk.
@@ -70,7 +72,7 @@ pub(super) fn walk(
     packet: Packet,
     outgoing: bool,
 ) -> Value {
-    let mut walk = Walk { registry, host, rules_of, packet, steps: Vec::new() };
+    let mut walk = Walk { registry, host, rules_of, packet, steps: Vec::new(), sent_to: None };
     let sender =
         if outgoing { Some(Arc::clone(endpoint)) } else { walk.owner(packet.source, endpoint.network) };
     let fate = walk.go(sender.as_ref()).err().unwrap_or(Fate::Allow);
@@ -129,6 +131,7 @@ impl Walk<'_> {
                 self.meet(sender, &receiver)?;
                 self.attached(&receiver)?;
                 self.filter(&receiver, true, true)?;
+                self.preserve(&receiver);
                 self.enter_namespace(&receiver)
             }
             None => {
@@ -267,6 +270,7 @@ impl Walk<'_> {
             self.at(&Object::Service(service), false);
             return Err(Fate::Block);
         };
+        self.sent_to = Some(Frontend { address: Some(self.packet.destination), ..service.frontend });
         (self.packet.destination, self.packet.destination_port) = (backend.ip(), backend.port());
         let count = service.backends.len();
         let effect = match (count, &service.affinity) {
@@ -286,6 +290,21 @@ impl Walk<'_> {
         self.step(stage, entity, &rule, effect + &source);
         self.at(&Object::Service(service), false);
         Ok(())
+    }
+
+    /// The destination that it was sent to, where the back end sees it.
+    fn preserve(&mut self, receiver: &Arc<Endpoint>) {
+        let Some(Frontend { address: Some(address), protocol, port, .. }) = self.sent_to else { return };
+        for object in self.objects(receiver) {
+            let Object::Preserved(preserved) = &object else { continue };
+            let wanted = (address, protocol, port, self.packet.destination);
+            let mut fronts = preserved.fronts.iter();
+            if fronts.any(|front| (front.address, front.protocol, front.port, front.backend) == wanted) {
+                self.packet.destination = address;
+                self.step("PreserveDIP", named(receiver), "", format!("arrives as sent to {address}"));
+                self.at(&object, true);
+            }
+        }
     }
 
     fn service(&self, from: Option<&Arc<Network>>) -> Option<(EntityKey, Service)> {
