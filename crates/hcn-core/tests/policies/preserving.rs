@@ -43,9 +43,12 @@ impl Service {
         let (mut fronts, mut claims) = (Vec::new(), Vec::new());
         for (_, object) in compile::all(&self.published).iter() {
             match object {
-                Object::Preserved(preserved) => fronts.extend(preserved.fronts.iter().map(|front| {
-                    format!("{}:{} {}", front.address, front.port, front.backend)
-                })),
+                Object::Preserved(preserved) => fronts.extend(
+                    preserved
+                        .fronts
+                        .iter()
+                        .map(|front| format!("{}:{} {}", front.address, front.port, front.backend)),
+                ),
                 Object::Claim(claim) if claim.link.netns != Netns::Host => {
                     assert_eq!(claim.link.name, "lo");
                     claims.push(claim.address.to_string());
@@ -64,14 +67,16 @@ fn a_port_that_stays_and_a_virtual_address_are_needed() {
     let [one, other] = [(); 2].map(|()| service.attached(network, "[]", false));
     let own = service.address(one);
     let nothing = (Vec::new(), Vec::new());
-    let id = service.balancer(&[one], &[VIP], &[mapping(80, 80, 8), mapping(8443, 443, 8), mapping(53, 53, 0)]);
+    let id =
+        service.balancer(&[one], &[VIP], &[mapping(80, 80, 8), mapping(8443, 443, 8), mapping(53, 53, 0)]);
     assert_eq!(service.seen(), (vec![format!("{VIP}:80 {own}")], vec![VIP.to_owned()]));
     service.rebalance(id, &[one, other], &[VIP, "10.96.0.2"], &[mapping(80, 80, 8)]);
     let (fronts, claims) = service.seen();
     assert_eq!((fronts.len(), claims.len()), (4, 4), "{fronts:?} {claims:?}");
     service.rebalance(id, &[other], &[VIP], &[mapping(80, 80, 12)]);
     assert_eq!(service.seen().0, [format!("{VIP}:80 {}", service.address(other))]);
-    for (vips, mapped) in [(&[VIP][..], mapping(80, 80, 4)), (&[VIP], mapping(81, 80, 8)), (&[], mapping(80, 80, 8))]
+    for (vips, mapped) in
+        [(&[VIP][..], mapping(80, 80, 4)), (&[VIP], mapping(81, 80, 8)), (&[], mapping(80, 80, 8))]
     {
         service.rebalance(id, &[one], vips, &[mapped]);
         assert_eq!(service.seen(), nothing);
@@ -97,7 +102,8 @@ fn who_has_no_loopback_of_its_own_here_gets_translated_packets() {
     let own = service.attached(network, "[]", false);
     service.balancer(&[unattached, of_host, own], &[VIP], &[mapping(80, 80, 8)]);
     assert_eq!(service.seen().0, [format!("{VIP}:80 {}", service.address(own))]);
-    let mut service = Service { kernel: Kernel { bridge_rules: false, ..Kernel::default() }, ..Service::default() };
+    let mut service =
+        Service { kernel: Kernel { bridge_rules: false, ..Kernel::default() }, ..Service::default() };
     let network = service.network("NAT", "[]").unwrap();
     let endpoint = service.attached(network, "[]", false);
     service.balancer(&[endpoint], &[VIP], &[mapping(80, 80, 8)]);
@@ -111,11 +117,7 @@ fn no_attach_comes_between_a_load_balancer_and_its_end() {
     let endpoint = service.endpoint(network, "[]").unwrap();
     let document = Some(r#"{"SchemaVersion":{"Major":2}}"#.to_owned());
     let namespace = service.call(Kind::Namespace, Verb::Create { id: None, parent: None, document }).unwrap();
-    let create = Verb::Create {
-        id: None,
-        parent: None,
-        document: Some(document_of(endpoint)),
-    };
+    let create = Verb::Create { id: None, parent: None, document: Some(document_of(endpoint)) };
     service.submit(Kind::LoadBalancer, create);
     assert_eq!(service.jobs.len(), 1);
     let document = Some(format!(
@@ -148,7 +150,10 @@ fn the_way_of_a_packet_ends_as_it_began() {
     assert!(told["Arrives"].as_str().unwrap().ends_with(&format!("{VIP}:80")), "{told}");
     assert_eq!(told["Steps"].as_array().unwrap().last().unwrap()["Stage"], "PreserveDIP", "{told}");
     let told = service.explained(client, &format!(r#"{{"To":"{VIP}:443"}}"#)).unwrap();
-    assert!(told["Arrives"].as_str().unwrap().ends_with(&format!("{}:8443", service.address(server))), "{told}");
+    assert!(
+        told["Arrives"].as_str().unwrap().ends_with(&format!("{}:8443", service.address(server))),
+        "{told}"
+    );
     // Who is asked by its own address sees that.
     let own = service.address(server);
     let told = service.explained(client, &format!(r#"{{"To":"{own}:80"}}"#)).unwrap();
