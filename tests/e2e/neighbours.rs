@@ -2,6 +2,9 @@
 //! packets pass whenever no rule of theirs drops them; when one does, the doctor names it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
+#[path = "neighbours/daemon.rs"]
+mod daemon;
+
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;

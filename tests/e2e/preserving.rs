@@ -21,7 +21,11 @@ const PORT: u16 = 7000;
 /// Where nobody listens.
 const DEAF: u16 = 7009;
 const TALK: u16 = 7001;
+const POUR: u16 = 7002;
+/// Octets.
+const POURED: usize = 100_000;
 const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
+const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
 /// Virtual addresses that nobody has, and one in the network's own subnet.
 const VIPS: [&str; 3] = ["198.18.0.1", "2001:db8:18::1", "192.0.2.222"];
 const TCP: u32 = 6;
@@ -106,6 +110,30 @@ fn is_told(from: &str, to: &str) {
     assert!(told, "{from:?} to {to}");
 }
 
+/// Sends more than fits a packet, over TCP, to whoever comes.
+fn pour(netns: &str) {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, POUR));
+    let listener = in_netns(netns, || TcpListener::bind(any).unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(&[b'.'; POURED]);
+        }
+    });
+}
+
+/// What the back end sends is too large for the way to the client, of which the host tells it.
+fn learns_how_large_packets_may_be() {
+    for (vip, outside) in VIPS.iter().zip(OUTSIDE) {
+        run_ok(&["ip", "route", "replace", outside, "dev", "eth0", "mtu", "1300"]);
+        let stream = in_netns("outside", || TcpStream::connect((*vip, POUR)).unwrap());
+        stream.set_read_timeout(Some(patience(Duration::from_secs(5)))).unwrap();
+        let mut poured = Vec::new();
+        (&stream).read_to_end(&mut poured).unwrap_or_else(|error| panic!("{vip}: {error}"));
+        assert_eq!(poured.len(), POURED);
+        run_ok(&["ip", "route", "del", outside, "dev", "eth0", "mtu", "1300"]);
+    }
+}
+
 fn has_tables() -> bool {
     let there = |family| run(&["nft", "list", "table", family, "hcnd_dip"]).code == Some(0);
     let [inet, bridge] = ["inet", "bridge"].map(there);
@@ -146,9 +174,8 @@ fn back_ends_see_the_address_that_was_asked() {
         ways();
         let mut client = Client::new();
         let [plain, limited, other] = containers(&mut client);
-        let deaf = port(UDP, DEAF, FLAGS);
-        let settings =
-            |ends: &[&Container]| balancer(ends, &VIPS, &[&both(FLAGS)[..], &[deaf.clone()]].concat());
+        let others = [port(UDP, DEAF, FLAGS), port(TCP, POUR, FLAGS)];
+        let settings = |ends: &[&Container]| balancer(ends, &VIPS, &[&both(FLAGS)[..], &others].concat());
         let id = client.load_balancer(&settings(&[&plain]));
         // The first packet of a back end is an answer, for which it needs a neighbour.
         for namespace in [&plain.namespace, &limited.namespace, &other.namespace] {
@@ -158,6 +185,7 @@ fn back_ends_see_the_address_that_was_asked() {
             modify(&mut client, &id, &settings(&[end]));
             assert_eq!(loopback(end), VIPS.join(" "));
             finds_neighbours();
+            pour(&end.namespace);
             for on in [true, false] {
                 is_bridged(on);
                 for from in ["outside", HOST, &other.namespace] {
@@ -168,6 +196,7 @@ fn back_ends_see_the_address_that_was_asked() {
                     is_told(from, VIPS[0]);
                     is_told(from, VIPS[1]);
                 }
+                learns_how_large_packets_may_be();
                 // By its own address it is asked as ever.
                 for own in &end.addresses {
                     assert_eq!(asked(&other.namespace, own), format!("{number} {own}"));

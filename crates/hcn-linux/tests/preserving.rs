@@ -81,7 +81,11 @@ fn cases() -> Vec<Case> {
             remove(&[claims(3, "B", 1), vec![preserved(3, 1)]].concat()),
         ),
         ("two in one namespace", with(&[&a]), create([twice.clone()])),
-        ("one of two in one namespace", with(&[&a, std::slice::from_ref(&twice)]), remove(&[twice.clone()])),
+        (
+            "one of two in one namespace",
+            with(&[&a, std::slice::from_ref(&twice)]),
+            remove(std::slice::from_ref(&twice)),
+        ),
         ("go with the namespace", everything.clone(), diff(&state(&everything), &state(&with(&[&b])))),
         ("all go", everything.clone(), diff(&state(&everything), &state(&network()))),
         (

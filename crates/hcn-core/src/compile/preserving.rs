@@ -41,7 +41,8 @@ pub(super) fn of_endpoint(
 fn fronts(registry: &Registry, network: &Network, endpoint: &Endpoint) -> Vec<PreservedFront> {
     let mut fronts = Vec::new();
     for balancer in registry.balancers_of(endpoint.meta.id) {
-        for (frontend, _) in balancer.frontends().filter(|(_, port)| port.preserves) {
+        let preserving = balancer.ports.iter().filter(|port| port.preserves);
+        for frontend in preserving.flat_map(|port| balancer.frontends_of(port)) {
             let backend = endpoint.addresses.iter().map(IpNet::addr);
             let backend = backend.into_iter().find(|own| Family::of(*own) == frontend.family);
             if let (Some(address), Some(backend)) = (frontend.address, backend)
