@@ -1,7 +1,8 @@
 //! firewalld itself, as Debian has it, beside a running hcnd: on a bus of its own, with its configuration in a folder of its
-//! own.
+//! own. `scripts/install test` unpacks it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{OUTSIDE, World};
+
+/// Where it is unpacked.
+const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/firewalld");
 
 const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
   "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -44,14 +48,16 @@ impl Firewalld {
             ["bus", "bus.conf", "firewalld", "log"].map(|name| folder.path().join(name));
         fs::write(&bus, BUS.replace("SOCKET", socket.to_str().unwrap())).unwrap();
         fs::create_dir(&own).unwrap();
-        // Only root may read the original.
-        fs::write(own.join("firewalld.conf"), "DefaultZone=public\nFirewallBackend=nftables\n").unwrap();
+        let there = Path::new(UNPACKED);
+        let original = there.join("etc/firewalld/firewalld.conf");
+        fs::copy(original, own.join("firewalld.conf")).expect("scripts/install test has unpacked firewalld");
         let mut command = Command::new("dbus-daemon");
         let bus = Background::start(command.arg("--config-file").arg(&bus).args(["--nofork", "--nopidfile"]));
         eventually("the bus is there", || socket.exists());
         let address = format!("unix:path={}", socket.to_str().unwrap());
-        let mut command = Command::new("/usr/sbin/firewalld");
+        let mut command = Command::new(there.join("usr/sbin/firewalld"));
         command.args(["--nofork", "--nopid", "--system-config"]).arg(&own).arg("--log-file").arg(&log);
+        command.arg("--default-config").arg(there.join("usr/lib/firewalld"));
         let daemon = Background::start(command.env("DBUS_SYSTEM_BUS_ADDRESS", &address));
         let firewalld = Self { daemon, _bus: bus, address, _folder: folder };
         eventually("firewalld runs", || run(&firewalld.command("firewall-cmd --state")).code == Some(0));
@@ -61,7 +67,8 @@ impl Firewalld {
     /// A command line that talks to it.
     fn command(&self, line: &str) -> Vec<String> {
         let bus = format!("DBUS_SYSTEM_BUS_ADDRESS={}", self.address);
-        ["env", &bus, "sh", "-c", line].map(str::to_owned).into()
+        let line = line.replace("firewall-cmd", &format!("{UNPACKED}/usr/bin/firewall-cmd"));
+        ["env", &bus, "sh", "-c", &line].map(str::to_owned).into()
     }
 
     fn tell(&self, line: &str) {
