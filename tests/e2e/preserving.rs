@@ -170,7 +170,7 @@ fn containers(client: &mut Client) -> [Container; 3] {
 
 #[test]
 fn back_ends_see_the_address_that_was_asked() {
-    in_sandbox!(Sandbox::new(), {
+    in_sandbox!(Sandbox::as_ordinary_user(), {
         ways();
         let mut client = Client::new();
         let [plain, limited, other] = containers(&mut client);
