@@ -1,14 +1,19 @@
 //! The blocking client: one call after the other, or several at once with [`Client::request_all`].
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hcn_ipc::frame::Decoder;
 use hcn_ipc::params::{Finding, Status};
 use hcn_schema::call::Kind;
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Guid, Raw};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -38,6 +43,22 @@ impl Client {
         Ok(Self { path: path.to_owned(), stream, decoder: reply::decoder(), chunk: vec![0; reply::CHUNK] })
     }
 
+    /// How long to wait for an answer before the connection is taken for lost; none = for ever, as it is at first. After
+    /// such a loss the client is of no use.
+    ///
+    /// # Errors
+    /// The socket's; a duration of zero.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.stream.set_read_timeout(timeout)
+    }
+
+    /// Whether the service is still at the other end, as far as can be known without asking it.
+    pub fn is_connected(&self) -> bool {
+        let mut next = [0];
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(self.stream.as_raw_fd(), &mut next, flags), Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR))
+    }
+
     /// Calls any method by its full name and returns its results.
     ///
     /// # Errors
@@ -53,7 +74,7 @@ impl Client {
     pub fn call_more<P: Serialize + ?Sized>(&self, method: &str, parameters: &P) -> Result<Replies> {
         let call = request::frame(method, parameters, true)?;
         let mut client = Self::connect(&self.path)?;
-        client.stream.write_all(&call).map_err(|source| Error::Lost(Some(source)))?;
+        client.write(&call).map_err(|source| Error::Lost(Some(source)))?;
         Ok(Replies { client, ended: false })
     }
 
@@ -62,7 +83,7 @@ impl Client {
     /// # Errors
     /// As the request's.
     pub fn request<R>(&mut self, request: &Request<R>) -> Result<R> {
-        let written = self.stream.write_all(&request.frame);
+        let written = self.write(&request.frame);
         // A service that refuses to read on says why before it closes the connection.
         let results = self.receive();
         match (written, results) {
@@ -79,7 +100,7 @@ impl Client {
         let mut results = Vec::with_capacity(requests.len());
         for together in requests.chunks(TOGETHER) {
             let frames: Vec<u8> = together.iter().flat_map(|request| request.frame.iter().copied()).collect();
-            self.stream.write_all(&frames).map_err(|source| Error::Lost(Some(source)))?;
+            self.write(&frames).map_err(|source| Error::Lost(Some(source)))?;
             for request in together {
                 results.push(self.receive()?.and_then(|results| (request.read)(&results)));
             }
@@ -254,9 +275,21 @@ impl Client {
     }
 
     fn subscribe(mut self, call: &[u8]) -> Result<Events> {
-        self.stream.write_all(call).map_err(|source| Error::Lost(Some(source)))?;
+        self.write(call).map_err(|source| Error::Lost(Some(source)))?;
         let (first, _) = reply::event(&self.receive()??)?;
         Ok(Events { client: self, registered: first.seq, ended: false })
+    }
+
+    /// Writes all of it. No signal is raised where nobody reads any more: it would end the program that this is part of.
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match send(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn receive(&mut self) -> Result<Result<Box<RawValue>>> {
@@ -298,6 +331,18 @@ impl Iterator for Replies {
     }
 }
 
+/// Ends a stream of events.
+#[derive(Debug)]
+pub struct Closer(UnixStream);
+
+impl Closer {
+    /// Who waits for the next event gets [`Error::Lost`] instead.
+    pub fn close(&self) {
+        // It may have ended by itself.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 /// Events, as they happen. Ends after the disconnect notice ([`crate::DISCONNECT`]) or an error.
 #[derive(Debug)]
 pub struct Events {
@@ -310,6 +355,14 @@ impl Events {
     /// The number of the last event before the subscription.
     pub fn registered(&self) -> u64 {
         self.registered
+    }
+
+    /// What ends them from another thread.
+    ///
+    /// # Errors
+    /// There are no file descriptors left.
+    pub fn closer(&self) -> io::Result<Closer> {
+        Ok(Closer(self.client.stream.try_clone()?))
     }
 }
 

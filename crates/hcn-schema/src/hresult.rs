@@ -98,6 +98,8 @@ hresults! {
     DUPLICATE_NAME = 0x8007_0034, "HRESULT_FROM_WIN32(ERROR_DUP_NAME)", "A duplicate name exists on the network.";
     OBJECT_ALREADY_EXISTS = 0x8007_1392, "HRESULT_FROM_WIN32(ERROR_OBJECT_ALREADY_EXISTS)", "The object already exists.";
     NOT_IMPLEMENTED = 0x8000_4001, "E_NOTIMPL", "Not implemented.";
+    POINTER = 0x8000_4003, "E_POINTER", "Invalid pointer.";
+    UNEXPECTED = 0x8000_ffff, "E_UNEXPECTED", "Catastrophic failure.";
     GENERAL_FAILURE = 0x8007_001f, "HRESULT_FROM_WIN32(ERROR_GEN_FAILURE)", "A device attached to the system is not functioning.";
     NOT_REGISTERED = 0x8007_06d9, "HRESULT_FROM_WIN32(EPT_S_NOT_REGISTERED)",
         "There are no more endpoints available from the endpoint mapper.";

@@ -16,7 +16,7 @@ enum May {
     Anything,
 }
 
-const DIRECTIONS: [(&str, May); 12] = [
+const DIRECTIONS: [(&str, May); 15] = [
     ("hcn-schema", May::Only(&[])),
     ("hcn-dataplane", May::Only(&[])),
     ("hcn-core", May::Only(&["hcn-schema", "hcn-dataplane"])),
@@ -26,6 +26,9 @@ const DIRECTIONS: [(&str, May); 12] = [
     ("hcn-client", May::Only(&["hcn-schema", "hcn-ipc"])),
     // It shows that the client is enough.
     ("hcnctl", May::Only(&["hcn-client"])),
+    ("hcn-c", May::Only(&["hcn-client", "hcn-schema"])),
+    ("libcomputenetwork", May::Only(&["hcn-c"])),
+    ("libvmcompute", May::Only(&["hcn-c"])),
     ("hcn-store", May::Only(&["hcn-schema", "hcn-core"])),
     ("hcnd", May::Only(&["hcn-schema", "hcn-dataplane", "hcn-core", "hcn-linux", "hcn-store", "hcn-ipc"])),
     ("hcn-tests", May::Anything),

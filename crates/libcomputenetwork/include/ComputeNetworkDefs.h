@@ -1,0 +1,2 @@
+/* The name as Microsoft's documentation spells it. */
+#include "computenetworkdefs.h"

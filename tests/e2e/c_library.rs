@@ -1,0 +1,228 @@
+//! Do C programs that were written for computenetwork.dll and vmcompute.dll work on Linux?
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hcn_tests::kernel::{assert_unchanged, dump};
+use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::{Background, Finished, Sandbox, built_hcnd, eventually, in_sandbox, run_ok};
+use nix::sys::signal::{Signal, kill};
+use tempfile::TempDir;
+
+/// What is on the computer of somebody who has installed the libraries, and the programs built with them.
+struct Installed {
+    folder: TempDir,
+}
+
+/// Where the programs' sources are.
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/c")
+}
+
+impl Installed {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/install-c");
+        let built = built_hcnd().parent().unwrap().to_owned();
+        run_ok(&[script.as_os_str(), folder.path().as_os_str(), built.as_os_str()]);
+        Self { folder }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    /// Compiles a program as its user would: with every warning an error, and what pkg-config would say.
+    fn compile(&self, source: &str, options: &[&str]) -> PathBuf {
+        let program = self.path(source).with_extension("");
+        let compiler = if source.ends_with(".cc") { ["c++", "-std=c++17"] } else { ["cc", "-std=gnu11"] };
+        let (include, lib) = (self.path("include"), self.path("lib"));
+        let mut command = Command::new(compiler[0]);
+        command.args([compiler[1], "-Wall", "-Wextra", "-Werror", "-g", "-I"]).arg(include);
+        command.args(options).arg(sources().join(source)).arg("-o").arg(&program).arg("-L").arg(&lib);
+        command.arg(format!("-Wl,-rpath,{}", lib.display()));
+        command.args(["-lcomputenetwork", "-lvmcompute", "-lpthread"]);
+        let compiled = Background::start(&mut command).wait(Duration::from_secs(60));
+        assert!(compiled.code == Some(0), "{compiled}");
+        program
+    }
+
+    /// Runs a program to its end.
+    fn run(&self, program: &Path, arguments: &[&str]) -> Finished {
+        let mut command = Command::new(program);
+        command.args(arguments).env("LD_LIBRARY_PATH", self.path("lib"));
+        Background::start(&mut command).wait(Duration::from_secs(60))
+    }
+}
+
+fn assert_ok(finished: &Finished) {
+    assert!(finished.code == Some(0) && finished.stderr.is_empty(), "{finished}");
+}
+
+/// Every function of the contract's list (1.3 and 1.4), one in a line.
+fn functions() -> Vec<String> {
+    fs::read_to_string(sources().join("functions.txt")).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_libraries_export_the_functions_of_the_contract_and_nothing_else() {
+    let installed = Installed::new();
+    let exported = |name: &str| {
+        let listed = run_ok(&["nm", "-D", "--defined-only", installed.path(name).to_str().unwrap()]);
+        let mut names: Vec<String> =
+            listed.lines().map(|line| line.split_whitespace().last().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    let functions = functions();
+    assert_eq!(functions.len(), 57);
+    let memory = ["CoTaskMemAlloc", "CoTaskMemFree", "CoTaskMemRealloc"].map(str::to_owned);
+    assert_eq!(exported("lib/libcomputenetwork.so"), [&memory[..], &functions].concat());
+    assert_eq!(exported("lib/libvmcompute.so"), ["CoTaskMemFree", "HNSCall"]);
+    for name in ["computenetwork", "vmcompute"] {
+        let library = format!("lib/lib{name}.so");
+        let said = run_ok(&["readelf", "-d", installed.path(&library).to_str().unwrap()]);
+        assert!(said.contains(&format!("soname: [lib{name}.so.1]")), "{said}");
+        let described = fs::read_to_string(installed.path(&format!("lib/pkgconfig/{name}.pc"))).unwrap();
+        assert!(
+            described.contains(&format!("prefix={}\n", installed.folder.path().display())),
+            "{described}"
+        );
+        assert!(described.contains(&format!(" -l{name}\n")) && !described.contains('@'), "{described}");
+    }
+}
+
+#[test]
+fn the_smallest_program_works_and_so_does_the_language_of_the_header() {
+    in_sandbox!(Sandbox::new(), {
+        let installed = Installed::new();
+        let first = installed.run(&installed.compile("first.c", &[]), &[]);
+        assert_ok(&first);
+        assert!(first.stdout.contains("\"Name\":\"first\""), "{first}");
+        // As code for Windows has its texts.
+        let again = fs::read_to_string(sources().join("first.c")).unwrap().replace("u\"", "L\"");
+        let program = installed.path("short.c");
+        fs::write(&program, again).unwrap();
+        assert_ok(&installed.run(&installed.compile(program.to_str().unwrap(), &["-fshort-wchar"]), &[]));
+        assert_ok(&installed.run(&installed.compile("header.cc", &["-pedantic"]), &[]));
+        let functions = functions();
+        let names: Vec<&str> = functions.iter().map(String::as_str).collect();
+        assert_ok(&installed.run(&installed.compile("loaded.c", &["-ldl"]), &names));
+    });
+}
+
+/// With what finds memory that is not freed, or used wrongly.
+const CHECKED: &[&str] = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+#[test]
+fn every_function_does_what_the_contract_says_and_the_kernel_agrees() {
+    in_sandbox!(Sandbox::new(), {
+        let installed = Installed::new();
+        let program = installed.compile("everything.c", CHECKED);
+        let before = dump();
+        let seen = installed.path("seen");
+        let mut running =
+            Background::start(Command::new(program).arg(&seen).env("LD_LIBRARY_PATH", installed.path("lib")));
+        eventually("everything is made", || {
+            assert_eq!(running.stderr(), "");
+            running.stdout().contains("made")
+        });
+        let inside = run_ok(&["ip", "-n", "F0000001-0000-0000-0000-000000000001", "-br", "-4", "addr"]);
+        assert!(inside.contains("192.168.100.7/24"), "{inside}");
+        assert!(run_ok(&["ip", "-br", "addr", "show", "type", "bridge"]).contains("192.168.100.1/24"));
+        fs::write(&seen, "").unwrap();
+        let ended = running.wait(Duration::from_secs(30));
+        assert_ok(&ended);
+        assert!(ended.stdout.ends_with("gone\n"), "{ended}");
+        assert_unchanged(&before, "everything is deleted");
+    });
+}
+
+#[test]
+fn threads_do_not_meet_and_callbacks_hear_everything() {
+    in_sandbox!(Sandbox::new(), {
+        let installed = Installed::new();
+        assert_ok(&installed.run(&installed.compile("threads.c", CHECKED), &[]));
+    });
+}
+
+#[test]
+fn a_program_outlives_the_service() {
+    in_sandbox!(Sandbox::new(), {
+        let installed = Installed::new();
+        let program = installed.compile("restart.c", &[]);
+        let running = Background::start(Command::new(program).env("LD_LIBRARY_PATH", installed.path("lib")));
+        let says = |what: &str| {
+            eventually(what, || {
+                assert_eq!(running.stderr(), "");
+                running.stdout().contains(what)
+            });
+        };
+        says("ready");
+        let hcnd = sandbox_hcnd();
+        kill(hcnd, Signal::SIGKILL).unwrap();
+        // With all its threads, of which the last one closes its files.
+        eventually("hcnd has ended", || !Path::new(&format!("/proc/{hcnd}")).exists());
+        says("ended");
+        let _next = Background::start(
+            Command::new("hcnd").arg("--socket").arg(sandbox_socket()).env_remove("HCND_SOCKET"),
+        );
+        eventually("back", || {
+            assert_eq!(running.stderr(), "");
+            running.stdout().contains("back")
+        });
+    });
+}
+
+/// A service that says what it likes.
+fn answers(socket: &Path, answer: &'static [u8]) {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut call = [0; 4096];
+            let _ = std::io::Read::read(&mut stream, &mut call);
+            let _ = stream.write_all(answer);
+        }
+    });
+}
+
+#[test]
+fn what_is_no_service_is_told_within_a_second() {
+    let installed = Installed::new();
+    let program = installed.compile("first.c", &[]);
+    let said = |socket: &Path| {
+        let start = Instant::now();
+        let mut command = Command::new(&program);
+        command.env("LD_LIBRARY_PATH", installed.path("lib")).env("HCND_SOCKET", socket);
+        let ended = Background::start(&mut command).wait(Duration::from_secs(30));
+        assert!(start.elapsed() < hcn_tests::patience(Duration::from_secs(1)), "{ended}");
+        assert_eq!(ended.code, Some(1), "{ended}");
+        ended.stdout
+    };
+    let code = |code: u32| format!("\"ErrorCode\":{code}");
+    assert!(said(Path::new("/nowhere")).contains(&code(0x8007_06d9)));
+    let socket = |name: &str| installed.path(name);
+    let no_socket = socket("file");
+    fs::write(&no_socket, "").unwrap();
+    assert!(said(&no_socket).contains(&code(0x8007_06d9)));
+    for (name, answer, expected) in [
+        ("hangs-up", &b""[..], 0x8007_06be),
+        ("nonsense", b"HTTP/1.1 400 Bad Request\r\n\r\n\0", 0x8007_001f),
+        ("half", b"{\"parameters\":", 0x8007_06be),
+        (
+            "older",
+            b"{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"x\"}}\0",
+            0x8000_4001,
+        ),
+    ] {
+        answers(&socket(name), answer);
+        let said = said(&socket(name));
+        assert!(said.contains(&code(expected)), "{name}: {said}");
+    }
+}
