@@ -11,6 +11,8 @@ mod account;
 mod class;
 mod connection;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hns;
 mod hub;
 pub mod interfaces;

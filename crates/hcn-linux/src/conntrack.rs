@@ -66,9 +66,9 @@ pub(crate) enum Stale {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Served {
     /// They were begun to this front end.
-    frontend: Frontend,
+    pub(crate) frontend: Frontend,
     /// And go to this back end; none = wherever they go.
-    backend: Option<SocketAddr>,
+    pub(crate) backend: Option<SocketAddr>,
 }
 
 /// What becomes stale when a service becomes another.
@@ -203,7 +203,7 @@ impl Stale {
     }
 
     /// Whether a flow, as the kernel describes it, is one of them.
-    fn fits(&self, flow: &[u8]) -> bool {
+    pub(crate) fn fits(&self, flow: &[u8]) -> bool {
         match self {
             Self::Served(served) => served.fits(flow),
             Self::Turned(turned) => turned.fits(flow),

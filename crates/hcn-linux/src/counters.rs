@@ -19,8 +19,12 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, name: &str) -> io::Result<O
         Err(error) if error.errno == libc::ENODEV => return Ok(None),
         Err(refusal) => return Err(refusal.into()),
     };
-    let message = payload.and_then(|payload| LinkMessage::parse(&payload[..]).ok());
-    Ok(message.and_then(|message| message.attributes.iter().find_map(counters)))
+    Ok(payload.and_then(|payload| of(&payload)))
+}
+
+/// The counters of an RTM_NEWLINK payload.
+pub(crate) fn of(payload: &[u8]) -> Option<Counters> {
+    LinkMessage::parse(payload).ok()?.attributes.iter().find_map(counters)
 }
 
 fn counters(attribute: &LinkAttribute) -> Option<Counters> {

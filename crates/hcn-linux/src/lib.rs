@@ -18,6 +18,8 @@ mod error;
 mod executor;
 mod facts;
 mod features;
+#[doc(hidden)]
+pub mod fuzzing;
 mod known;
 mod link;
 mod moving;

@@ -54,6 +54,13 @@ pub(crate) struct Raw {
     octets: Vec<u8>,
 }
 
+impl Raw {
+    /// The payload, if it is an address that is given.
+    pub(crate) fn address(&self) -> Option<Vec<u8>> {
+        (self.kind == RTM_NEWADDR).then(|| self.octets.clone())
+    }
+}
+
 impl NetlinkSerializable for Raw {
     fn message_type(&self) -> u16 {
         self.kind
@@ -86,23 +93,27 @@ pub(crate) struct Belongings {
 impl Belongings {
     /// Reads what the link with this index has. IPv6 addresses of the link alone stay with it.
     pub(crate) fn read(wire: &mut Wire, socket: &Socket, index: u32) -> io::Result<Self> {
+        let addresses = wire.dump(socket, &address::get_all())?;
+        let mut routes = wire.dump(socket, &route::get_all(AddressFamily::Inet))?;
+        routes.extend(wire.dump(socket, &route::get_all(AddressFamily::Inet6))?);
+        Ok(Self::of(addresses, routes, index))
+    }
+
+    /// What of these addresses and routes is of the link.
+    pub(crate) fn of(addresses: Vec<Vec<u8>>, routes: Vec<Vec<u8>>, index: u32) -> Self {
         let is_meant = |payload: &Vec<u8>| {
             payload.len() >= IFADDRMSG
                 && attributes::number(&payload[4..8]) == Some(index)
                 && !(payload[0] == AF_INET6 && payload[3] == RT_SCOPE_LINK)
         };
-        let addresses = wire.dump(socket, &address::get_all())?.into_iter().filter(is_meant).collect();
-        let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let all = wire.dump(socket, &route::get_all(family))?;
-            let by_it = all.into_iter().filter(|payload| leaves_by(payload, index));
-            routes.extend(by_it.flat_map(|payload| apart(payload, index)));
-        }
+        let addresses = addresses.into_iter().filter(is_meant).collect();
+        let by_it = routes.into_iter().filter(|payload| leaves_by(payload, index));
+        let mut routes: Vec<Vec<u8>> = by_it.flat_map(|payload| apart(payload, index)).collect();
         routes.sort_by_key(|payload| {
             attributes::all(&payload[RTMSG..])
                 .any(|(kind, _)| matches!(kind, RTA_GATEWAY | RTA_VIA | RTA_MULTIPATH))
         });
-        Ok(Self { addresses, routes })
+        Self { addresses, routes }
     }
 
     /// The addresses.

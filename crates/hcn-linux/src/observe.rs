@@ -40,30 +40,32 @@ pub(crate) type Addresses = HashMap<(u32, IpAddr), Vec<Found>>;
 pub(crate) fn addresses(wire: &mut Wire, socket: &Socket) -> io::Result<Addresses> {
     let mut addresses = Addresses::new();
     for payload in wire.dump(socket, &address::get_all())? {
-        // What a newer kernel describes in an unknown way is not what hcnd made.
-        let Ok(message) = AddressMessage::parse(&payload[..]) else { continue };
-        let mut own = None;
-        let (mut flags, mut marked) = (AddressFlags::empty(), false);
-        for attribute in &message.attributes {
-            match attribute {
-                // Where there are both, "address" is the other side's.
-                AddressAttribute::Local(address) => own = Some(*address),
-                AddressAttribute::Address(address) if own.is_none() => own = Some(*address),
-                AddressAttribute::Flags(all) => flags = *all,
-                AddressAttribute::Protocol(protocol) => marked = *protocol == address::PROTOCOL,
-                _ => {}
-            }
+        if let Some((index, found)) = address(&payload) {
+            addresses.entry((index, found.address.addr())).or_default().push(found);
         }
-        let Some(own) = own else { continue };
-        let Ok(address) = IpNet::new(own, message.header.prefix_len) else { continue };
-        let prefix_route = !flags.contains(AddressFlags::Noprefixroute);
-        addresses.entry((message.header.index, own)).or_default().push(Found {
-            address,
-            prefix_route,
-            marked,
-        });
     }
     Ok(addresses)
+}
+
+/// Reads an RTM_NEWADDR payload: the link and the address.
+pub(crate) fn address(payload: &[u8]) -> Option<(u32, Found)> {
+    // What a newer kernel describes in an unknown way is not what hcnd made.
+    let message = AddressMessage::parse(payload).ok()?;
+    let mut own = None;
+    let (mut flags, mut marked) = (AddressFlags::empty(), false);
+    for attribute in &message.attributes {
+        match attribute {
+            // Where there are both, "address" is the other side's.
+            AddressAttribute::Local(address) => own = Some(*address),
+            AddressAttribute::Address(address) if own.is_none() => own = Some(*address),
+            AddressAttribute::Flags(all) => flags = *all,
+            AddressAttribute::Protocol(protocol) => marked = *protocol == address::PROTOCOL,
+            _ => {}
+        }
+    }
+    let address = IpNet::new(own?, message.header.prefix_len).ok()?;
+    let prefix_route = !flags.contains(AddressFlags::Noprefixroute);
+    Some((message.header.index, Found { address, prefix_route, marked }))
 }
 
 /// Gateways of routes by link, destination and metric.
@@ -81,29 +83,33 @@ pub(crate) fn routes(
         Family::V6 => (AddressFamily::Inet6, IpAddr::from([0; 16])),
     };
     for payload in wire.dump(socket, &route::get_all(family))? {
-        // The fixed part tells most routes apart without decoding the rest.
-        let Ok(header) = RouteHeader::parse(&payload) else { continue };
-        if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
-            continue;
-        }
-        let Ok(message) = RouteMessage::parse(&payload[..]) else { continue };
-        let (mut link, mut destination, mut metric, mut gateway) = (None, anywhere, 0, None);
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Oif(index) => link = Some(*index),
-                RouteAttribute::Destination(address) => destination = plain(address).unwrap_or(anywhere),
-                RouteAttribute::Priority(value) => metric = *value,
-                RouteAttribute::Gateway(address) => gateway = plain(address),
-                _ => {}
-            }
-        }
-        if let Some(link) = link
-            && let Ok(destination) = IpNet::new(destination, header.destination_prefix_length)
-        {
-            routes.entry((link, destination, metric)).or_default().push(gateway);
+        if let Some((place, gateway)) = route(&payload, anywhere) {
+            routes.entry(place).or_default().push(gateway);
         }
     }
     Ok(())
+}
+
+/// Reads an RTM_NEWROUTE payload: link, destination and metric, and the gateway.
+pub(crate) fn route(payload: &[u8], anywhere: IpAddr) -> Option<((u32, IpNet, u32), Option<IpAddr>)> {
+    // The fixed part tells most routes apart without decoding the rest.
+    let header = RouteHeader::parse(payload).ok()?;
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let message = RouteMessage::parse(payload).ok()?;
+    let (mut link, mut destination, mut metric, mut gateway) = (None, anywhere, 0, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => link = Some(*index),
+            RouteAttribute::Destination(address) => destination = plain(address).unwrap_or(anywhere),
+            RouteAttribute::Priority(value) => metric = *value,
+            RouteAttribute::Gateway(address) => gateway = plain(address),
+            _ => {}
+        }
+    }
+    let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
+    Some(((link?, destination, metric), gateway))
 }
 
 /// The address of a route's attribute, if it is one.

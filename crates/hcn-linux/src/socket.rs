@@ -353,7 +353,7 @@ fn unknown() -> Refusal {
 }
 
 /// The refusal that an NLMSG_ERROR carries; `None` when it is an acknowledgement.
-fn refusal(message: &Message<'_>) -> Option<Refusal> {
+pub(crate) fn refusal(message: &Message<'_>) -> Option<Refusal> {
     let code = i32::from_ne_bytes(message.payload.get(..4)?.try_into().ok()?);
     if code == 0 {
         return None;

@@ -7,6 +7,8 @@
 mod book;
 mod dhcp;
 mod dns;
+#[doc(hidden)]
+pub mod fuzzing;
 mod server;
 
 pub use server::{Failure, Responders};

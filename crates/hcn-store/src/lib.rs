@@ -7,6 +7,8 @@
 
 mod error;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod record;
 mod rehearsal;
 mod schema;

@@ -1,7 +1,7 @@
 //! What does a diagnosis need to know of the host? Read with sockets of its own, on the thread that asks: the data
 //! plane's thread does not wait for it. Nothing is changed.
 
-mod rules;
+pub(crate) mod rules;
 mod settings;
 
 use std::collections::{BTreeSet, HashMap};

@@ -105,7 +105,7 @@ fn wait(child: &mut Child, deadline: Instant) -> io::Result<bool> {
 }
 
 /// Rules by table and handle: those of the chains of `nft --handle list ruleset`.
-fn texts(listing: &str) -> BTreeMap<(String, u64), String> {
+pub(crate) fn texts(listing: &str) -> BTreeMap<(String, u64), String> {
     let mut texts = BTreeMap::new();
     let mut table = String::new();
     for line in listing.lines() {
@@ -124,10 +124,10 @@ fn texts(listing: &str) -> BTreeMap<(String, u64), String> {
 }
 
 /// What kind of set it is, its family, table and name.
-type Named = (&'static str, String, String, String);
+pub(crate) type Named = (&'static str, String, String, String);
 
 /// The sets and maps of other programs that rules name.
-fn named_sets(listing: &str) -> BTreeSet<Named> {
+pub(crate) fn named_sets(listing: &str) -> BTreeSet<Named> {
     let parsed: serde_json::Value = serde_json::from_str(listing).unwrap_or_default();
     let objects = || parsed["nftables"].as_array().into_iter().flatten();
     let ours = |table: &str| table == "hcnd" || table.starts_with("hcnd_");
@@ -176,7 +176,7 @@ fn base_chains() -> io::Result<Vec<BaseChain>> {
     Ok(answers.iter().filter_map(|answer| base_chain(answer)).collect())
 }
 
-fn base_chain(answer: &[u8]) -> Option<BaseChain> {
+pub(crate) fn base_chain(answer: &[u8]) -> Option<BaseChain> {
     let family = match answer.first()? {
         1 => "inet",
         2 => "ip",

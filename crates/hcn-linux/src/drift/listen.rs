@@ -80,10 +80,15 @@ struct Ears {
     /// Names of namespaces that are taken away.
     names: Inotify,
     stopped: OwnedFd,
-    on_host: Arc<OnHost>,
+    judge: Judge,
+}
+
+/// What tells hcnd's things, and its doing, from those of others.
+pub(crate) struct Judge {
+    pub(crate) on_host: Arc<OnHost>,
     /// Of the sockets by which hcnd itself changes rules, and the rest.
-    own_nft: u32,
-    own_route: u32,
+    pub(crate) own_nft: u32,
+    pub(crate) own_route: u32,
 }
 
 impl Listener {
@@ -101,7 +106,8 @@ impl Listener {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         inotify.add_watch(names, AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM)?;
         let (stopped, stop) = pipe()?;
-        let ears = Ears { route, nft, names: inotify, stopped, on_host, own_nft, own_route };
+        let judge = Judge { on_host, own_nft, own_route };
+        let ears = Ears { route, nft, names: inotify, stopped, judge };
         let thread =
             std::thread::Builder::new().name("listener".to_owned()).spawn(move || ears.listen(&notify))?;
         Ok(Self { thread: Some((stop, thread)) })
@@ -140,12 +146,10 @@ impl Ears {
         let mut buffer = vec![0; 64 << 10];
         while self.wait() {
             let mut notice = Notice::default();
-            self.hear(&self.route, &mut buffer, &mut notice, |ears, message, number, notice| {
-                ears.route(message, number, notice);
-            });
+            self.hear(&self.route, &mut buffer, &mut notice, Judge::route);
             if let Some(nft) = &self.nft {
-                self.hear(nft, &mut buffer, &mut notice, |ears, message, _, notice| {
-                    notice.rules |= ears.is_foreign_rule(message);
+                self.hear(nft, &mut buffer, &mut notice, |judge, message, _, notice| {
+                    notice.rules |= judge.is_foreign_rule(message);
                 });
             }
             self.hear_names(&mut notice);
@@ -185,7 +189,7 @@ impl Ears {
         socket: &netlink_sys::Socket,
         buffer: &mut [u8],
         notice: &mut Notice,
-        mut tell: impl FnMut(&Self, &Message<'_>, Option<i32>, &mut Notice),
+        mut tell: impl FnMut(&Judge, &Message<'_>, Option<i32>, &mut Notice),
     ) {
         loop {
             let mut control = cmsg_space!(i32);
@@ -211,7 +215,7 @@ impl Ears {
                 }
             };
             for message in Messages::all(&buffer[..length]) {
-                tell(self, &message, number, notice);
+                tell(&self.judge, &message, number, notice);
             }
         }
     }
@@ -229,9 +233,11 @@ impl Ears {
             }
         }
     }
+}
 
+impl Judge {
     /// A change of links, addresses, routes or neighbours; `number` = in another network namespace.
-    fn route(&self, message: &Message<'_>, number: Option<i32>, notice: &mut Notice) {
+    pub(crate) fn route(&self, message: &Message<'_>, number: Option<i32>, notice: &mut Notice) {
         match number {
             Some(number) => {
                 if !notice.numbers.contains(&number) && takes_away(message).is_some() {
@@ -285,7 +291,7 @@ impl Ears {
     }
 
     /// Whether somebody else takes rules away that are hcnd's.
-    fn is_foreign_rule(&self, message: &Message<'_>) -> bool {
+    pub(crate) fn is_foreign_rule(&self, message: &Message<'_>) -> bool {
         let deleted = message.kind >> 8 == NFTABLES && NFT_MSG_DEL.contains(&(message.kind & 0xff));
         // The name of the table is the first attribute of each.
         let table = message.payload.get(NFGENMSG..).and_then(|body| attributes::find(body, 1));

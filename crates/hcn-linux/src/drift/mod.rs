@@ -11,7 +11,7 @@ use std::io;
 
 use hcn_dataplane::{Key, LinkId, Netns, Notice, Object, OpError, Scope, Shaper, State};
 
-pub(crate) use listen::{Listener, give_number};
+pub(crate) use listen::{Judge, Listener, give_number};
 
 use crate::link::LinkFacts;
 use crate::netns::socket_in;

@@ -12,7 +12,7 @@ mod isolation;
 pub(crate) mod maps;
 mod matches;
 mod places;
-mod present;
+pub(crate) mod present;
 mod preserving;
 pub(crate) mod services;
 pub(crate) mod shards;

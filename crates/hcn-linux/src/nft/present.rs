@@ -149,6 +149,19 @@ fn read_all(attributes: &[u8]) -> Vec<Raw> {
     elements.filter_map(|(_, element)| Raw::read(element)).collect()
 }
 
+/// For the fuzz target: an element that is read, and told as a message that deletes it, is read from that as the same.
+pub(crate) fn exercise(payload: &[u8]) {
+    for element in read_all(payload) {
+        let place = element.place("set");
+        for (_, message) in super::elements::messages(&[place], true) {
+            let NfTablesMessage::DeleteSetElement(message) = message else { continue };
+            let (set, again) = listed(&message.attributes);
+            assert_eq!(set, "set");
+            assert_eq!(again, [Raw { value: Vec::new(), ..element.clone() }]);
+        }
+    }
+}
+
 fn big_endian(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?))
 }

@@ -16,7 +16,7 @@ enum May {
     Anything,
 }
 
-const DIRECTIONS: [(&str, May); 15] = [
+const DIRECTIONS: [(&str, May); 16] = [
     ("hcn-schema", May::Only(&[])),
     ("hcn-dataplane", May::Only(&[])),
     ("hcn-core", May::Only(&["hcn-schema", "hcn-dataplane"])),
@@ -31,6 +31,7 @@ const DIRECTIONS: [(&str, May); 15] = [
     ("libvmcompute", May::Only(&["hcn-c"])),
     ("hcn-store", May::Only(&["hcn-schema", "hcn-core"])),
     ("hcnd", May::Only(&["hcn-schema", "hcn-dataplane", "hcn-core", "hcn-linux", "hcn-store", "hcn-ipc"])),
+    ("hcn-fuzz", May::Anything),
     ("hcn-tests", May::Anything),
     ("xtask", May::Anything),
 ];
