@@ -165,6 +165,33 @@ fn the_read_group_reads_and_the_group_changes() {
 }
 
 #[test]
+fn a_stolen_token_opens_nothing_for_another_user() {
+    let (sandbox, _folder) = with_groups();
+    in_sandbox!(sandbox, {
+        let mut root = Client::new();
+        let [token, other] = [&mut root, &mut Client::new()].map(|client| {
+            let token = client.ok("Service.OpenSession", &json!({}))["token"].clone();
+            token.as_str().unwrap().to_owned()
+        });
+        // 244 bits of the system's generator each.
+        for token in [&token, &other] {
+            assert!(token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+        }
+        assert_ne!(token, other);
+        let join = |who: &As, token: &str| who.call("Service.JoinSession", &json!({"token": token}));
+        for thief in [As::groups(GROUP), As::groups(READ_GROUP), As::groups("")] {
+            let ended = join(&thief, &token);
+            assert_eq!(ended.code, Some(5), "{ended}");
+        }
+        // The same user, by another connection, is let in; and whoever guesses is not.
+        Client::new().ok("Service.JoinSession", &json!({"token": token}));
+        let guessed = format!("{}{}", &token[..63], if token.ends_with('0') { '1' } else { '0' });
+        let ended = join(&As::groups(GROUP), &guessed);
+        assert!(ended.code != Some(0) && ended.stderr.contains("no session"), "{ended}");
+    });
+}
+
+#[test]
 fn the_primary_group_counts_and_the_socket_is_open_to_all() {
     let (sandbox, _folder) = with_groups();
     in_sandbox!(sandbox, {

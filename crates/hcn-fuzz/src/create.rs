@@ -57,5 +57,9 @@ where
     let Ok(read) = hcn_schema::parse::<T>(document) else { return };
     let written = hcn_schema::to_text(&read);
     let again: T = hcn_schema::parse(&written).expect("what was written is read");
-    assert_eq!(hcn_schema::to_text(&again), written, "a document is another one after it was written and read");
+    assert_eq!(
+        hcn_schema::to_text(&again),
+        written,
+        "a document is another one after it was written and read"
+    );
 }

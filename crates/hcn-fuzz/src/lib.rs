@@ -13,6 +13,7 @@ mod create;
 mod doctor;
 mod kernel;
 mod responder;
+pub mod seeds;
 mod store;
 mod wire;
 pub mod world;

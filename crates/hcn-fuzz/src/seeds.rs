@@ -1,21 +1,20 @@
-//! Writes what the fuzzer starts from, made of the conformance cases: hcn-fuzz-seeds CASES FOLDER. Each call of a case
-//! becomes an entry of the targets that it is about, with the entities of the targets' world in place of the case's own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "nobody runs it but scripts/fuzz")]
+//! What the fuzzer starts from, made of the conformance cases: each call of a case becomes an entry of the targets that it
+//! is about, with the entities of the targets' world in place of the case's own.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hcn_fuzz::world::{World, id};
 use serde_json::Value;
 
-fn main() {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [cases, folder] = arguments.as_slice() else { panic!("hcn-fuzz-seeds CASES FOLDER") };
+use crate::world::{World, filled};
+
+/// Writes the seeds of all targets below a folder.
+pub fn write(cases: &Path, folder: &Path) {
     let mut seeds = Seeds::default();
     for case in fs::read_dir(cases).expect("the folder of cases") {
-        let text = fs::read_to_string(case.unwrap().path()).unwrap();
-        let case: Value = serde_json::from_str(&text).unwrap();
+        let text = fs::read_to_string(case.expect("a case").path()).expect("a case");
+        let case: Value = serde_json::from_str(&text).expect("a case is JSON");
         case["steps"].as_array().into_iter().flatten().for_each(|step| seeds.take(step));
     }
     seeds.records();
@@ -49,7 +48,8 @@ impl Seeds {
             let (path, body) = (with["path"].as_str().unwrap_or_default(), text("request"));
             self.add("calls", &format!("H{method}"), &format!("{path}\n{body}"));
             if method == "1" {
-                let kinds = [("/networks", "0"), ("/endpoints", "1"), ("/namespaces", "3"), ("/policylists", "4")];
+                let kinds =
+                    [("/networks", "0"), ("/endpoints", "1"), ("/namespaces", "3"), ("/policylists", "4")];
                 for (_, kind) in kinds.iter().filter(|(start, _)| path.starts_with(start)) {
                     self.add("create", kind, &body);
                 }
@@ -97,34 +97,5 @@ impl Seeds {
             fs::create_dir_all(&folder).expect("a folder for seeds");
             fs::write(folder.join(format!("seed-{number:05}")), seed).expect("a seed");
         }
-    }
-}
-
-/// The variables of a case replaced by entities of the targets' world, by their usual names.
-fn filled(value: &Value) -> Value {
-    match value {
-        Value::String(text) => {
-            let mut text = text.clone();
-            while let Some(start) = text.find("${")
-                && let Some(length) = text[start..].find('}')
-            {
-                let name = text[start + 2..start + length].to_owned();
-                let index = match name.as_bytes() {
-                    [b'E' | b'e', b'2' | b'b', ..] => 2,
-                    [b'E' | b'e', ..] => 1,
-                    [b'N', b'S' | b's', ..] | [b'S', ..] => 3,
-                    [b'L' | b'B', ..] => 4,
-                    [b'R', ..] => 5,
-                    _ => 0,
-                };
-                text.replace_range(start..=start + length, &id(index).to_string());
-            }
-            Value::String(text)
-        }
-        Value::Array(values) => values.iter().map(filled).collect(),
-        Value::Object(members) => {
-            members.iter().map(|(name, value)| (name.clone(), filled(value))).collect()
-        }
-        other => other.clone(),
     }
 }

@@ -17,7 +17,11 @@ pub(crate) fn run(octets: &[u8]) {
         if let Ok(entity) = decode(key, &after[..end]) {
             let (written, value) = encode(&entity);
             assert_eq!(written, key);
-            assert_eq!(decode(&written, &value).as_ref(), Ok(&entity), "it is another one after it was written");
+            assert_eq!(
+                decode(&written, &value).as_ref(),
+                Ok(&entity),
+                "it is another one after it was written"
+            );
             // The file has one record of a key.
             entities.retain(|other| other.key() != entity.key());
             entities.push(entity);

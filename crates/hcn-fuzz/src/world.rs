@@ -47,7 +47,11 @@ const PRELUDE: [(Kind, Option<usize>, &str); 10] = [
         None,
         r#"{"VirtualMachineId":"5F0B1190-63BE-4E0C-B974-BD0F55675A42","SchemaVersion":{"Major":2}}"#,
     ),
-    (Kind::PortReservation, None, r#"{"StartingPort":9000,"PortCount":4,"Protocol":6}"#),
+    (
+        Kind::PortReservation,
+        None,
+        r#"{"GuestNetworkService":"00000000-0000-4009-8000-000000000007","Protocol":1,"Access":1,"Port":18445}"#,
+    ),
 ];
 
 /// The ID of an entity of the prelude.
@@ -200,4 +204,31 @@ pub fn is_clear(error: &Error) {
     assert!(!error.message.is_empty(), "{error} says nothing");
     let record = hcn_schema::to_text(&error.record());
     serde_json::from_str::<Value>(&record).expect("a record is JSON");
+}
+
+/// The variables of a conformance case replaced by entities of the prelude, by their usual names.
+pub fn filled(value: &Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let mut text = text.clone();
+            while let Some(start) = text.find("${")
+                && let Some(length) = text[start..].find('}')
+            {
+                let name = text[start + 2..start + length].to_owned();
+                let index = match name.as_bytes() {
+                    [b'E' | b'e', b'2' | b'b', ..] => 2,
+                    [b'E' | b'e', ..] => 1,
+                    [b'N', b'S' | b's', ..] | [b'S', ..] => 3,
+                    [b'L' | b'B', ..] => 4,
+                    [b'R', ..] => 5,
+                    _ => 0,
+                };
+                text.replace_range(start..=start + length, &id(index).to_string());
+            }
+            Value::String(text)
+        }
+        Value::Array(values) => values.iter().map(filled).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), filled(value))).collect(),
+        other => other.clone(),
+    }
 }

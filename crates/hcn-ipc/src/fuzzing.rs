@@ -59,7 +59,10 @@ pub fn meaning(frame: &[u8]) -> Meaning {
             match resolve::hns(given, nesting) {
                 Ok(request) => {
                     let meant = (request.method.clone(), request.path.clone());
-                    assert_eq!(target, meant, "access is decided about another request than the one carried out");
+                    assert_eq!(
+                        target, meant,
+                        "access is decided about another request than the one carried out"
+                    );
                     Meaning::Hns(request)
                 }
                 Err(error) => Meaning::Refused(error),

@@ -3,7 +3,6 @@
 #![allow(clippy::panic, reason = "what does not hold is a finding")]
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use hcn_dataplane::{Family, Frontend, LinkId, Notice, Object, Outbound, OutboundRule, Protocol, Source};
 
@@ -132,13 +131,17 @@ fn moved(octets: &[u8]) {
     assert_eq!(again, there, "an address is another one after it was moved");
 }
 
-/// What `nft` prints, as text and as JSON; none of it can be made to name a file.
+/// What `nft` prints, as text and as JSON. What it is asked for again is words alone: it reads its arguments as a
+/// language of its own.
 pub fn nft_listing(text: &str) {
     for ((table, handle), rule) in doctor::rules::texts(text) {
         assert!(!rule.contains('\n') && !table.contains('\n'), "{handle}");
     }
     for (kind, family, table, name) in doctor::rules::named_sets(text) {
         assert!(["set", "map"].contains(&kind));
-        let _ = Path::new(&format!("{family}{table}{name}"));
+        for word in [family, table, name] {
+            assert!(!word.is_empty() && !word.starts_with('-'), "{word}");
+            assert!(!word.contains([' ', ';', '{', '}', '\n', '"', '$', '#']), "{word}");
+        }
     }
 }

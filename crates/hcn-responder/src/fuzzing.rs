@@ -42,9 +42,7 @@ fn leases() -> BTreeMap<String, Lease> {
         name: Some(format!("web{number}")),
         mtu: 1450,
     };
-    [(3, 3), (4, 4), (5, 9), (6, 9)]
-        .map(|(number, mac)| (number.to_string(), lease(number, mac)))
-        .into()
+    [(3, 3), (4, 4), (5, 9), (6, 9)].map(|(number, mac)| (number.to_string(), lease(number, mac))).into()
 }
 
 /// Answers a datagram to the DHCP server.

@@ -127,6 +127,15 @@ fn link(netns: &str) -> LinkAddr {
     in_netns(netns, || getifaddrs().unwrap().find_map(of_link).unwrap())
 }
 
+/// Sends frames as they are.
+#[allow(dead_code, reason = "not every test that makes frames sends them so")]
+pub(crate) fn send(from: &str, frames: impl Iterator<Item = Vec<u8>>) {
+    let (sender, link) = (open(from), link(from));
+    for frame in frames {
+        sendto(sender.as_raw_fd(), &frame, &link, MsgFlags::empty()).unwrap();
+    }
+}
+
 /// Which of the frames that `from` sends arrive at `to`.
 pub(crate) fn arriving(from: &str, to: &str, frames: &[Frame]) -> Vec<&'static str> {
     let (sender, link, receiver) = (open(from), link(from), open(to));

@@ -135,7 +135,8 @@ pub(crate) fn named_sets(listing: &str) -> BTreeSet<Named> {
     for rule in objects().map(|object| &object["rule"]).filter(|rule| rule.is_object()) {
         let of = |member: &str| rule[member].as_str().unwrap_or_default().to_owned();
         let (family, table) = (of("family"), of("table"));
-        if !ours(&table) {
+        // nft takes its arguments for one text in its language: a name that is more than a word would be read as such.
+        if !ours(&table) && [&family, &table].into_iter().all(|name| is_word(name)) {
             names_in(&rule["expr"], &mut |name| {
                 named.insert((family.clone(), table.clone(), name.to_owned()));
             });
@@ -154,10 +155,18 @@ pub(crate) fn named_sets(listing: &str) -> BTreeSet<Named> {
     sets
 }
 
+/// Whether a name is one that nft prints and reads again.
+fn is_word(name: &str) -> bool {
+    let of_words =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b'\\');
+    name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
+        && name.bytes().all(of_words)
+}
+
 fn names_in(value: &serde_json::Value, found: &mut impl FnMut(&str)) {
     match value {
         serde_json::Value::String(text) => {
-            if let Some(name) = text.strip_prefix('@') {
+            if let Some(name) = text.strip_prefix('@').filter(|name| is_word(name)) {
                 found(name);
             }
         }
@@ -235,5 +244,22 @@ mod tests {
         let listing = format!(r#"{{"nftables": [{}]}}"#, objects.join(","));
         let expected = ("set", "inet".to_owned(), "theirs".to_owned(), "named".to_owned());
         assert_eq!(named_sets(&listing), [expected].into());
+    }
+
+    #[test]
+    fn names_that_nft_would_read_as_more_are_not_given_to_it() {
+        let wrong = ["", "a b", "a;flush ruleset", "a{b", "a\nb", "$a", "-f", "--file", "@a", "\"a"];
+        for name in wrong {
+            assert!(!is_word(name), "{name}");
+            let (set, table) = (serde_json::json!(name), serde_json::json!("t"));
+            for (set, table) in [(&set, &table), (&table, &set)] {
+                let listing = serde_json::json!({"nftables": [
+                    {"set": {"family": "ip", "table": table, "name": set}},
+                    {"rule": {"family": "ip", "table": table, "expr": [{"x": format!("@{}", set.as_str().unwrap())}]}},
+                ]});
+                assert_eq!(named_sets(&listing.to_string()), BTreeSet::new(), "{name}");
+            }
+        }
+        assert!(is_word("KUBE-CLUSTER-IP") && is_word("f2b-table") && is_word("_x.1"));
     }
 }
