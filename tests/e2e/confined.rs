@@ -83,7 +83,7 @@ fn scenario(confined: &mut Confined) -> Vec<&'static str> {
     let other = Background::start(Command::new("unshare").args(["--net", "sleep", "60"]));
     let path = format!("/proc/{}/ns/net", other.pid());
     eventually("the other process has a namespace", || {
-        fs::read_link(&path).unwrap() != fs::read_link("/proc/self/ns/net").unwrap()
+        fs::read_link(&path).unwrap() != fs::read_link("/proc/thread-self/ns/net").unwrap()
     });
     let foreign =
         attempt("namespace of a process", "Namespace.Create", &namespace(json!({"NetnsPath": path})));

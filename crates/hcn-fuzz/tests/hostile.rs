@@ -129,6 +129,13 @@ fn harmless(object: &Object) {
             // A path that a client names is opened, and used if it is a network namespace.
             netns.from = None;
         }
+        // Comments of rules, which are written without what would end them (`comment` in hcn-linux/src/nft/filters/sets.rs).
+        Object::Filter(filter) => {
+            for tier in filter.incoming.iter_mut().chain(&mut filter.outgoing) {
+                tier.name.clear();
+                tier.rules.iter_mut().for_each(|rule| rule.name.clear());
+            }
+        }
         Object::Resolver(resolver) => lines = std::mem::take(&mut resolver.contents),
         _ => {}
     }

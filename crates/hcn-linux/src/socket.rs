@@ -364,7 +364,8 @@ pub(crate) fn refusal(message: &Message<'_>) -> Option<Refusal> {
     let detail = attributes.and_then(|attributes| {
         crate::attributes::find(attributes, NLMSGERR_ATTR_MSG).map(crate::attributes::text)
     });
-    Some(Refusal { errno: -code, detail })
+    // The kernel says none below -4095, and must not be trusted to.
+    Some(Refusal { errno: code.saturating_neg(), detail })
 }
 
 /// One message of a datagram.
