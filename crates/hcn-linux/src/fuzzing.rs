@@ -10,7 +10,7 @@ use crate::conntrack::{Served, Stale};
 use crate::drift::Judge;
 use crate::known::Known;
 use crate::link::LinkFacts;
-use crate::moving::{Belongings, Carrier};
+use crate::moving::{Belongings, Carrier, Raw};
 use crate::socket::{self, Message, Messages};
 use crate::{attributes, counters, doctor, nft, observe, proxy, route, shaping};
 
@@ -116,18 +116,11 @@ fn moved(octets: &[u8]) {
     if named(octets) {
         return;
     }
-    let there: Vec<Vec<u8>> = given.iter().filter_map(|message| message.address()).collect();
+    let messages = |from: &[Raw]| from.iter().filter_map(Raw::address).collect::<Vec<_>>();
+    let there = messages(&given);
     assert!(there.len() <= addresses.len());
-    let back = Belongings::of(there.clone(), Vec::new(), TO.index);
-    let again: Vec<Vec<u8>> = Belongings::of(
-        back.give(TO, FROM).iter().filter_map(|message| message.address()).collect(),
-        Vec::new(),
-        FROM.index,
-    )
-    .give(FROM, TO)
-    .iter()
-    .filter_map(|message| message.address())
-    .collect();
+    let back = messages(&Belongings::of(there.clone(), Vec::new(), TO.index).give(TO, FROM));
+    let again = messages(&Belongings::of(back, Vec::new(), FROM.index).give(FROM, TO));
     assert_eq!(again, there, "an address is another one after it was moved");
 }
 
