@@ -1,21 +1,22 @@
 //! The life of the daemon: start, serve, stop.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hcn_core::restore;
 use hcn_dataplane::Dataplane;
 use hcn_ipc::{Hub, Server};
-use hcn_store::{Era, Loaded, Store};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::access::access;
 use crate::config::{Config, LogFormat};
 use crate::http;
 use crate::service::Service;
+use crate::state::Restored;
 use crate::status::Probe;
 use crate::systemd;
 use crate::worker::Worker;
@@ -32,38 +33,48 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         refuse_a_second(&config.socket)?;
     }
     let probe = Probe::start(&config.paths);
-    let hcn_linux::Era { boot_id, netns_cookie } =
-        hcn_linux::era().context("cannot tell this boot from others")?;
-    let era = Era { boot_id, netns_cookie };
-    let (store, loaded) = open_store(&config.paths.store, &era)?;
+    let mut restored = Restored::open(&config.paths.store, 1)?;
     if let (None, Some(socket)) = (&passed.hns, config.hns_socket()) {
         refuse_a_second(&socket)?;
     }
-    let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
-        netns_dir: config.paths.netns.clone(),
-        netns_etc: config.paths.netns_etc.clone(),
-    })
-    .context("cannot take over the kernel's side")?;
+    let mut doors = Doors { calls: passed.calls, hns: passed.hns };
     runtime()?.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        let stop = stop_signal()?;
+        loop {
+            let start = restored.start;
+            let dataplane = hcn_linux::Linux::start(hcn_linux::Config {
+                netns_dir: config.paths.netns.clone(),
+                netns_etc: config.paths.netns_etc.clone(),
+            })
+            .context("cannot take over the kernel's side")?;
+            let mut stop = stop.clone();
+            let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+            let listen = || doors.open(config);
+            let again =
+                serve_with(listen, config, Box::new(dataplane), restored, probe.clone(), stopped).await?;
+            if !again {
+                return Ok(());
             }
-            systemd::stopping();
-        };
-        serve_with(
-            || listen(passed, config),
-            config,
-            Box::new(dataplane),
-            Restored { store, loaded },
-            probe,
-            stop,
-        )
-        .await
+            tracing::info!("starting over with the records of a backup");
+            restored = Restored::open(&config.paths.store, start + 1)?;
+        }
     })
+}
+
+/// Becomes true with SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        systemd::stopping();
+        sender.send_replace(true);
+    });
+    Ok(stop)
 }
 
 /// Where clients come in.
@@ -74,51 +85,30 @@ pub struct Listeners {
     pub hns: Option<UnixListener>,
 }
 
-/// Takes what systemd passes, and makes the rest.
-fn listen(passed: systemd::Passed, config: &Config) -> anyhow::Result<Listeners> {
-    let take = |listener| UnixListener::from_std(listener).context("cannot use systemd's socket");
-    // First, so that whoever reaches the service by the other one finds this one too.
-    let hns = match (passed.hns, config.hns_socket()) {
-        (Some(listener), _) => Some(take(listener)?),
-        (None, Some(path)) => Some(bind(&path)?),
-        (None, None) => None,
-    };
-    let calls = match passed.calls {
-        Some(listener) => take(listener)?,
-        None => bind(&config.socket)?,
-    };
-    Ok(Listeners { calls, hns })
+/// The sockets, which stay open while hcnd starts over: whoever connects meanwhile waits.
+struct Doors {
+    calls: Option<StdListener>,
+    hns: Option<StdListener>,
 }
 
-/// State from before.
-pub struct Restored {
-    /// Where it is kept.
-    pub store: Store,
-    /// What it was.
-    pub loaded: Loaded,
-}
-
-/// Opens the store; what does not outlive a reboot is dropped if there was one since.
-fn open_store(path: &Path, era: &Era) -> anyhow::Result<(Store, Loaded)> {
-    let (store, mut loaded) =
-        Store::open(path, era).with_context(|| format!("cannot use the state in {}", path.display()))?;
-    let before = loaded.entities.len();
-    if loaded.same_era {
-        loaded.entities = restore::after_restart(loaded.entities);
-    } else {
-        loaded.entities = restore::after_reboot(loaded.entities);
-        store
-            .replace_all(&loaded.entities, era)
-            .with_context(|| format!("cannot write the state in {}", path.display()))?;
-        if before > 0 {
-            tracing::info!(
-                before,
-                after = loaded.entities.len(),
-                "the machine, or its network, was started anew"
-            );
+impl Doors {
+    /// Takes what systemd passes, or what is there from before, and makes the rest.
+    fn open(&mut self, config: &Config) -> anyhow::Result<Listeners> {
+        let another = |listener: &StdListener| {
+            let listener = listener.try_clone().and_then(UnixListener::from_std);
+            listener.context("cannot use the socket")
+        };
+        // First, so that whoever reaches the service by the other one finds this one too.
+        if let (None, Some(path)) = (&self.hns, config.hns_socket()) {
+            self.hns = Some(bind(&path)?);
         }
+        let hns = self.hns.as_ref().map(another).transpose()?;
+        if self.calls.is_none() {
+            self.calls = Some(bind(&config.socket)?);
+        }
+        let calls = self.calls.as_ref().map(another).transpose()?.context("no socket")?;
+        Ok(Listeners { calls, hns })
     }
-    Ok((store, loaded))
 }
 
 /// One thread serves all clients: their calls are short, and each hand-over between threads would cost more
@@ -141,9 +131,10 @@ pub async fn serve_on(
     restored: Restored,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    serve_with(listen, config, dataplane, restored, Probe::none(), stop).await
+    serve_with(listen, config, dataplane, restored, Probe::none(), stop).await.map(drop)
 }
 
+/// Whether to start over, with other records.
 async fn serve_with(
     listen: impl FnOnce() -> anyhow::Result<Listeners>,
     config: &Config,
@@ -151,12 +142,17 @@ async fn serve_with(
     restored: Restored,
     probe: Probe,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let (worker, thread) = Worker::start(dataplane).context("cannot start the data plane's thread")?;
     let hub = Hub::new();
-    let Restored { store, loaded } = restored;
-    let service = Service::start(worker, store, &loaded, hub.clone(), config.settings(), probe).await;
-    drop(loaded);
+    let service = Service::start(worker, restored, hub.clone(), config.settings(), probe).await;
+    let mut again = service.again();
+    let stop = async move {
+        tokio::select! {
+            () = stop => {}
+            Ok(_) = again.wait_for(|again| *again) => {}
+        }
+    };
     let (limits, access) = (limits(config), access(&config.access, config.hns.version));
     // Whoever gets through finds everything in its place.
     let Listeners { calls, hns } = listen()?;
@@ -183,11 +179,12 @@ async fn serve_with(
         metrics.abort();
     }
     service.stop().await;
+    let again = *service.again().borrow();
     alive.abort();
     drop((service, alive));
     // The thread ends when the last worker is gone, and with it the data plane, which finishes what it owes.
     tokio::task::spawn_blocking(move || thread.join()).await.context("the data plane did not end")?;
-    Ok(())
+    Ok(again)
 }
 
 /// Tells systemd, as often as it wants to hear, that the task which owns the state still answers.
@@ -220,7 +217,7 @@ fn refuse_a_second(socket: &Path) -> anyhow::Result<()> {
 }
 
 /// Binds the socket. A socket that nobody listens on is what an earlier daemon left; it is replaced.
-fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+fn bind(path: &Path) -> anyhow::Result<StdListener> {
     if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)))
@@ -230,8 +227,8 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         refuse_a_second(path)?;
         std::fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
     }
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener = StdListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    listener.set_nonblocking(true).with_context(|| format!("cannot use {}", path.display()))?;
     // Everybody may connect: who may do what is decided per call.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
         .with_context(|| format!("cannot open {} to everybody", path.display()))?;

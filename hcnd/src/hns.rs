@@ -82,6 +82,7 @@ mod tests {
     use hcn_store::{Loaded, Store};
 
     use super::*;
+    use crate::state::Restored;
     use crate::status::Probe;
     use crate::worker::Worker;
 
@@ -90,8 +91,7 @@ mod tests {
         let (worker, _thread) = Worker::start(Box::new(Fake::new())).unwrap();
         Service::start(
             worker,
-            Store::in_memory().unwrap(),
-            &Loaded::default(),
+            Restored::from_store(Store::in_memory().unwrap(), Loaded::default()),
             Hub::default(),
             Settings::default(),
             Probe::none(),

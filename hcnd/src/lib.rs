@@ -10,6 +10,7 @@ mod hns;
 mod http;
 mod metrics;
 pub mod service;
+pub mod state;
 pub mod status;
 pub mod systemd;
 pub mod worker;

@@ -1,7 +1,9 @@
 //! The task that owns the state: it feeds the engine and does what the engine says. Readers go past it, to
 //! the published records.
 
+mod job;
 mod looks;
+mod restore;
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -12,20 +14,23 @@ use hcn_core::{
     Action, CallId, Context, Engine, Failure, Job, Registry, Settings, Ticket, compile, named_links,
     named_netns, needs_host, read,
 };
-use hcn_dataplane::{Applied, Counters, HostFacts, Kernel, Notice, Object, Op, Plan, State};
+use hcn_dataplane::{Counters, HostFacts, Kernel, Notice, State};
 use hcn_ipc::{Answered, Caller, Hub, Later, Pending, Usage, params};
 use hcn_schema::call::{Answer, Call, HnsRequest, Kind, Reference, Verb};
 use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
-use hcn_store::{Loaded, Store};
-use tokio::sync::{mpsc, oneshot};
+use hcn_store::{Era, Store};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::drift::{Looking, Outcome};
 use crate::metrics::Metrics;
-use crate::status::{self, Probe};
-use crate::worker::{Stopped, Worker};
+use crate::state::{Fault, Keeping, Restored};
+use crate::status::{self, Probe, Start};
+use crate::worker::Worker;
 use crate::{doctor, hns};
+
+use restore::Restoring;
 
 /// Seconds from 1601-01-01 (FILETIME) to 1970-01-01 (Unix).
 const FILETIME_EPOCH: u64 = 11_644_473_600;
@@ -52,6 +57,8 @@ enum Message {
     Echo {
         done: oneshot::Sender<()>,
     },
+    /// Finish what is under way, put the records of a backup in the place of all, then end.
+    Restore(Restoring),
     /// Finish what is under way, then end.
     Stop {
         done: oneshot::Sender<()>,
@@ -68,21 +75,32 @@ pub struct Service {
     probe: Probe,
     worker: Worker,
     started: Instant,
+    start: u64,
+    era: Era,
+    fault: Option<Arc<Fault>>,
+    /// Whether the service is to be started again, with other records.
+    again: watch::Receiver<bool>,
     /// The MAC addresses of `/accelnet/`: kept for those who ask for them, until the service ends.
     pub(crate) accelnet: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
-    /// Takes over what is there of what the store has loaded, and starts the owner task on the current runtime.
+    /// Takes over what is there of what the store has loaded, and starts the owner task on the current runtime. Where the
+    /// records are unreadable the kernel is left as it is.
     pub async fn start(
         worker: Worker,
-        store: Store,
-        loaded: &Loaded,
+        restored: Restored,
         hub: Hub,
         settings: Settings,
         probe: Probe,
     ) -> Self {
+        let Restored { keeping, loaded, era, start } = restored;
+        let (store, fault) = match keeping {
+            Keeping::Durable(store) => (Some(store), None),
+            Keeping::Damaged(fault) => (None, Some(fault)),
+        };
         let (inbox, messages) = mpsc::unbounded_channel();
+        let (restart, again) = watch::channel(false);
         let engine = Engine::restored(&loaded.entities, loaded.last_incarnation);
         let published = Arc::new(RwLock::new(engine.working().clone()));
         let metrics = Arc::new(Metrics::default());
@@ -93,6 +111,10 @@ impl Service {
             inbox: inbox.downgrade(),
             worker: worker.clone(),
             store,
+            fault: fault.clone(),
+            era: era.clone(),
+            restart,
+            restoring: None,
             hub: hub.clone(),
             metrics: Arc::clone(&metrics),
             replies: HashMap::new(),
@@ -106,11 +128,13 @@ impl Service {
             asked: Vec::new(),
             waiting: Vec::new(),
         };
-        owner.adopt().await;
-        owner.watch().await;
+        if fault.is_none() {
+            owner.adopt().await;
+            owner.watch().await;
+        }
         tokio::spawn(owner.run(messages));
         let accelnet = Arc::default();
-        Self { inbox, published, hub, metrics, probe, worker, started, accelnet }
+        Self { inbox, published, hub, metrics, probe, worker, started, start, era, fault, again, accelnet }
     }
 
     pub(crate) fn published(&self) -> RwLockReadGuard<'_, Registry> {
@@ -197,7 +221,17 @@ impl hcn_ipc::Service for Service {
     }
 
     fn status(&self) -> Later<params::Status> {
-        Box::pin(status::status(self.started, status::count(&self.published()), self.probe.clone()))
+        let read_only = self.fault.as_ref().map(ToString::to_string);
+        let start = Start { number: self.start, read_only };
+        Box::pin(status::status(self.started, start, status::count(&self.published()), self.probe.clone()))
+    }
+
+    fn backup(&self) -> Later<Result<params::Backup>> {
+        Box::pin(ready(self.backup_of_now()))
+    }
+
+    fn restore(&self, caller: &Caller, text: String) -> Later<Result<params::Restored>> {
+        self.restore_from(caller, &text)
     }
 
     fn doctor(&self) -> Later<params::Findings> {
@@ -225,7 +259,14 @@ struct Owner {
     /// Weak: the task ends when the last [`Service`] is gone.
     inbox: mpsc::WeakUnboundedSender<Message>,
     worker: Worker,
-    store: Store,
+    /// Where the records are kept; none where the file is damaged, and nothing is changed.
+    store: Option<Store>,
+    fault: Option<Arc<Fault>>,
+    era: Era,
+    /// Says that the service is to be started again.
+    restart: watch::Sender<bool>,
+    /// A backup that waits for what is under way.
+    restoring: Option<Restoring>,
     hub: Hub,
     metrics: Arc<Metrics>,
     replies: HashMap<CallId, oneshot::Sender<Result<Answer>>>,
@@ -246,17 +287,18 @@ impl Owner {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut stopping: Option<oneshot::Sender<()>> = None;
         loop {
-            if stopping.is_some() && self.engine.is_idle() {
+            if self.engine.is_idle() && (stopping.is_some() || self.is_restored().await) {
                 return;
             }
-            let due = self.engine.next_tick().into_iter().chain(self.looking.next()).min();
+            let due = self.next_tick();
             let next_tick = due.map(|due| due.saturating_sub(self.now()));
             let actions = tokio::select! {
                 message = messages.recv() => match message {
                     None => return,
-                    Some(Message::Call { reply, .. }) if stopping.is_some() => {
+                    Some(Message::Call { reply, .. }) if stopping.is_some() || self.accepts().is_err() => {
+                        let stopped = || Error::new(HResult::MANAGER_STOPPED, "the service is stopping");
                         // A caller that is gone wants no answer.
-                        let _ = reply.send(Err(Error::new(HResult::MANAGER_STOPPED, "the service is stopping")));
+                        let _ = reply.send(Err(self.accepts().err().unwrap_or_else(stopped)));
                         continue;
                     }
                     Some(Message::Call { caller, call, reply }) => self.submit(&caller, call, reply).await,
@@ -273,6 +315,10 @@ impl Owner {
                     Some(Message::Echo { done }) => {
                         // Whoever asked may have given up.
                         let _ = done.send(());
+                        continue;
+                    }
+                    Some(Message::Restore(asked)) => {
+                        self.begin_to_restore(asked, stopping.is_some());
                         continue;
                     }
                     Some(Message::Stop { done }) => {
@@ -292,6 +338,12 @@ impl Owner {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// When there is something to do by itself.
+    fn next_tick(&self) -> Option<Duration> {
+        self.accepts().ok()?;
+        self.engine.next_tick().into_iter().chain(self.looking.next()).min()
     }
 
     async fn submit(
@@ -376,13 +428,13 @@ impl Owner {
     }
 
     fn start(&self, job: Job) {
-        let (worker, store) = (self.worker.clone(), self.store.clone());
-        let metrics = Arc::clone(&self.metrics);
-        let Some(inbox) = self.inbox.upgrade() else { return };
+        let (worker, metrics) = (self.worker.clone(), Arc::clone(&self.metrics));
+        // Without a store nothing is decided, so there are no jobs.
+        let (Some(inbox), Some(store)) = (self.inbox.upgrade(), self.store.clone()) else { return };
         tokio::spawn(async move {
             let ticket = job.ticket;
             let has_plan = !job.plan.is_empty();
-            let result = carry_out(&worker, &store, job).await;
+            let result = job::carry_out(&worker, &store, job).await;
             if has_plan {
                 metrics.applied(result.is_ok());
             }
@@ -421,114 +473,5 @@ impl Owner {
             let actions = self.submit(&hcnd, call, oneshot::channel().0).await;
             self.perform(actions);
         }
-    }
-}
-
-/// What must be durable before it is done, and done before it is forgotten: what would cut the host off if nobody knew
-/// how to take it back.
-fn is_delicate(op: &Op) -> bool {
-    matches!(op.object(), Object::Enslaved(_))
-}
-
-/// Changes the kernel and, beside it, makes the change durable. Both must succeed; if one fails the other is taken
-/// back.
-async fn carry_out(worker: &Worker, store: &Store, job: Job) -> std::result::Result<(), Failure> {
-    let Job { ticket, plan, change } = job;
-    tracing::debug!(ticket, %plan, "apply");
-    let delicate = |op: &&Op| is_delicate(op);
-    let (applied, committed) = match plan.ops.iter().find(delicate) {
-        None => tokio::join!(apply(worker, ticket, plan), store.commit(&change)),
-        Some(Op::Remove { .. }) => {
-            let applied = apply(worker, ticket, plan).await?;
-            (Ok(applied), store.commit(&change).await)
-        }
-        Some(_) => {
-            if let Err(error) = store.commit(&change).await {
-                return Err(Failure { message: error.to_string(), left: None, code: Some(error.code()) });
-            }
-            (apply(worker, ticket, plan).await, Ok(()))
-        }
-    };
-    match (applied, committed) {
-        (Ok(applied), Ok(())) => {
-            settle(worker, applied).await;
-            Ok(())
-        }
-        (Ok(applied), Err(error)) => {
-            tracing::error!(ticket, %error, "a change cannot be made durable and is taken back");
-            let left = take_back(worker, ticket, applied).await;
-            Err(Failure { message: error.to_string(), left, code: Some(error.code()) })
-        }
-        (Err(failure), Ok(())) => {
-            if let Err(error) = store.commit(&change.inverse()).await {
-                tracing::error!(ticket, %error, "the store holds a change that failed; a restart will try it again");
-            }
-            Err(failure)
-        }
-        (Err(failure), Err(_)) => Err(failure),
-    }
-}
-
-/// What the data plane did; nothing if there was nothing to do.
-type Done = Option<Applied>;
-
-async fn apply(worker: &Worker, ticket: Ticket, plan: Plan) -> std::result::Result<Done, Failure> {
-    if plan.is_empty() {
-        return Ok(None);
-    }
-    match worker.apply(plan).await {
-        Ok(Ok(applied)) => Ok(Some(applied)),
-        Ok(Err(error)) => {
-            let message = format!("{error}: {}", error.source);
-            if let Some(undo) = &error.undo {
-                tracing::error!(ticket, error = %message, %undo, "a change failed and is not wholly undone");
-            } else {
-                tracing::warn!(ticket, error = %message, "a change failed and was undone");
-            }
-            Err(Failure {
-                message,
-                left: error.undo.map(|undo| undo.left),
-                code: code_of(error.source.errno),
-            })
-        }
-        Err(Stopped) => Err(Failure { message: Stopped.to_string(), left: None, code: None }),
-    }
-}
-
-async fn settle(worker: &Worker, done: Done) {
-    let Some(applied) = done.filter(Applied::holds_removals) else { return };
-    // What others can want at once must be free when the caller hears that it is gone; links can wait.
-    let frees_port = |op: &Op| matches!(op, Op::Remove { object: Object::HeldPort(_), .. });
-    let wanted_at_once = applied.plan.ops.iter().any(frees_port);
-    let settled = worker.settle(applied);
-    if wanted_at_once {
-        // Nobody is left to settle if the thread has ended.
-        let _ = settled.await;
-    }
-}
-
-/// Takes the data plane's work back; answers what is left over.
-async fn take_back(worker: &Worker, ticket: Ticket, done: Done) -> Option<Plan> {
-    match worker.undo(done?).await {
-        Ok(Ok(())) => None,
-        Ok(Err(undo)) => {
-            tracing::error!(ticket, %undo, "a change is not wholly undone");
-            Some(undo.left)
-        }
-        Err(error) => {
-            tracing::error!(ticket, %error, "a change is not undone");
-            None
-        }
-    }
-}
-
-/// The code of a refusal by the kernel that says more than what was being done.
-fn code_of(errno: Option<i32>) -> Option<HResult> {
-    match nix::errno::Errno::from_raw(errno?) {
-        nix::errno::Errno::EADDRINUSE => Some(HResult::PORT_ALREADY_EXISTS),
-        nix::errno::Errno::EPROTONOSUPPORT | nix::errno::Errno::EOPNOTSUPP => {
-            Some(HResult::REQUEST_UNSUPPORTED)
-        }
-        _ => None,
     }
 }

@@ -65,8 +65,20 @@ impl Probe {
     }
 }
 
+/// Which start of this process this is, and why it changes nothing, where it does not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Start {
+    pub(crate) number: u64,
+    pub(crate) read_only: Option<String>,
+}
+
 /// Writes the status.
-pub(crate) async fn status(started: Instant, entities: Vec<(Kind, usize)>, probe: Probe) -> params::Status {
+pub(crate) async fn status(
+    started: Instant,
+    start: Start,
+    entities: Vec<(Kind, usize)>,
+    probe: Probe,
+) -> params::Status {
     let found = probe.found().await;
     let features = found.iter().flat_map(|found| &found.list).map(|feature| params::Feature {
         name: feature.name.to_owned(),
@@ -78,6 +90,8 @@ pub(crate) async fn status(started: Instant, entities: Vec<(Kind, usize)>, probe
         schema: format!("{}.{}", Version::V2.major, Version::V2.minor),
         kernel: found.as_ref().map(|found| found.kernel.clone()).unwrap_or_default(),
         uptime_s: started.elapsed().as_secs(),
+        starts: start.number,
+        read_only: start.read_only,
         uid: geteuid().as_raw(),
         pid: std::process::id(),
         entities: entities.into_iter().map(|(kind, count)| (kind.name().to_owned(), count as u64)).collect(),

@@ -3,60 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::net::UdpSocket;
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hcn_tests::client::{Client, DUAL, network_document, with_version};
 use hcn_tests::conformance::snapshot;
+use hcn_tests::daemon::{END, Hcnd, command};
 use hcn_tests::kernel::{assert_unchanged, enter_own_namespaces, settled_dump};
+use hcn_tests::stream::Stream;
 use hcn_tests::traffic::{HOST, in_netns, seen_as, serve, wait_for_outside};
-use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, netns_exec, run_ok};
+use hcn_tests::{Background, Sandbox, eventually, in_sandbox, netns_exec, run_ok};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longer than a clean end takes.
-const END: Duration = Duration::from_secs(10);
 const VIP: &str = "198.18.0.1";
-
-struct Hcnd {
-    process: Background,
-    socket: PathBuf,
-    store: PathBuf,
-}
-
-impl Hcnd {
-    fn start(folder: &Path) -> Self {
-        let (socket, store) = (folder.join("hcnd.sock"), folder.join("state.redb"));
-        let process = Background::start(command(&socket, &store));
-        eventually("hcnd listens", || UnixStream::connect(&socket).is_ok());
-        Self { process, socket, store }
-    }
-
-    fn end(&mut self, signal: Signal) -> Finished {
-        self.process.signal(signal);
-        self.process.wait(END)
-    }
-
-    fn again(&mut self, signal: Signal) {
-        let ended = self.end(signal);
-        assert!(ended.code == Some(0) || signal == Signal::SIGKILL, "{ended}");
-        *self = Self::start(self.socket.parent().unwrap());
-    }
-}
-
-fn command(socket: &Path, store: &Path) -> &'static mut Command {
-    let mut command = Command::new("hcnd");
-    command.arg("--socket").arg(socket).arg("--store").arg(store).env_remove("HCND_SOCKET");
-    Box::leak(Box::new(command))
-}
+const FILE_CORRUPT: u32 = 0x8007_0570;
 
 /// Runs one that must not get as far as listening, and gives what it says.
 fn refused(store: &Path) -> String {
@@ -64,55 +29,6 @@ fn refused(store: &Path) -> String {
     assert_eq!(ended.code, Some(1), "{ended}");
     assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("hcnd: ")).count(), 1, "{ended}");
     ended.stderr
-}
-
-/// A download that never pauses for long: bytes arrive in order, with numbers.
-struct Stream {
-    received: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Stream {
-    fn start(server: &str, client: &str, to: (&str, u16), listen: u16) -> Self {
-        let listener = in_netns(server, || TcpListener::bind(("0.0.0.0", listen)).unwrap());
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut number = 0u64;
-            while !stopped.load(Ordering::Relaxed) {
-                stream.write_all(&number.to_be_bytes()).unwrap();
-                number += 1;
-                sleep(Duration::from_micros(200));
-            }
-        });
-        let mut stream = in_netns(client, || TcpStream::connect(to).unwrap());
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let received = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&received);
-        let thread = thread::spawn(move || {
-            let mut bytes = [0; 8];
-            let mut last = Instant::now();
-            while stream.read_exact(&mut bytes).is_ok() {
-                assert_eq!(u64::from_be_bytes(bytes), count.fetch_add(1, Ordering::Relaxed));
-                // A lost segment would be sent again after 200 ms at the earliest.
-                assert!(
-                    last.elapsed() < Duration::from_millis(190),
-                    "the stream stood still: {:?}",
-                    last.elapsed()
-                );
-                last = Instant::now();
-            }
-        });
-        Self { received, stop, thread }
-    }
-
-    fn end(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("an unbroken stream");
-        self.received.load(Ordering::Relaxed)
-    }
 }
 
 #[test]
@@ -286,7 +202,7 @@ fn what_is_lost_while_hcnd_is_away_is_made_again() {
 }
 
 #[test]
-fn a_store_that_cannot_be_used_is_refused_and_left_as_it_is() {
+fn a_store_that_cannot_be_used_is_left_as_it_is_and_nothing_is_changed() {
     in_sandbox!(Sandbox::new(), {
         enter_own_namespaces();
         let folder = TempDir::new().unwrap();
@@ -305,10 +221,18 @@ fn a_store_that_cannot_be_used_is_refused_and_left_as_it_is() {
             [("zeroed", zeroed), ("cut", whole[..whole.len() / 3].to_vec()), ("garbage", b"no".to_vec())]
         {
             fs::write(&hcnd.store, &damaged).unwrap();
-            let told = refused(&hcnd.store);
-            assert!(told.contains("state.redb"), "{what}: {told}");
+            hcnd = Hcnd::start(folder.path());
+            let mut client = Client::of(&hcnd.socket);
+            assert_eq!(client.ids("Network"), [""; 0], "{what}");
+            let settings = json!({"settings": network_document(&["198.51.100.0/24"])});
+            let refused = client.call("Network.Create", &settings);
+            assert_eq!(refused.hresult(), Some(FILE_CORRUPT), "{what}: {}", refused.raw);
+            assert!(refused.raw.contains("state.redb"), "{what}: {}", refused.raw);
+            let ended = hcnd.end(Signal::SIGTERM);
+            assert_eq!(ended.code, Some(0), "{ended}");
+            assert!(ended.stderr.contains("state.redb is damaged"), "{what}: {ended}");
             assert!(fs::read(&hcnd.store).unwrap() == damaged, "{what}: the file was changed");
-            assert_unchanged(&made, "a start that failed changed something");
+            assert_unchanged(&made, "a start without records changed something");
         }
         fs::write(&hcnd.store, &whole).unwrap();
         // Where nothing can be written it says so.

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod conformance;
+pub mod daemon;
 pub mod dhcp;
 pub mod dns;
 pub mod kernel;
@@ -18,6 +19,7 @@ mod nodes;
 mod process;
 mod sandbox;
 pub mod service;
+pub mod stream;
 mod time;
 pub mod traffic;
 pub mod vm;

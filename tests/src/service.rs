@@ -13,7 +13,8 @@ use hcn_dataplane::{
 };
 use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
-use hcnd::daemon::{Listeners, Restored, runtime, serve_on};
+use hcnd::daemon::{Listeners, runtime, serve_on};
+use hcnd::state::Restored;
 use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
@@ -173,7 +174,7 @@ impl<D: Dataplane + 'static> InProcess<D> {
                     Ok(Listeners { calls: UnixListener::bind(&config.socket)?, hns })
                 };
                 let stop = async move { drop(stopped.await) };
-                let restored = Restored { store, loaded };
+                let restored = Restored::from_store(store, loaded);
                 serve_on(listen, &config, Box::new(dataplane), restored, stop).await.unwrap();
             });
         });

@@ -213,6 +213,27 @@ impl Client {
         self.request(&Request::doctor()?)
     }
 
+    /// All records of the service at one moment, as a text for [`Client::restore`].
+    ///
+    /// # Errors
+    /// As the service's.
+    pub fn backup(&mut self) -> Result<String> {
+        self.request(&Request::backup()?)
+    }
+
+    /// Puts the records of a backup in the place of all others; answers how many there are. The service then starts over
+    /// and closes this connection.
+    ///
+    /// # Errors
+    /// As the service's; nothing is changed.
+    pub fn restore(&mut self, backup: &str) -> Result<u64> {
+        let mut records = 0;
+        for (part, more) in request::parts(backup) {
+            records = self.request(&Request::restore(part, more)?)?;
+        }
+        Ok(records)
+    }
+
     /// The metrics of the service, in the text format of Prometheus.
     ///
     /// # Errors

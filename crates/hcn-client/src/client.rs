@@ -170,6 +170,27 @@ impl Client {
         self.request(Request::doctor()?).await
     }
 
+    /// All records of the service at one moment, as a text for [`Client::restore`].
+    ///
+    /// # Errors
+    /// As the service's.
+    pub async fn backup(&self) -> Result<String> {
+        self.request(Request::backup()?).await
+    }
+
+    /// Puts the records of a backup in the place of all others; answers how many there are. The service then starts over
+    /// and closes this connection.
+    ///
+    /// # Errors
+    /// As the service's; nothing is changed.
+    pub async fn restore(&self, backup: &str) -> Result<u64> {
+        let mut records = 0;
+        for (part, more) in request::parts(backup) {
+            records = self.request(Request::restore(part, more)?).await?;
+        }
+        Ok(records)
+    }
+
     /// The metrics of the service, in the text format of Prometheus.
     ///
     /// # Errors

@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 
 use crate::{Error, Result};
 
+/// Bytes of a part of a backup: with what JSON makes of them, a message of any service.
+const PART: usize = 512 << 10;
+
 /// A request whose result is an `R`.
 #[derive(Clone, Debug)]
 pub struct Request<R> {
@@ -284,6 +287,16 @@ impl Request<String> {
             Ok(read::<params::Metrics>(results)?.text)
         })
     }
+
+    /// All records of the service at one moment.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn backup() -> Result<Self> {
+        Self::new("io.hcn.Service.Backup", &params::Empty {}, |results| {
+            Ok(read::<params::Backup>(results)?.text)
+        })
+    }
 }
 
 impl Request<params::Status> {
@@ -305,6 +318,32 @@ impl Request<Vec<Finding>> {
         Self::new("io.hcn.Service.Doctor", &params::Empty {}, |results| {
             Ok(read::<params::Findings>(results)?.findings)
         })
+    }
+}
+
+impl Request<u64> {
+    /// A part of a backup that is to be restored; the last one's answer is how many records there are.
+    ///
+    /// # Errors
+    /// None in practice; see [`Request::call`].
+    pub fn restore(part: &str, more: bool) -> Result<Self> {
+        let given = params::Restore { text: Some(part.to_owned()), more: Some(more) };
+        Self::new("io.hcn.Service.Restore", &given, |results| Ok(read::<params::Restored>(results)?.records))
+    }
+}
+
+/// A backup in parts that fit into messages, each with whether more follow.
+pub(crate) fn parts(backup: &str) -> Vec<(&str, bool)> {
+    let mut parts = Vec::new();
+    let mut rest = backup;
+    loop {
+        let at = (0..=PART.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or_default();
+        let (part, more) = rest.split_at(at);
+        parts.push((part, !more.is_empty()));
+        if more.is_empty() {
+            return parts;
+        }
+        rest = more;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hcn_schema::Guid;
 use hcn_schema::enums::NetworkFlags;
 
-use crate::entity::{Endpoint, Entity, LoadBalancer, Network, SdnRoute};
+use crate::entity::{Endpoint, Entity, EntityKey, LoadBalancer, Network, SdnRoute};
 
 /// The records as they were before hcnd ended. Nothing is degraded until it turns out to be.
 pub fn after_restart(entities: Vec<Entity>) -> Vec<Entity> {
@@ -54,6 +54,24 @@ pub fn after_reboot(entities: Vec<Entity>) -> Vec<Entity> {
         Entity::Namespace(_) | Entity::GuestNetworkService(_) | Entity::PortReservation(_) => None,
     };
     after_restart(entities.into_iter().filter_map(survivor).collect())
+}
+
+/// The endpoints that refer to a network which is not among the records, with what is wrong.
+pub fn dangling(entities: &[Entity]) -> Vec<(EntityKey, String)> {
+    let network = |entity: &Entity| match entity {
+        Entity::Network(network) => Some(network.meta.id),
+        _ => None,
+    };
+    let networks: HashSet<Guid> = entities.iter().filter_map(network).collect();
+    let lost = |entity: &Entity| match entity {
+        Entity::Endpoint(endpoint) if !networks.contains(&endpoint.network) => {
+            let what =
+                format!("endpoint {} is of network {}, which is missing", endpoint.meta.id, endpoint.network);
+            Some((entity.key(), what))
+        }
+        _ => None,
+    };
+    entities.iter().filter_map(lost).collect()
 }
 
 fn left_of(balancer: &LoadBalancer, networks: &HashSet<Guid>, endpoints: &HashSet<Guid>) -> Option<Entity> {

@@ -136,10 +136,12 @@ impl Access {
 fn need(method: Method) -> Need {
     match method {
         // A request of HNS version 1 is looked at more closely, see below. The doctor tells rules of other programs, which
-        // only root can list.
-        Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete) | Method::Hns | Method::Doctor => {
-            Need::Change
-        }
+        // only root can list; a backup has what documents keep from their readers.
+        Method::Entity(_, Verb::Create | Verb::Modify | Verb::Delete)
+        | Method::Hns
+        | Method::Doctor
+        | Method::Backup
+        | Method::Restore => Need::Change,
         Method::Entity(
             _,
             Verb::Enumerate
@@ -234,7 +236,9 @@ mod tests {
             for name in ["Status", "Metrics"] {
                 assert!(allowed.contains(&format!("io.hcn.Service.{name}")), "{name}");
             }
-            assert!(!allowed.contains(&"io.hcn.Service.Doctor".to_owned()));
+            for name in ["Doctor", "Backup", "Restore"] {
+                assert!(!allowed.contains(&format!("io.hcn.Service.{name}")), "{name}");
+            }
         }
     }
 

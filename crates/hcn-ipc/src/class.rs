@@ -77,6 +77,7 @@ const CLASSES: &[(ErrorClass, &[HResult])] = &[
         ErrorClass::Invalid,
         &[
             HResult::INVALID_ARGUMENT,
+            HResult::INVALID_DATA,
             HResult::INVALID_HANDLE,
             HResult::INVALID_NETWORK,
             HResult::INVALID_NETWORK_TYPE,

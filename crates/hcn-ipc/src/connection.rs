@@ -27,6 +27,9 @@ use crate::{Caller, Hub, Limits, Meter, Service, hns, params};
 /// Bytes that are read at once.
 const CHUNK: usize = 8 << 10;
 
+/// Bytes of the largest backup: as much as a client takes of one.
+const BACKUP: usize = 256 << 20;
+
 /// The life of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -100,6 +103,8 @@ struct Reader {
     caller: Caller,
     limits: Limits,
     number: u64,
+    /// The parts of a backup so far.
+    backup: String,
 }
 
 /// Serves a connection until it ends.
@@ -120,6 +125,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: UnixStream, caller: Caller,
         caller,
         limits,
         number,
+        backup: String::new(),
         shared,
     };
     let (sender, slots) = mpsc::channel(limits.in_flight);
@@ -341,6 +347,18 @@ impl Reader {
                 let findings = self.shared.service.doctor();
                 later(call, size, async { message::reply(&findings.await, false) })
             }
+            Method::Backup => {
+                resolve::parameters::<params::Empty>(given)?;
+                let backup = self.shared.service.backup();
+                later(call, size, async { answered(backup.await) })
+            }
+            Method::Restore => match self.backup_so_far(resolve::parameters(given)?)? {
+                None => ready(&params::Restored { records: 0 }),
+                Some(text) => {
+                    let restored = self.shared.service.restore(&self.caller, text);
+                    later(call, size, async { answered(restored.await) })
+                }
+            },
             Method::Metrics => {
                 resolve::parameters::<params::Empty>(given)?;
                 let metrics = self.shared.service.metrics(self.shared.meter().read());
@@ -354,6 +372,18 @@ impl Reader {
             }
             Method::GetInterfaceDescription => describe(resolve::parameters(given)?)?,
         })
+    }
+
+    /// The whole backup, if this was its last part.
+    fn backup_so_far(&mut self, given: params::Restore) -> Result<Option<String>> {
+        let text = given.text.ok_or_else(|| resolve::missing("text", "a backup"))?;
+        if self.backup.len() + text.len() > BACKUP {
+            self.backup = String::new();
+            let message = format!("a backup has {BACKUP} bytes at most");
+            return Err(Error::new(HResult::LIMIT_EXCEEDED, message).at("text"));
+        }
+        self.backup.push_str(&text);
+        Ok((!given.more.unwrap_or_default()).then(|| std::mem::take(&mut self.backup)))
     }
 
     /// Waits until the client of a subscription is gone. Calls behind it are not decided: they would never be
@@ -383,6 +413,13 @@ fn ended(account: Account, error: Error) -> Slot {
 
 fn ready<P: serde::Serialize>(results: &P) -> Slot {
     Slot::Ready(message::reply(results, false))
+}
+
+fn answered<P: serde::Serialize>(outcome: Result<P>) -> Vec<u8> {
+    match outcome {
+        Ok(results) => message::reply(&results, false),
+        Err(error) => message::failure(&message::shortened(error)),
+    }
 }
 
 /// A place for a reply that takes a moment.

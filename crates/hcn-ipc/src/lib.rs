@@ -26,13 +26,13 @@ mod session;
 mod subscribe;
 mod writer;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use hcn_schema::Raw;
 use hcn_schema::call::{Answer, Call, HnsRequest};
+use hcn_schema::{Error, HResult, Raw};
 
 pub use access::{Access, Caller, Group, Identify};
 pub use account::Answered;
@@ -75,6 +75,16 @@ pub trait Service: Send + Sync + 'static {
 
     /// What is wrong with the host, or will be.
     fn doctor(&self) -> Later<params::Findings>;
+
+    /// All records at one moment.
+    fn backup(&self) -> Later<hcn_schema::Result<params::Backup>> {
+        Box::pin(ready(Err(Error::new(HResult::NOT_IMPLEMENTED, "this service has no backups"))))
+    }
+
+    /// Puts the records of a backup in the place of all others, and starts over after the answer.
+    fn restore(&self, _: &Caller, _: String) -> Later<hcn_schema::Result<params::Restored>> {
+        Box::pin(ready(Err(Error::new(HResult::NOT_IMPLEMENTED, "this service has no backups"))))
+    }
 
     /// The numbers of the service and of its server, in the text format of Prometheus.
     fn metrics(&self, usage: Usage) -> Later<String>;

@@ -118,6 +118,14 @@ parameters! {
         text: String,
     }
 
+    /// Of Restore.
+    Restore {
+        /// The backup, or a part of it.
+        text: String,
+        /// More of it follows.
+        more: bool,
+    }
+
     /// Of JoinSession.
     JoinSession {
         /// Which session.
@@ -203,6 +211,9 @@ pub struct Status {
     pub kernel: String,
     /// Seconds since the start.
     pub uptime_s: u64,
+    /// How often this process has started, with the times that a backup was restored.
+    #[serde(default)]
+    pub starts: u64,
     /// The user that hcnd runs as.
     pub uid: u32,
     /// Its process.
@@ -211,6 +222,23 @@ pub struct Status {
     pub entities: BTreeMap<String, u64>,
     /// What the kernel has and lacks of what hcnd can use.
     pub features: Vec<Feature>,
+    /// Why every change is refused, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<String>,
+}
+
+/// Result of Backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The backup.
+    pub text: String,
+}
+
+/// Result of Restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// How many records there are now; of a part, 0.
+    pub records: u64,
 }
 
 /// Something that a kernel has or lacks.

@@ -114,6 +114,8 @@ hresults! {
     INVALID_HANDLE = 0x8007_0006, "E_HANDLE", "The handle is invalid.";
     TIMEOUT = 0x8007_05b4, "HRESULT_FROM_WIN32(ERROR_TIMEOUT)",
         "This operation returned because the timeout period expired.";
+    INVALID_DATA = 0x8007_000d, "HRESULT_FROM_WIN32(ERROR_INVALID_DATA)", "The data is invalid.";
+    FILE_CORRUPT = 0x8007_0570, "HRESULT_FROM_WIN32(ERROR_FILE_CORRUPT)", "The file or directory is corrupted and unreadable.";
     LIMIT_EXCEEDED = 0x8007_000e, "E_OUTOFMEMORY", "Not enough memory resources are available to complete this operation.";
 }
 

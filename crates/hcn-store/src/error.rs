@@ -26,6 +26,9 @@ pub enum OpenError {
     /// It cannot be opened, read or written.
     #[error("{}", explained(.0))]
     Io(#[source] io::Error),
+    /// What was to be in a new file cannot be written.
+    #[error(transparent)]
+    Unwritten(CommitError),
     /// The thread that writes cannot be made.
     #[error("cannot make the thread that writes: {0}")]
     Thread(#[source] io::Error),

@@ -6,12 +6,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use hcn_core::Entity;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError};
 
+use crate::backup::Backup;
 use crate::error::OpenError;
 use crate::rehearsal::Rehearsal;
-use crate::schema;
+use crate::{record, schema};
 
 /// Octets of the file that are kept in memory: all of it, for as many entities as most hosts have.
 const CACHE: usize = 4 << 20;
@@ -43,6 +45,45 @@ fn look(path: &Path) -> Result<(), OpenError> {
     looked.unwrap_or_else(|| Err(OpenError::unreadable()))
 }
 
+/// What can be read of a file that [`crate::Store::open`] says is damaged, without writing to it: where the file itself is
+/// sound, all records but those that do not read and endpoints whose network is one of these. Nothing where it is not: what
+/// octets say that fail their checks may be anything.
+pub fn salvage(path: &Path) -> Vec<Entity> {
+    let read = || {
+        let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+        let backend = Rehearsal::of(file).ok()?;
+        schema::readable(&builder().create_with_backend(backend).ok()?)
+    };
+    unpanicked(read).flatten().unwrap_or_default()
+}
+
+/// Puts the records of a backup in the place of a damaged file, which keeps its content under another name, the answer.
+///
+/// # Errors
+/// The file is as it was, under its own name.
+pub fn replace_damaged(path: &Path, backup: &Backup) -> Result<PathBuf, OpenError> {
+    let new = with_suffix(path, ".restored");
+    let _ = fs::remove_file(&new);
+    let put = || {
+        let database = make(&new)?.ok_or(OpenError::InUse)?;
+        let records: Vec<_> = backup.entities.iter().map(record::encode).collect();
+        schema::replace(&database, &records, &backup.era).map_err(OpenError::Unwritten)?;
+        drop(database);
+        let aside = (0u32..)
+            .map(|number| with_suffix(path, &format!(".damaged-{number}")))
+            .find(|aside| !aside.exists())
+            .unwrap_or_else(|| with_suffix(path, ".damaged"));
+        fs::hard_link(path, &aside).map_err(OpenError::Io)?;
+        fs::rename(&new, path).map_err(OpenError::Io)?;
+        File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(OpenError::Io)?;
+        Ok(aside)
+    };
+    put().inspect_err(|_| {
+        // It is of no use to anyone.
+        let _ = fs::remove_file(&new);
+    })
+}
+
 /// A database that lasts as long as it is held.
 pub(crate) fn in_memory() -> Result<Database, OpenError> {
     checked(|| builder().create_with_backend(InMemoryBackend::new()))
@@ -51,9 +92,9 @@ pub(crate) fn in_memory() -> Result<Database, OpenError> {
 /// Makes the file under another name and gives it its own when it is whole: one that is there always opens, whenever
 /// hcnd was killed or the disk was full. None if another process has made it meanwhile.
 fn make(path: &Path) -> Result<Option<Database>, OpenError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(OpenError::Io)?;
-    let unfinished = unfinished(path);
+    let unfinished = with_suffix(path, ".unfinished");
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -100,10 +141,13 @@ fn is_made(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// The name of the file while it is being made.
-fn unfinished(path: &Path) -> PathBuf {
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".unfinished");
+    name.push(suffix);
     name.into()
 }
 

@@ -2,13 +2,17 @@
 //! the client hears of it.
 //!
 //! [`Store::open`] checks the file and gives what it holds; [`Store::commit`] writes a change. What the file looks like is
-//! in `schema`, how a record becomes bytes in `record`, the thread that writes in `writer`, and what can go wrong in
-//! `error`.
+//! in `schema`, how a record becomes bytes in `record`, the thread that writes in `writer`, what can go wrong in `error`,
+//! and a copy of all records as a text in `backup`. Of a damaged file [`salvage`] reads what can be read, and
+//! [`replace_damaged`] puts a copy in its place.
 
+mod backup;
 mod error;
 mod file;
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod power;
 mod record;
 mod rehearsal;
 mod schema;
@@ -20,7 +24,9 @@ use std::sync::Arc;
 use hcn_core::{Change, Entity};
 use tokio::sync::oneshot;
 
+pub use backup::{Backup, BackupError};
 pub use error::{CommitError, OpenError};
+pub use file::{replace_damaged, salvage};
 
 use schema::Step;
 use writer::Writer;

@@ -61,7 +61,18 @@ pub(crate) fn decode(found: &[u8], value: &[u8]) -> Result<Entity, String> {
     let Some((kind, id)) = split(found) else {
         return Err(format!("a record has the unknown key {found:02X?}"));
     };
-    let entity = match kind {
+    let entity = read_kind(kind, value)
+        .map_err(|error| format!("the record of {kind} {id} does not read: {error}"))?;
+    if key(entity.key()) == found {
+        Ok(entity)
+    } else {
+        Err(format!("the record of {kind} {id} is another one's"))
+    }
+}
+
+/// The entity of this kind that JSON says.
+pub(crate) fn read_kind(kind: Kind, value: &[u8]) -> serde_json::Result<Entity> {
+    match kind {
         Kind::Network => read(value).map(Entity::Network),
         Kind::Endpoint => read(value).map(Entity::Endpoint),
         Kind::Namespace => read(value).map(Entity::Namespace),
@@ -69,12 +80,6 @@ pub(crate) fn decode(found: &[u8], value: &[u8]) -> Result<Entity, String> {
         Kind::SdnRoute => read(value).map(Entity::SdnRoute),
         Kind::GuestNetworkService => read(value).map(Entity::GuestNetworkService),
         Kind::PortReservation => read(value).map(Entity::PortReservation),
-    };
-    let entity = entity.map_err(|error| format!("the record of {kind} {id} does not read: {error}"))?;
-    if key(entity.key()) == found {
-        Ok(entity)
-    } else {
-        Err(format!("the record of {kind} {id} is another one's"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hcn_core::{Change, Entity};
+use hcn_core::{Change, Entity, restore};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::error::{CommitError, OpenError};
@@ -83,6 +83,22 @@ pub(crate) fn load(database: &impl ReadableDatabase, era: &Era) -> Result<Loaded
     }
     entities.sort_by_key(|entity| entity.meta().incarnation);
     Ok(Loaded { entities, same_era: written == *era, last_incarnation })
+}
+
+/// The records that read, without endpoints whose network does not. None if not even the table does, or the version is not
+/// known.
+pub(crate) fn readable(database: &impl ReadableDatabase) -> Option<Vec<Entity>> {
+    known(version(database).ok()??, MIGRATIONS).ok()?;
+    let table = database.begin_read().ok()?.open_table(ENTITIES).ok()?;
+    let mut entities: Vec<Entity> = Vec::new();
+    for entry in table.iter().ok()? {
+        let (key, value) = entry.ok()?;
+        entities.extend(record::decode(key.value(), value.value()).ok());
+    }
+    entities.sort_by_key(|entity| entity.meta().incarnation);
+    let lost = restore::dangling(&entities);
+    entities.retain(|entity| !lost.iter().any(|(of, _)| *of == entity.key()));
+    Some(entities)
 }
 
 /// The version that these steps lead to.

@@ -8,8 +8,8 @@ use hcn_client::HnsVersion;
 
 use crate::output::Format;
 use crate::{
-    call, endpoint, events, guest_network_service, hns, load_balancer, namespace, network, port_reservation,
-    schema, sdn_route,
+    backup, call, endpoint, events, guest_network_service, hns, load_balancer, namespace, network,
+    port_reservation, schema, sdn_route,
 };
 
 const GLOBAL: &str = "Global options";
@@ -85,6 +85,11 @@ pub(crate) enum ServiceCommand {
     /// Look for what is wrong with the host, or will be: settings and rules of other programs that lose packets, what is
     /// nearly full, overlapping prefixes, leftovers. Ends with 0 if nothing is of severity warning or above, else with 10.
     Doctor,
+    /// Write all records of hcnd into a new file, while it runs.
+    Backup(backup::Backup),
+    /// Put the records of a backup in the place of all others, all or none of them, and let hcnd start over with them. What
+    /// is not in the backup is deleted.
+    Restore(backup::Restore),
     /// Print the metrics of hcnd in the text format of Prometheus.
     Metrics,
     /// Make a call of HNS version 1, and print its output.
@@ -234,6 +239,8 @@ mod tests {
             "status -o json",
             "doctor",
             "doctor -o json",
+            "backup file.json",
+            "restore file.json -o json",
             "metrics",
             "call io.hcn.Service.Ping",
             "call io.hcn.Network.Open {}",
@@ -307,6 +314,8 @@ mod tests {
             "call io.hcn.Service.Ping {",
             "call io.hcn.Service.Ping {} -f -",
             "schema a b",
+            "backup",
+            "restore a b",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

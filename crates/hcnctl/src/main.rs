@@ -1,6 +1,7 @@
 //! `hcnctl`, the command line of hcnd.
 
 mod arguments;
+mod backup;
 mod call;
 mod doctor;
 mod document;
@@ -87,6 +88,8 @@ fn run(arguments: Arguments) -> Result<()> {
         ServiceCommand::Events(command) => events::run(context, &command),
         ServiceCommand::Status => status::status(context),
         ServiceCommand::Doctor => doctor::run(context),
+        ServiceCommand::Backup(command) => backup::backup(context, &command),
+        ServiceCommand::Restore(command) => backup::restore(context, &command, &socket),
         ServiceCommand::Metrics => status::metrics(context),
         ServiceCommand::Hns(command) => hns::run(context, &command),
         ServiceCommand::Call(command) => call::run(context, &command),

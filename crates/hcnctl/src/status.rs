@@ -33,6 +33,9 @@ fn summary(status: &Status) -> Vec<Vec<String>> {
         ("Uptime:".to_owned(), duration(status.uptime_s)),
         ("Process:".to_owned(), format!("{} of user {}", status.pid, status.uid)),
     ];
+    if let Some(reason) = &status.read_only {
+        rows.push(("Read-only:".to_owned(), reason.clone()));
+    }
     for (kind, count) in &status.entities {
         rows.push((format!("{kind}s:"), count.to_string()));
     }

@@ -74,15 +74,14 @@ mod tests {
 
     use super::*;
     use crate::access::access;
+    use crate::state::Restored;
     use crate::status::Probe;
     use crate::worker::Worker;
 
     async fn start() -> (std::net::SocketAddr, JoinHandle<()>) {
         let (worker, _) = Worker::start(Box::new(Fake::new())).unwrap();
-        let store = Store::in_memory().unwrap();
-        let service =
-            Service::start(worker, store, &Loaded::default(), Hub::new(), Settings::default(), Probe::none())
-                .await;
+        let restored = Restored::from_store(Store::in_memory().unwrap(), Loaded::default());
+        let service = Service::start(worker, restored, Hub::new(), Settings::default(), Probe::none()).await;
         let access = access(&crate::config::Access::default(), HnsVersion::NEWEST);
         let server = Server::new(Arc::new(service.clone()), Hub::new(), Limits::default(), access);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

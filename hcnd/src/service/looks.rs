@@ -92,6 +92,10 @@ impl Owner {
 
     /// Somebody wants to know how the kernel differs from the records.
     pub(super) fn look_for(&mut self, asked: oneshot::Sender<Vec<String>>) {
+        if self.accepts().is_err() {
+            // Nothing is known of what should be there: whoever asks hears that there was no look.
+            return;
+        }
         self.asked.push(asked);
         self.looking.note(Notice { lost: true, ..Notice::default() }, self.now());
     }
