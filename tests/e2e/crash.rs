@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hcn_tests::client::{Client, DUAL, membership, network_document, with_version};
 use hcn_tests::daemon::{END, Hcnd};
 use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces};
-use hcn_tests::stream::Stream;
+use hcn_tests::stream::{Stream, sent_again};
 use hcn_tests::wire::Wire;
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox, patience, run};
 use nix::sys::signal::Signal;
@@ -308,14 +308,20 @@ fn whenever_hcnd_is_killed_everything_acknowledged_is_there_and_nothing_else() {
     in_sandbox!(Sandbox::new(), {
         enter_own_namespaces();
         let cycles: usize =
-            std::env::var("HCN_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
+            std::env::var("HCN_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
         let folder = TempDir::new().unwrap();
         let mut hcnd = Hcnd::start(folder.path());
         let mut client = Client::of(&hcnd.socket);
         let network = client.network(&DUAL);
         let [a, b] = [(); 2].map(|()| client.container(&network, &json!({})));
         let before = dump();
-        let stream = Stream::start(&a.namespace, &b.namespace, (a.addresses[0].as_str(), 7001), 7001);
+        let stream = Stream::start_within(
+            Duration::from_secs(5),
+            &a.namespace,
+            &b.namespace,
+            (a.addresses[0].as_str(), 7001),
+            7001,
+        );
         let mut ping = Background::start(
             Command::new("ip")
                 .args(["netns", "exec", &b.namespace, "ping", "-n", "-q", "-i", "0.005"])
@@ -366,6 +372,7 @@ fn whenever_hcnd_is_killed_everything_acknowledged_is_there_and_nothing_else() {
         ping.signal(Signal::SIGINT);
         let pinged = ping.wait(END);
         assert!(pinged.stdout.contains(" 0% packet loss"), "{pinged}");
+        assert_eq!([&a, &b].map(|of| sent_again(&of.namespace)), [0, 0], "segments were lost");
         let received = stream.end();
         let mut client = Client::of(&hcnd.socket);
         let calls: usize = changers.iter().map(|changer| changer.calls).sum();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use crate::netns_exec;
 use crate::traffic::in_netns;
 
 /// A download that never pauses for long: bytes arrive in order, with numbers.
@@ -21,6 +22,13 @@ impl Stream {
     /// Starts it: `server` listens on port `listen`, `client` connects to `to`; both are names for `ip netns`.
     #[must_use]
     pub fn start(server: &str, client: &str, to: (&str, u16), listen: u16) -> Self {
+        // A lost segment would be sent again after 200 ms at the earliest.
+        Self::start_within(Duration::from_millis(190), server, client, to, listen)
+    }
+
+    /// Starts one that may stand still for as long: for tests that count what is sent again by [`sent_again`].
+    #[must_use]
+    pub fn start_within(longest: Duration, server: &str, client: &str, to: (&str, u16), listen: u16) -> Self {
         let listener = in_netns(server, || TcpListener::bind(("0.0.0.0", listen)).unwrap());
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -42,12 +50,7 @@ impl Stream {
             let mut last = Instant::now();
             while stream.read_exact(&mut bytes).is_ok() {
                 assert_eq!(u64::from_be_bytes(bytes), count.fetch_add(1, Ordering::Relaxed));
-                // A lost segment would be sent again after 200 ms at the earliest.
-                assert!(
-                    last.elapsed() < Duration::from_millis(190),
-                    "the stream stood still: {:?}",
-                    last.elapsed()
-                );
+                assert!(last.elapsed() < longest, "the stream stood still: {:?}", last.elapsed());
                 last = Instant::now();
             }
         });
@@ -61,4 +64,14 @@ impl Stream {
         self.thread.join().expect("an unbroken stream");
         self.received.load(Ordering::Relaxed)
     }
+}
+
+/// How many TCP segments a network namespace has sent more than once.
+#[must_use]
+pub fn sent_again(netns: &str) -> u64 {
+    let counters = netns_exec(netns, &["cat", "/proc/net/snmp"]).stdout;
+    let mut lines = counters.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let place = names.split(' ').position(|name| name == "RetransSegs").unwrap();
+    values.split(' ').nth(place).unwrap().parse().unwrap()
 }

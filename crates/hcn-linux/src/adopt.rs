@@ -141,8 +141,9 @@ impl Adoption<'_> {
             let linux = &mut *self.linux;
             let Ok(handle) = linux.folder.adopt(&name) else {
                 // No namespace, or one that is gone: not ours, unless a kill came between file and namespace.
-                if wanted.is_some() {
-                    linux.folder.discard_unfinished(&name)?;
+                match wanted {
+                    Some(_) => linux.folder.discard_unfinished(&name)?,
+                    None => linux.folder.discard_own(&name)?,
                 }
                 continue;
             };

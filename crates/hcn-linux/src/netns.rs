@@ -19,6 +19,8 @@ use crate::socket::Socket;
 
 const NONE: Option<&str> = None;
 const NSFS_MAGIC: FsType = FsType(libc::NSFS_MAGIC);
+/// The mode of files that hcnd mounts namespaces on: the sticky bit, which means nothing there, tells them from others'.
+const OURS: u32 = 0o1444;
 /// The namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -98,18 +100,25 @@ impl Folder {
         &self.path
     }
 
-    /// A new namespace under this name.
+    /// A new namespace under this name, which `mark` makes recognisable as hcnd's before it has the name: a kill at any time
+    /// leaves nothing that the next hcnd would not know for its own.
     ///
     /// # Errors
     /// EEXIST when the name is taken; nothing is left then or after any other error.
-    pub(crate) fn create(&self, name: &str) -> io::Result<Handle> {
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        mark: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> io::Result<Handle> {
         let path = self.file(name)?;
         touch(&path)?;
         let made = self.within(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let file = File::open(OWN)?;
+            let socket = Socket::open(NETLINK_ROUTE)?;
+            mark(&socket)?;
             mount(Some(OWN), &path, NONE, MsFlags::MS_BIND, NONE)?;
-            Ok(Handle { file, socket: Socket::open(NETLINK_ROUTE)?, packets: None, nft: None, number: None })
+            Ok(Handle { file, socket, packets: None, nft: None, number: None })
         });
         if made.is_err() {
             // After an error there is nothing more to lose; EINVAL = was not mounted.
@@ -235,6 +244,18 @@ impl Folder {
         }
     }
 
+    /// Removes a file that hcnd made and that has not become a namespace, or is none any more; others' stay.
+    pub(crate) fn discard_own(&self, name: &str) -> io::Result<()> {
+        let path = self.file(name)?;
+        match std::fs::symlink_metadata(&path) {
+            Ok(file) if file.is_file() && file.len() == 0 && file.mode() & 0o7777 == OURS => {
+                tracing::warn!(name, "removing a file without a namespace that an earlier hcnd left behind");
+                self.unbind(name)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Gives a namespace that lost its name a name again.
     pub(crate) fn bind(&self, name: &str, handle: &Handle) -> io::Result<()> {
         let path = self.file(name)?;
@@ -288,8 +309,9 @@ fn back(host: BorrowedFd<'_>) -> io::Result<()> {
     Ok(setns(host, CloneFlags::CLONE_NEWNET)?)
 }
 
+/// A file to mount a namespace on.
 fn touch(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o444).open(path).map(drop)
+    OpenOptions::new().write(true).create_new(true).mode(OURS).open(path).map(drop)
 }
 
 /// A name becomes a file below a folder of root's: it must not lead elsewhere.

@@ -58,7 +58,8 @@ pub(crate) fn check(database: &impl ReadableDatabase) -> Result<(), OpenError> {
     match version(database)? {
         Some(version) if version == current(MIGRATIONS) => load(database, &Era::default()).map(drop),
         Some(version) => known(version, MIGRATIONS),
-        None => Ok(()),
+        // A file gets its name when it is whole.
+        None => Err(OpenError::Corrupt("it holds no state".to_owned())),
     }
 }
 
@@ -245,6 +246,11 @@ fn note_incarnation(transaction: &WriteTransaction, youngest: Option<u64>) -> Re
         meta.insert(LAST_INCARNATION, youngest.to_be_bytes().as_slice())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) fn is_prepared(database: &Database) -> bool {
+    version(database).is_ok_and(|version| version.is_some())
 }
 
 /// What is in the file, undecoded.

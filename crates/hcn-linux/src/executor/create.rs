@@ -16,7 +16,8 @@ use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::netns::Handle;
 use crate::reaper::Released;
-use crate::{Retired, address, conntrack, nft, ports, resolver, route, sysctl};
+use crate::socket::Batch;
+use crate::{Linux, Retired, address, conntrack, nft, ports, resolver, route, sysctl};
 
 /// Make it, and refuse if it is there.
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
@@ -27,14 +28,27 @@ impl Run<'_> {
         match object {
             Object::Forwarding(claim) => self.forward(op, claim),
             Object::Netns(netns) => {
+                let mark = || link::mark_up(LOOPBACK, &netns.alias);
                 let handle = match &netns.from {
-                    None => self.linux.folder.create(&netns.name),
+                    None => {
+                        let Linux { folder, wire, .. } = &mut *self.linux;
+                        folder.create(&netns.name, |socket| {
+                            let mut batch = Batch::new();
+                            batch.push((), 0, mark());
+                            wire.exchange(socket, &mut batch)?
+                                .into_iter()
+                                .try_for_each(|fate| fate.map(drop))?;
+                            Ok(())
+                        })
+                    }
                     Some(existing) => self.take_in(&netns.name, existing),
                 };
                 let handle = handle.map_err(|error| self.stop(op, &error))?;
                 self.linux.namespaces.insert(netns.name.clone(), handle);
                 self.touched[op] = true;
-                self.write(&Place::Named(netns.name.clone()), op, 0, link::mark_up(LOOPBACK, &netns.alias));
+                if netns.from.is_some() {
+                    self.write(&Place::Named(netns.name.clone()), op, 0, mark());
+                }
                 Ok(())
             }
             Object::Service(service)
