@@ -21,6 +21,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// A kill is heard when the kernel has finished what it was asked for, and given back what the process held.
+const KILLED: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 3;
 const SLOTS: usize = 3;
 
@@ -340,7 +342,7 @@ fn whenever_hcnd_is_killed_everything_acknowledged_is_there_and_nothing_else() {
                 sleep(after);
                 hcnd.process.signal(Signal::SIGKILL);
             });
-            hcnd.process.wait(END);
+            hcnd.process.wait(KILLED);
             if cycle % 3 == 0 {
                 harm(&changers[dice.below(CLIENTS)], &mut dice);
             }

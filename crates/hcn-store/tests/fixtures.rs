@@ -23,7 +23,8 @@ fn octets(hex: &Value) -> Vec<u8> {
 /// Makes the file that a fixture describes: its tables, octet by octet.
 fn make(path: &Path, fixture: &str) -> usize {
     let tables: Value = serde_json::from_str(fixture).unwrap();
-    let transaction = Database::create(path).unwrap().begin_write().unwrap();
+    let database = Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
     {
         let mut meta = transaction.open_table(META).unwrap();
         for (name, value) in tables["meta"].as_object().unwrap() {
@@ -51,7 +52,8 @@ fn write(fixture: &Path) {
     drop(store);
     use redb::{ReadableDatabase as _, ReadableTable as _};
     let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
-    let transaction = Database::open(&path).unwrap().begin_read().unwrap();
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_read().unwrap();
     let mut tables = serde_json::json!({"meta": {}, "entities": {}});
     for entry in transaction.open_table(META).unwrap().iter().unwrap() {
         let (name, value) = entry.unwrap();
