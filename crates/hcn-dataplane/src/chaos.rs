@@ -23,6 +23,10 @@ pub struct Chaos<D> {
     pub known: Option<HashSet<Shape>>,
 }
 
+/// With what operations fail, in turn.
+const REFUSALS: [(i32, &str); 6] =
+    [(5, "EIO"), (12, "ENOMEM"), (28, "ENOSPC"), (16, "EBUSY"), (1, "EPERM"), (17, "EEXIST")];
+
 /// What a plan does to which kinds of objects, in order.
 type Shape = Vec<(Discriminant<Op>, Discriminant<Object>)>;
 
@@ -49,7 +53,8 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
         self.fail_at = None;
         self.injected += 1;
         let before = self.inner.apply(&plan.prefix(index))?;
-        let source = OpError { errno: Some(5), message: "injected failure (EIO)".to_owned() };
+        let (errno, name) = REFUSALS[self.injected % REFUSALS.len()];
+        let source = OpError { errno: Some(errno), message: format!("injected failure ({name})") };
         let undo = self.inner.undo(before).err();
         Err(ApplyError { index, op: plan.ops[index].to_string(), source, undo })
     }

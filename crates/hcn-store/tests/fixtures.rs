@@ -61,7 +61,8 @@ fn write(fixture: &Path) {
     }
     for entry in transaction.open_table(ENTITIES).unwrap().iter().unwrap() {
         let (key, value) = entry.unwrap();
-        tables["entities"][hex(key.value())] = Value::from(String::from_utf8(value.value().to_vec()).unwrap());
+        tables["entities"][hex(key.value())] =
+            Value::from(String::from_utf8(value.value().to_vec()).unwrap());
     }
     fs::write(fixture, serde_json::to_string_pretty(&tables).unwrap() + "\n").unwrap();
 }

@@ -79,11 +79,9 @@ pub(crate) fn restore(context: &mut Context, command: &Restore, socket: &Path) -
 }
 
 fn told(context: &mut Context, what: &str, records: u64, path: &Path) -> Result<()> {
-    Ok(match context.output.format {
-        Format::Json => context.output.line(&serde_json::json!({ "records": records }).to_string())?,
-        Format::Table => {
-            let text = format!("{what} {records} records: {}", path.display());
-            context.output.line(&text)?;
-        }
-    })
+    let text = match context.output.format {
+        Format::Json => serde_json::json!({ "records": records }).to_string(),
+        Format::Table => format!("{what} {records} records: {}", path.display()),
+    };
+    Ok(context.output.line(&text)?)
 }
