@@ -166,7 +166,9 @@ fn after_a_loss_of_power_the_file_holds_what_was_acknowledged() {
         let moment = first + dice.below(last - first + 1);
         std::fs::write(&path, left(&done[..moment], &mut dice)).unwrap();
         let known = acknowledged.iter().rposition(|(steps, _)| *steps <= moment).unwrap();
-        let database = file::reopen(&path).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let opened = file::reopen(&path);
+        assert!(opened.is_ok(), "round {round}: {opened:?}");
+        let database = opened.unwrap();
         let found = schema::records(&database);
         let next = acknowledged.get(known + 1).map(|(_, state)| state);
         if found == acknowledged[known].1 {
