@@ -179,7 +179,10 @@ fn after_a_loss_of_power_the_file_holds_what_was_acknowledged() {
         }
     }
     // All of a change is seldom there before its sync.
-    assert!(without > 0 && (with > 0 || rounds < 1000), "{with} with the change under way, {without} without");
+    assert!(
+        without > 0 && (with > 0 || rounds < 1000),
+        "{with} with the change under way, {without} without"
+    );
 }
 
 #[test]
