@@ -168,13 +168,18 @@ impl Connection {
     fn open(from: &'static str, to: &'static str, address: &str) -> Self {
         use std::io::{Read as _, Write as _};
         let listener = inside(to, || std::net::TcpListener::bind(("::", Self::PORT)).unwrap());
+        let (is_free, free) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            // So that the next one can listen there.
+            drop(listener);
+            is_free.send(()).unwrap();
             let mut octet = [0];
             while stream.read_exact(&mut octet).is_ok() && stream.write_all(&octet).is_ok() {}
         });
         let address: SocketAddr = socket(address, Self::PORT);
         let stream = inside(from, move || std::net::TcpStream::connect(address).unwrap());
+        free.recv().unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(stream)
