@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 /// A kill is heard when the kernel has finished what it was asked for, and given back what the process held.
 const KILLED: Duration = Duration::from_secs(60);
+/// More than a kill and a start take.
+const CYCLE: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 3;
 const SLOTS: usize = 3;
 
@@ -307,10 +309,10 @@ fn harm(changer: &Changer, dice: &mut Dice) {
 
 #[test]
 fn whenever_hcnd_is_killed_everything_acknowledged_is_there_and_nothing_else() {
-    in_sandbox!(Sandbox::new(), {
+    let cycles: usize =
+        std::env::var("HCN_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    in_sandbox!(Sandbox::new().deadline(Duration::from_secs(120) + CYCLE * cycles as u32), {
         enter_own_namespaces();
-        let cycles: usize =
-            std::env::var("HCN_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
         let folder = TempDir::new().unwrap();
         let mut hcnd = Hcnd::start(folder.path());
         let mut client = Client::of(&hcnd.socket);

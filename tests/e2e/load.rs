@@ -73,9 +73,11 @@ fn percentile(times: &mut [Duration], of_1000: usize) -> Duration {
 
 #[test]
 fn many_clients_are_served_without_an_error_and_leave_nothing() {
-    in_sandbox!(Sandbox::new(), {
-        let clients = asked_for("HCN_LOAD_CLIENTS", 16);
-        let operations = asked_for("HCN_LOAD_OPERATIONS", 160);
+    let clients = asked_for("HCN_LOAD_CLIENTS", 16);
+    let operations = asked_for("HCN_LOAD_OPERATIONS", 160);
+    // A hundred in a second are slow.
+    let deadline = Duration::from_secs(120 + (clients * operations / 100) as u64);
+    in_sandbox!(Sandbox::new().deadline(deadline), {
         let hcnd = sandbox_hcnd();
         let clean = dump();
         let round = |operations: usize| -> Vec<Duration> {
