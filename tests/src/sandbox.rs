@@ -107,6 +107,11 @@ impl Sandbox {
         // A name that matches no test would succeed too.
         let ran = finished.stdout.contains("test result: ok. 1 passed");
         assert!(finished.code == Some(0) && ran, "{name} failed inside its sandbox: {finished}");
+        // What it measured, without what its test harness says; it begins on the line that names the test.
+        let head = format!("test {name} ... ");
+        let said = finished.stdout.lines().map(|line| line.trim_start_matches(&head));
+        let said = said.filter(|line| !line.is_empty() && *line != "ok" && *line != "running 1 test");
+        said.filter(|line| !line.starts_with("test result: ")).for_each(|line| eprintln!("{line}"));
         eprintln!("{}", finished.stderr.trim_end());
     }
 
