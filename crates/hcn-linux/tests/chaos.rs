@@ -229,26 +229,7 @@ fn after_a_refused_message_all_is_as_before() {
         let mut tried = 0;
         for (name, objects, plan) in cases() {
             let before = prepare(&mut linux, &objects);
-            for k in 0.. {
-                linux.fail_message(k);
-                match linux.apply(&plan) {
-                    Ok(applied) => {
-                        // All its messages were tried.
-                        assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
-                        linux.undo(applied).unwrap();
-                        settles_at(&before, &format!("{name} was taken back"));
-                        break;
-                    }
-                    Err(error) => {
-                        tried += 1;
-                        assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                        settles_at(
-                            &before,
-                            &format!("{name}, message {k} refused ({error}: {})", error.source),
-                        );
-                    }
-                }
-            }
+            tried += refuse_each(&mut linux, name, &plan, 1, |_, what| settles_at(&before, what));
             clean(&mut linux, &objects);
         }
         println!("measured: {tried} messages refused, one at a time");

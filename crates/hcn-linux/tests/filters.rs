@@ -159,22 +159,7 @@ fn after_a_refused_message_all_is_as_before() {
             done(&mut linux, &create(objects.clone()));
             at_rest();
             let before = rules();
-            for k in 0.. {
-                linux.fail_message(k);
-                match linux.apply(&plan) {
-                    Ok(applied) => {
-                        assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
-                        linux.undo(applied).unwrap();
-                        are(&before, &format!("{name} was taken back"));
-                        break;
-                    }
-                    Err(error) => {
-                        tried += 1;
-                        assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                        are(&before, &format!("{name}, message {k} ({error}: {})", error.source));
-                    }
-                }
-            }
+            tried += refuse_each(&mut linux, name, &plan, 1, |_, what| are(&before, what));
             let here: State = objects.iter().cloned().collect();
             done(&mut linux, &diff(&here, &State::new()));
         }

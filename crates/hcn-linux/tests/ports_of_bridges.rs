@@ -124,23 +124,10 @@ fn after_a_refused_message_all_is_as_before() {
             done(&mut linux, &create(objects.clone()));
             let rules = || sh("nft list ruleset");
             let (before, rules_before) = (at_rest(), rules());
-            for k in 0.. {
-                linux.fail_message(k);
-                match linux.apply(&plan) {
-                    Ok(applied) => {
-                        assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
-                        linux.undo(applied).unwrap();
-                        settles_at(&before, &format!("{name} was taken back"));
-                        break;
-                    }
-                    Err(error) => {
-                        tried += 1;
-                        assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                        settles_at(&before, &format!("{name}, message {k} ({error}: {})", error.source));
-                    }
-                }
-                assert_eq!(sorted(&rules()), sorted(&rules_before), "{name}, message {k}");
-            }
+            tried += refuse_each(&mut linux, name, &plan, 1, |_, what| {
+                settles_at(&before, what);
+                assert_eq!(sorted(&rules()), sorted(&rules_before), "{what}");
+            });
             done(&mut linux, &remove(&objects));
         }
         println!("measured: {tried} messages refused, one at a time");

@@ -187,27 +187,12 @@ fn after_a_refused_message_all_is_as_before() {
             done(&mut linux, &create(objects.clone()));
             let (before, rules_before) = (at_rest(), rules());
             // Those of a transaction are refused alike, whichever of them it is.
-            for k in (0..).step_by(5) {
-                linux.fail_message(k);
-                match linux.apply(&plan) {
-                    Ok(applied) => {
-                        assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
-                        rules();
-                        linux.undo(applied).unwrap();
-                        settles_at(&before, &format!("{name} was taken back"));
-                        assert_eq!(rules(), rules_before, "{name} was taken back");
-                        break;
-                    }
-                    Err(error) => {
-                        tried += 1;
-                        assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                        if k % 3 == 0 {
-                            settles_at(&before, &format!("{name}, message {k} ({error}: {})", error.source));
-                            assert_eq!(rules(), rules_before, "{name}, message {k}");
-                        }
-                    }
+            tried += refuse_each(&mut linux, name, &plan, 5, |k, what| {
+                if k.is_none_or(|k| k % 3 == 0) {
+                    settles_at(&before, what);
+                    assert_eq!(rules(), rules_before, "{what}");
                 }
-            }
+            });
             done(&mut linux, &remove(&objects));
         }
         assert!(!succeeds("nft list table inet hcnd_nat"));

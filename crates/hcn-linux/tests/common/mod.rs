@@ -390,3 +390,34 @@ pub fn table_is_empty() -> bool {
     let table = sh("nft list table inet hcnd");
     !["10.7.", "10.99.", "fd07:", "hcn0"].iter().any(|part| table.contains(part))
 }
+
+/// Carries out a plan with one of its messages refused after the other, of which each `step`th is tried. Each time the plan
+/// must fail wholly, and `as_before` is given the number of the message and what happened. When there is no such message
+/// any more it succeeds, and is taken back. Gives how many were refused.
+pub fn refuse_each(
+    linux: &mut Linux,
+    name: &str,
+    plan: &Plan,
+    step: usize,
+    as_before: impl Fn(Option<usize>, &str),
+) -> usize {
+    let mut tried = 0;
+    for k in (0..).step_by(step) {
+        linux.fail_message(k);
+        match linux.apply(plan) {
+            Ok(applied) => {
+                // All its messages were tried.
+                assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
+                linux.undo(applied).unwrap();
+                as_before(None, &format!("{name} was taken back"));
+                break;
+            }
+            Err(error) => {
+                tried += 1;
+                assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
+                as_before(Some(k), &format!("{name}, message {k} refused ({error}: {})", error.source));
+            }
+        }
+    }
+    tried
+}
