@@ -104,20 +104,11 @@ pub(crate) fn read<R>(mut work: impl FnMut(&mut Connection) -> Result<R, Fault>)
 /// A connection in the process's session.
 fn connect() -> Result<Connection, Fault> {
     let mut sessions = lock();
-    let (number, token) = sessions.token()?;
-    let mut client = new_client()?;
-    match client.join_session(&token) {
-        Ok(()) => {}
+    match sessions.join() {
         // The service was started anew between the two.
-        Err(_) if !sessions.is_good() => {
-            let (number, token) = sessions.token()?;
-            client = new_client()?;
-            client.join_session(&token)?;
-            return Ok(Connection { process: process::id(), session: number, client });
-        }
-        Err(error) => return Err(error.into()),
+        Err(_) if !sessions.is_good() => sessions.join(),
+        outcome => outcome,
     }
-    Ok(Connection { process: process::id(), session: number, client })
 }
 
 fn new_client() -> Result<Client, Fault> {
@@ -133,6 +124,13 @@ fn lock() -> MutexGuard<'static, Sessions> {
 impl Sessions {
     fn is_good(&self) -> bool {
         self.now.as_ref().is_some_and(|now| now.process == process::id() && now.keeper.is_connected())
+    }
+
+    fn join(&mut self) -> Result<Connection, Fault> {
+        let (session, token) = self.token()?;
+        let mut client = new_client()?;
+        client.join_session(&token)?;
+        Ok(Connection { process: process::id(), session, client })
     }
 
     /// The number and the token of the session, which begins here if there is none.

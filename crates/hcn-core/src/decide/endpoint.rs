@@ -437,3 +437,16 @@ pub(super) fn find<'a>(view: &'a View<'_>, id: Guid) -> Outcome<&'a Arc<Endpoint
     }
     view.endpoint(target)
 }
+
+/// Lets what is made for endpoints follow something else that is decided, such as an SDN route, whether they are attached
+/// now or not: it is theirs, and an attach must not come between.
+pub(super) fn follow(view: &View<'_>, endpoints: &[Guid], decision: &mut Decision) -> Outcome<()> {
+    let keys: Vec<_> = endpoints.iter().map(|id| (Kind::Endpoint, *id)).collect();
+    view.all_settled(&keys)?;
+    for id in endpoints {
+        let endpoint = Arc::clone(view.endpoint(Reference { id: *id, incarnation: None })?);
+        let same = Entity::Endpoint(endpoint);
+        decision.change.replace(same.clone(), same);
+    }
+    Ok(())
+}

@@ -13,8 +13,7 @@ use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::sdn_route::tell;
-use super::{Decision, Outcome, Refusal, View, document, event, gates, policies, ports, request};
+use super::{Decision, Outcome, Refusal, View, document, endpoint, event, gates, policies, ports, request};
 use crate::entity::{BalancedPort, Change, Endpoint, Entity, EntityKey, LoadBalancer, Meta, Network};
 use crate::text;
 
@@ -36,7 +35,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     let mut change = Change::default();
     change.create(entity.clone());
     let mut decision = Decision::new(change, answer);
-    tell(view, &told, &mut decision)?;
+    endpoint::follow(view, &told, &mut decision)?;
     decision.after.push(event("create", None, &entity));
     Ok(decision)
 }
@@ -76,7 +75,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     let told = seeing(view, [&*before, &balancer]);
     let after = Entity::LoadBalancer(Arc::new(balancer));
     let mut decision = Decision::new(Change::default(), Answer::Done);
-    tell(view, &told, &mut decision)?;
+    endpoint::follow(view, &told, &mut decision)?;
     decision.after.push(event("modify", None, &after));
     decision.change.replace(Entity::LoadBalancer(before), after);
     Ok(decision)
@@ -330,7 +329,7 @@ pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
     let told = seeing(view, [&**balancer]);
     let before = Entity::LoadBalancer(Arc::clone(balancer));
     let mut decision = Decision::new(Change::default(), Answer::Done);
-    tell(view, &told, &mut decision)?;
+    endpoint::follow(view, &told, &mut decision)?;
     decision.after.push(event("delete", None, &before));
     decision.change.delete(before);
     Ok(decision)

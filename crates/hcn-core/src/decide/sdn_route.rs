@@ -7,7 +7,7 @@ use hcn_schema::sdn_route::HostComputeRoute;
 use hcn_schema::{Error, Guid, HResult, Result};
 
 use super::load_balancer::{endpoint_ids, endpoints, network_of};
-use super::{Decision, Outcome, Refusal, View, document, event, policies, request};
+use super::{Decision, Outcome, Refusal, View, document, endpoint, event, policies, request};
 use crate::entity::{Change, Endpoint, Entity, Meta, SdnRoute};
 use crate::text;
 
@@ -26,7 +26,7 @@ pub(super) fn create(view: &View<'_>, id: Option<Guid>, given: Option<&str>) -> 
     let mut change = Change::default();
     change.create(entity.clone());
     let mut decision = Decision::new(change, answer);
-    tell(view, &endpoints, &mut decision)?;
+    endpoint::follow(view, &endpoints, &mut decision)?;
     decision.after.push(event("create", None, &entity));
     Ok(decision)
 }
@@ -51,7 +51,7 @@ pub(super) fn modify(view: &View<'_>, target: Reference, given: Option<&str>) ->
     endpoints.extend(before.endpoints.iter().filter(|id| !after.endpoints.contains(id)));
     let after = Entity::SdnRoute(Arc::new(after));
     let mut decision = Decision::new(Change::default(), Answer::Done);
-    tell(view, &endpoints, &mut decision)?;
+    endpoint::follow(view, &endpoints, &mut decision)?;
     decision.after.push(event("modify", None, &after));
     decision.change.replace(Entity::SdnRoute(before), after);
     Ok(decision)
@@ -100,23 +100,10 @@ pub(super) fn delete(view: &View<'_>, id: Guid) -> Outcome<Decision> {
     let route = view.sdn_route(Reference { id, incarnation: None })?;
     let before = Entity::SdnRoute(Arc::clone(route));
     let mut decision = Decision::new(Change::default(), Answer::Done);
-    tell(view, &route.endpoints, &mut decision)?;
+    endpoint::follow(view, &route.endpoints, &mut decision)?;
     decision.after.push(event("delete", None, &before));
     decision.change.delete(before);
     Ok(decision)
-}
-
-/// Lets what is made for endpoints follow, whether they are attached now or not: the routes are theirs, and an attach must
-/// not come between.
-pub(super) fn tell(view: &View<'_>, endpoints: &[Guid], decision: &mut Decision) -> Outcome<()> {
-    let keys: Vec<_> = endpoints.iter().map(|id| (Kind::Endpoint, *id)).collect();
-    view.all_settled(&keys)?;
-    for id in endpoints {
-        let endpoint = Arc::clone(view.endpoint(Reference { id: *id, incarnation: None })?);
-        let same = Entity::Endpoint(endpoint);
-        decision.change.replace(same.clone(), same);
-    }
-    Ok(())
 }
 
 /// Takes endpoints that go out of the SDN routes that they have (B31).
