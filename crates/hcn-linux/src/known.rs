@@ -3,19 +3,23 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Iter;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hcn_dataplane::{LinkId, Netns};
 
-use crate::link::LinkFacts;
+use crate::link::{LinkFacts, PortWord};
 
 /// What is compared of a link of the host, as a hash: there are thousands of them.
 fn shape(facts: &LinkFacts) -> u64 {
-    let LinkFacts { up, arp, name, alias, mac, group, mtu, master, shows_frames, .. } = facts;
+    let LinkFacts { up, arp, name, alias, mac, group, mtu, master, shows_frames, port, .. } = facts;
+    hash(&(up, arp, name, alias, mac, group, mtu, master, shows_frames, port))
+}
+
+fn hash(shape: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (up, arp, name, alias, mac, group, mtu, master, shows_frames).hash(&mut hasher);
+    shape.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -28,6 +32,14 @@ struct Own {
     since: Instant,
     /// When it was last seen.
     shape: Option<u64>,
+    /// What its bridge last said of it.
+    port: Option<u64>,
+}
+
+impl Own {
+    fn has_settled(&self) -> bool {
+        self.since.elapsed() > NEW
+    }
 }
 
 /// The links of the host that hcnd has, by index.
@@ -44,14 +56,25 @@ impl OnHost {
         self.lock().contains_key(&index)
     }
 
+    /// Whether a link is hcnd's, and not just made.
+    pub(crate) fn has_settled(&self, index: u32) -> bool {
+        self.lock().get(&index).is_some_and(Own::has_settled)
+    }
+
     /// Notes how a link is now. Says whether it is hcnd's and has become another.
     pub(crate) fn changed(&self, facts: &LinkFacts) -> bool {
         let mut links = self.lock();
         let Some(own) = links.get_mut(&facts.index) else { return false };
         let shape = shape(facts);
-        let changed = own.shape.is_some_and(|last| last != shape);
-        own.shape = Some(shape);
-        changed && own.since.elapsed() > NEW
+        own.shape.replace(shape).is_some_and(|last| last != shape) && own.has_settled()
+    }
+
+    /// Notes what a bridge says of a port. Says whether it is hcnd's and it is the first word, or another than the last.
+    pub(crate) fn changed_port(&self, word: &PortWord) -> bool {
+        let mut links = self.lock();
+        let Some(own) = links.get_mut(&word.index) else { return false };
+        let port = hash(word);
+        own.port.replace(port) != Some(port) && own.has_settled()
     }
 
     /// Notes how links are that were there before.
@@ -65,7 +88,7 @@ impl OnHost {
     }
 
     fn insert(&self, index: u32) {
-        self.lock().entry(index).or_insert_with(|| Own { since: Instant::now(), shape: None });
+        self.lock().entry(index).or_insert_with(|| Own { since: Instant::now(), shape: None, port: None });
     }
 }
 

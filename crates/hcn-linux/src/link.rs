@@ -15,7 +15,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-pub(crate) use facts::LinkFacts;
+pub(crate) use facts::{LinkFacts, PortFacts, PortWord};
 
 /// `IFLA_GROUP` of every link that is hcnd's own ("hcnd").
 pub(crate) const GROUP: u32 = 0x6863_6e64;
@@ -165,21 +165,9 @@ pub(crate) fn new_vxlan(vxlan: &Vxlan, bridge: u32) -> RouteNetlinkMessage {
 /// RTM_NEWLINK of how the bridge uses such a port: it learns nothing from it, floods nothing to it, and answers for
 /// the neighbours that are behind it.
 pub(crate) fn describe_tunnel(index: u32, link_alias: &str, traits: IpTraits) -> RouteNetlinkMessage {
-    let port = vec![
-        InfoBridgePort::Learning(false),
-        InfoBridgePort::UnicastFlood(false),
-        InfoBridgePort::MulticastFlood(false),
-        InfoBridgePort::BroadcastFlood(false),
-        InfoBridgePort::MulticastRouter(BridgeMulticastRouterType::Disabled),
-        InfoBridgePort::NeighSupress(true),
-    ];
-    let mut attributes = vec![
-        alias(link_alias),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(port)),
-        ]),
-    ];
+    let mut port = flags_of_port(&PortFacts::TUNNEL);
+    port.push(InfoBridgePort::MulticastRouter(BridgeMulticastRouterType::Disabled));
+    let mut attributes = vec![alias(link_alias), port_data(port)];
     attributes.extend(traits.attribute());
     RouteNetlinkMessage::NewLink(message(index, attributes))
 }
@@ -218,6 +206,13 @@ pub(crate) fn get_all() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(0, vec![skip_stats()]))
 }
 
+/// RTM_GETLINK of every port of a bridge, with its VLANs, as a dump.
+pub(crate) fn get_ports() -> RouteNetlinkMessage {
+    let mut message = message(0, vec![LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan])]);
+    message.header.interface_family = AddressFamily::Bridge;
+    RouteNetlinkMessage::GetLink(message)
+}
+
 /// RTM_GETLINK by index.
 pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(message(index, vec![skip_stats()]))
@@ -227,6 +222,9 @@ pub(crate) fn get_index(index: u32) -> RouteNetlinkMessage {
 fn skip_stats() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
+
+/// Packets must come from where any link leads (RFC 3704, 2.4), as a value of `rp_filter`.
+const LOOSE: u32 = 2;
 
 /// How a link takes part in IP, beyond its addresses.
 #[derive(Clone, Copy, Default)]
@@ -242,13 +240,31 @@ pub(crate) struct IpTraits {
 }
 
 impl IpTraits {
+    /// How a bridge takes part.
+    pub(crate) fn of_bridge(bridge: &Bridge, has_ipv6: bool) -> Self {
+        Self {
+            // The kernel would check its own link-local address for duplicates for up to 2.4 s, and until then not ask
+            // for neighbours that it forwards to.
+            no_ipv6_link_local: has_ipv6,
+            promote_secondaries: true,
+            // Where the host has no neighbours, packets that come by it leave by another link.
+            loose_reverse_path: !bridge.arp,
+            proxy_arp: bridge.proxy_arp,
+        }
+    }
+
+    /// Whether a link takes part so, in what others may change.
+    pub(crate) fn hold(self, facts: &LinkFacts) -> bool {
+        (!self.proxy_arp || facts.proxy_arp) && (!self.loose_reverse_path || facts.reverse_path == LOOSE)
+    }
+
     fn attribute(self) -> Option<LinkAttribute> {
         let mut families = Vec::new();
         if self.promote_secondaries || self.loose_reverse_path || self.proxy_arp {
             let mut conf = InetDevConf::default();
             conf.promote_secondaries = i32::from(self.promote_secondaries);
             conf.proxy_arp = i32::from(self.proxy_arp);
-            conf.rp_filter = if self.loose_reverse_path { 2 } else { 0 };
+            conf.rp_filter = if self.loose_reverse_path { LOOSE.cast_signed() } else { 0 };
             families.push(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]));
         }
         if self.no_ipv6_link_local {
@@ -264,34 +280,41 @@ pub(crate) fn describe(index: u32, link_alias: Option<&str>, traits: IpTraits) -
     RouteNetlinkMessage::SetLink(message(index, attributes))
 }
 
-/// The same of a bridge's port, as RTM_NEWLINK, which knows of ports. A port sends frames back by the way they came:
-/// what a service sends back to its client leaves so where br_netfilter translates it on the bridge.
+/// The same of an endpoint's port on a bridge, as RTM_NEWLINK, which knows of ports.
 pub(crate) fn describe_port(
     index: u32,
     link_alias: &str,
     traits: IpTraits,
     isolated: bool,
 ) -> RouteNetlinkMessage {
-    let mut port = vec![InfoBridgePort::HairpinMode(true)];
-    if isolated {
-        port.push(InfoBridgePort::Isolated(true));
-    }
-    let mut attributes = vec![
-        alias(link_alias),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(port)),
-        ]),
-    ];
+    let port = flags_of_port(&PortFacts::of_endpoint(isolated));
+    let mut attributes = vec![alias(link_alias), port_data(port)];
     attributes.extend(traits.attribute());
     RouteNetlinkMessage::NewLink(message(index, attributes))
 }
 
-/// RTM_NEWLINK of a bridge's port: whether it exchanges nothing with other isolated ones.
-pub(crate) fn isolate(index: u32, isolated: bool) -> RouteNetlinkMessage {
-    let port = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(isolated)]);
-    let info = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(port)];
-    RouteNetlinkMessage::NewLink(message(index, vec![LinkAttribute::LinkInfo(info)]))
+/// RTM_NEWLINK of how a bridge uses a port.
+pub(crate) fn set_port(index: u32, port: &PortFacts) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::NewLink(message(index, vec![port_data(flags_of_port(port))]))
+}
+
+fn flags_of_port(port: &PortFacts) -> Vec<InfoBridgePort> {
+    vec![
+        InfoBridgePort::HairpinMode(port.hairpin),
+        InfoBridgePort::Isolated(port.isolated),
+        InfoBridgePort::Learning(port.learns),
+        InfoBridgePort::UnicastFlood(port.floods[0]),
+        InfoBridgePort::MulticastFlood(port.floods[1]),
+        InfoBridgePort::BroadcastFlood(port.floods[2]),
+        InfoBridgePort::NeighSupress(port.suppresses),
+    ]
+}
+
+fn port_data(flags: Vec<InfoBridgePort>) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(flags)),
+    ])
 }
 
 /// RTM_SETLINK: IP traits and up, in one. Not for the lack of a link-local address, which must come first.

@@ -23,7 +23,8 @@ impl Reserved {
     /// Puts a range onto the list.
     pub(crate) fn add(&mut self, range: ReservedPorts) -> io::Result<()> {
         let mut list = read()?;
-        let mut added = Ports::default();
+        // Where somebody has taken a part away, the rest is hcnd's still.
+        let mut added = self.added.get(&range).cloned().unwrap_or_default();
         for port in range.first..=range.last {
             if !list.contains(port) {
                 added.set(port, true);

@@ -9,6 +9,7 @@ use hcn_dataplane::{Family, Forwarding};
 
 const FORWARD_V4: &str = "/proc/sys/net/ipv4/ip_forward";
 const FORWARD_V6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+const CONF_V4: &str = "/proc/sys/net/ipv4/conf";
 const CONF_V6: &str = "/proc/sys/net/ipv6/conf";
 
 /// Who needs the host to forward, and what was changed for whom.
@@ -24,18 +25,19 @@ impl Forwarders {
     /// # Errors
     /// A setting could not be written; those before it were put back.
     pub(crate) fn claim(&mut self, claim: &Forwarding, ours: impl Fn(&str) -> bool) -> io::Result<()> {
-        let changed = forward(claim.family, ours)?;
+        let changed = forward(claim, ours)?;
         self.claims.insert((claim.family, claim.bridge.clone()), changed);
         Ok(())
     }
 
     /// Registers a claim of an earlier run and says whether the host forwards, as it claims.
     pub(crate) fn adopt(&mut self, claim: &Forwarding) -> bool {
-        let file = match claim.family {
-            Family::V4 => FORWARD_V4,
-            Family::V6 => FORWARD_V6,
+        let on = |file: &Path| fs::read_to_string(file).map(|value| value.trim() != "0");
+        let forwards = match claim.family {
+            // A bridge that is not there yet begins as all others are.
+            Family::V4 => on(Path::new(FORWARD_V4)).unwrap_or(false) && on(&of_bridge(claim)).unwrap_or(true),
+            Family::V6 => on(Path::new(FORWARD_V6)).unwrap_or(false),
         };
-        let forwards = fs::read_to_string(file).is_ok_and(|value| value.trim() != "0");
         if forwards {
             self.claims.insert((claim.family, claim.bridge.clone()), Changed::default());
         }
@@ -183,14 +185,25 @@ pub(crate) fn has_ipv6() -> bool {
     Path::new(FORWARD_V6).exists()
 }
 
+/// Whether packets of IPv4 that come by a bridge are forwarded; of IPv6 all links have one setting.
+fn of_bridge(claim: &Forwarding) -> PathBuf {
+    Path::new(CONF_V4).join(&claim.bridge).join("forwarding")
+}
+
 /// Switches forwarding on. `ours` says which links are hcnd's own.
 ///
 /// # Errors
 /// A setting could not be written; those before it were put back.
-fn forward(family: Family, ours: impl Fn(&str) -> bool) -> io::Result<Changed> {
+fn forward(claim: &Forwarding, ours: impl Fn(&str) -> bool) -> io::Result<Changed> {
     let mut changed = Changed::default();
-    let done = match family {
-        Family::V4 => set(Path::new(FORWARD_V4), "0", "1", &mut changed),
+    let done = match claim.family {
+        Family::V4 => set(Path::new(FORWARD_V4), "0", "1", &mut changed).and_then(|()| {
+            // Not put back: the bridge goes, or others want it to forward as well.
+            match set(&of_bridge(claim), "0", "1", &mut Changed::default()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        }),
         Family::V6 => forward_v6(ours, &mut changed),
     };
     match done {

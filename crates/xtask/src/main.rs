@@ -1,6 +1,6 @@
 //! Chores of this repository: `cargo xtask tidy` keeps the house rules, `cargo xtask contract` says which case proves
-//! what of the contract, `cargo xtask schema` writes the JSON Schemas, `cargo xtask bench` measures hcnd against what the
-//! kernel itself charges.
+//! what of the contract, `cargo xtask schema` writes the JSON Schemas, `cargo xtask test` runs all tests,
+//! `cargo xtask bench` measures hcnd against what the kernel itself charges.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -10,6 +10,7 @@
 mod bench;
 mod contract;
 mod schema;
+mod suite;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Run all tests, two programs at a time; exit code 1 if one fails
+    Test,
     /// Measure hcnd beside the kernel's own cost, in one run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(&root),
         Chore::Contract => contract::run(&root),
         Chore::Schema { check } => schema::run(&root, check),
+        Chore::Test => suite::run(&root),
         Chore::Bench(bench) => bench::run(bench, &root),
     });
     done.unwrap_or_else(|error| {

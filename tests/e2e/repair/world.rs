@@ -66,6 +66,9 @@ impl Part {
             ("a port has another group", format!("ip link set {second} group 0")),
             ("a port has another alias", format!("ip link set {second} alias mine")),
             ("a port has another name", format!("ip link set {second} name mine")),
+            ("a port sends nothing back", format!("bridge link set dev {port} hairpin off")),
+            ("a port is isolated", format!("bridge link set dev {second} isolated on")),
+            ("a bridge forwards nothing", format!("sysctl -q -w net.ipv4.conf.{bridge}.forwarding=0")),
             ("a port is gone", format!("ip link delete {port}")),
             ("an interface is gone", format!("ip -n {inside} link delete eth0")),
             ("an interface is down", format!("ip -n {inside} link set eth0 down")),
@@ -142,6 +145,7 @@ impl World {
             ("IPv6 forwarding is off", "sysctl -q -w net.ipv6.conf.all.forwarding=0".to_owned()),
             ("an interface on a link is gone", format!("ip -n {} link delete eth0", self.sublink.namespace)),
             ("a VXLAN link is down", format!("ip link set {vxlan} down")),
+            ("a VXLAN link learns", format!("bridge link set dev {vxlan} learning on flood on")),
             ("a VXLAN link is gone", format!("ip link delete {vxlan}")),
             ("a way is gone", format!("bridge fdb delete {remote_mac} dev {vxlan} self")),
             (
@@ -237,7 +241,25 @@ fn more(mut dump: Everything) -> Everything {
         format!("{name} {}", fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap().trim())
     });
     dump.insert("forwarding".to_owned(), forwarding.into());
+    dump.insert("ports".to_owned(), ports());
     dump
+}
+
+/// How bridges use their ports, and what the host does with packets that come by them.
+fn ports() -> BTreeSet<String> {
+    let links: Value = serde_json::from_str(&run_ok(&["ip", "-d", "-j", "link"])).unwrap();
+    let port = |link: &Value| {
+        let data = &link["linkinfo"]["info_slave_data"];
+        let flags =
+            ["hairpin", "isolated", "learning", "flood", "mcast_flood", "bcast_flood", "neigh_suppress"];
+        let flags = flags.map(|flag| format!("{flag} {}", data[flag])).join(" ");
+        let name = link["ifname"].as_str().unwrap();
+        let settings = ["forwarding", "proxy_arp"].map(|setting| {
+            fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/{setting}")).unwrap_or_default()
+        });
+        format!("{name} {flags} {}", settings.concat().replace('\n', " "))
+    };
+    links.as_array().unwrap().iter().map(port).collect()
 }
 
 fn without_mac(line: &str) -> String {

@@ -4,7 +4,7 @@ use hcn_dataplane::{Joint, LinkId, Netns, Object, Veth};
 
 use super::Look;
 use crate::adopt::is_same;
-use crate::link::{GROUP, LOOPBACK, LinkFacts};
+use crate::link::{GROUP, IpTraits, LOOPBACK, LinkFacts, PortFacts};
 
 /// What is seen of a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,18 +37,29 @@ impl Look<'_> {
                 Object::Netns(netns) => self.namespace(&netns.name, &netns.alias),
                 Object::Bridge(bridge) => {
                     let link = LinkId::host(&bridge.name);
+                    let traits = IpTraits::of_bridge(bridge, self.linux.ipv6);
                     let shown = [self.linux.filtering.on(&bridge.name); 2];
                     self.on_host(&link, &bridge.alias, bridge.mtu, |facts| {
                         facts.arp == bridge.arp
                             && facts.mac == Some(bridge.mac)
+                            && traits.hold(facts)
                             && (shown == [false; 2] || facts.shows_frames == shown)
                     })
                 }
                 Object::Veth(veth) => self.pair(veth),
                 Object::Joint(joint) => self.joint(joint),
-                Object::Vxlan(vxlan) => self.port(&vxlan.name, &vxlan.alias, vxlan.mtu, &vxlan.bridge),
-                Object::Vlan(vlan) => self.port(&vlan.name, &vlan.alias, vlan.mtu, &vlan.bridge),
-                Object::Tap(tap) => self.port(&tap.name, &tap.alias, tap.mtu, &tap.bridge),
+                Object::Vxlan(vxlan) => {
+                    let port = self.port(&vxlan.name, &vxlan.alias, vxlan.mtu, &vxlan.bridge);
+                    port.and(self.used(&vxlan.name, PortFacts::TUNNEL, None))
+                }
+                Object::Vlan(vlan) => {
+                    let port = self.port(&vlan.name, &vlan.alias, vlan.mtu, &vlan.bridge);
+                    port.and(self.used(&vlan.name, PortFacts::of_endpoint(false), None))
+                }
+                Object::Tap(tap) => {
+                    let port = self.port(&tap.name, &tap.alias, tap.mtu, &tap.bridge);
+                    port.and(self.used(&tap.name, PortFacts::of_endpoint(tap.isolated), tap.vlan))
+                }
                 Object::Sublink(sublink) => match self.known(&sublink.link) {
                     None => Sight::Gone,
                     Some(facts) => Sight::right_if(facts.up),
@@ -103,11 +114,19 @@ impl Look<'_> {
         self.on_host(&LinkId::host(name), alias, mtu, |facts| bridge.is_some() && facts.master == bridge)
     }
 
+    /// How its bridge uses a port of the host; `vlan`: that of its untagged frames, where that matters.
+    fn used(&self, name: &str, wanted: PortFacts, vlan: Option<u16>) -> Sight {
+        let Some(facts) = self.known(&LinkId::host(name)) else { return Sight::Gone };
+        let tagged = vlan.is_none() || self.vlans.get(&facts.index).copied() == vlan;
+        Sight::right_if(facts.port == Some(wanted) && tagged)
+    }
+
     fn pair(&self, veth: &Veth) -> Sight {
         let host = LinkId::host(&veth.name);
         let mut sight = Sight::Right;
         if self.scope.holds(&Netns::Host) {
             sight = sight.and(self.port(&veth.name, &veth.alias, veth.mtu, &veth.bridge));
+            sight = sight.and(self.used(&veth.name, PortFacts::of_endpoint(veth.isolated), veth.vlan));
             let peer = self.linux.links.get(&veth.peer).copied();
             let here = veth.peer.netns == Netns::Host;
             // Whoever has moved the other end elsewhere has taken it away.
@@ -127,8 +146,11 @@ impl Look<'_> {
     }
 
     fn joint(&self, joint: &Joint) -> Sight {
-        let ends = joint.ends.iter().zip(&joint.bridges);
-        let seen = ends.map(|(end, bridge)| self.port(end, &joint.alias, joint.mtu, bridge));
+        let ends = joint.ends.iter().zip(&joint.bridges).enumerate();
+        let seen = ends.map(|(position, (end, bridge))| {
+            let port = self.port(end, &joint.alias, joint.mtu, bridge);
+            port.and(self.used(end, PortFacts::of_joint(joint, position), None))
+        });
         seen.fold(Sight::Right, Sight::and)
     }
 

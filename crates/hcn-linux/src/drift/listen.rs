@@ -23,7 +23,7 @@ use nix::unistd::pipe;
 
 use crate::attributes;
 use crate::known::OnHost;
-use crate::link::LinkFacts;
+use crate::link::{LinkFacts, PortWord};
 use crate::socket::{Batch, Message, Messages, Socket, Wire};
 
 const RTM_NEWLINK: u16 = 16;
@@ -61,6 +61,12 @@ const NDA_DST: u16 = 1;
 const NDA_PROTOCOL: u16 = 12;
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
+const NETCONFA_RP_FILTER: u16 = 3;
+const NETCONFA_PROXY_NEIGH: u16 = 5;
+/// `NETCONFA_IFINDEX_ALL`.
+const EVERYWHERE: u32 = u32::MAX;
+/// Replies leave by the link that the request came by, or it is dropped (RFC 3704, 2.2).
+const STRICT: u32 = 1;
 const SOL_NETLINK: i32 = 270;
 const NETLINK_LISTEN_ALL_NSID: i32 = 8;
 
@@ -256,7 +262,8 @@ impl Judge {
         let ours = |index: u32| self.on_host.has(index);
         let index = || attributes::number(payload.get(4..8)?);
         Some(match kind {
-            RTM_NEWLINK if !bridge => self.on_host.changed(&LinkFacts::read(payload)?),
+            RTM_NEWLINK if bridge => self.on_host.changed_port(&PortWord::read(payload)?),
+            RTM_NEWLINK => self.on_host.changed(&LinkFacts::read(payload)?),
             RTM_NEWNEIGH | RTM_DELNEIGH => {
                 let state = u16::from_ne_bytes(payload.get(8..10)?.try_into().ok()?);
                 let find = |kind| attributes::find(payload.get(12..)?, kind);
@@ -280,8 +287,20 @@ impl Judge {
             RTM_NEWNETCONF => {
                 let all = attributes::all(payload.get(4..)?);
                 let settings: HashMap<u16, &[u8]> = all.collect();
-                let everywhere = settings.get(&NETCONFA_IFINDEX).is_some_and(|index| *index == [0xff; 4]);
-                everywhere && settings.get(&NETCONFA_FORWARDING).is_some_and(|value| *value == [0; 4])
+                let index: u32 = attributes::number(settings.get(&NETCONFA_IFINDEX)?)?;
+                let is = |kind, value: u32| {
+                    settings.get(&kind).copied().and_then(attributes::number) == Some(value)
+                };
+                match index {
+                    EVERYWHERE => is(NETCONFA_FORWARDING, 0),
+                    _ if is(NETCONFA_FORWARDING, 0)
+                        || is(NETCONFA_PROXY_NEIGH, 0)
+                        || is(NETCONFA_RP_FILTER, STRICT) =>
+                    {
+                        self.on_host.has_settled(index)
+                    }
+                    _ => false,
+                }
             }
             _ => match takes_away(message)? {
                 Some(index) => ours(index),

@@ -273,15 +273,7 @@ impl Run<'_> {
         if bridge.proxy_arp {
             sysctl::answer_at_once(Family::V4, &bridge.name).map_err(|error| self.stop(op, &error))?;
         }
-        // The kernel would check its own link-local address for duplicates for up to 2.4 s, and until then not ask
-        // for neighbours that it forwards to.
-        let traits = IpTraits {
-            no_ipv6_link_local: self.linux.ipv6,
-            promote_secondaries: true,
-            // Where the host has no neighbours, packets that come by it leave by another link.
-            loose_reverse_path: !bridge.arp,
-            proxy_arp: bridge.proxy_arp,
-        };
+        let traits = IpTraits::of_bridge(bridge, self.linux.ipv6);
         self.write(&Place::Host, op, 0, link::describe(index, Some(&bridge.alias), traits));
         if self.linux.filtering.on(&bridge.name) {
             self.write(&Place::Host, op, 0, link::show_frames(index, true));

@@ -4,7 +4,7 @@ use hcn_dataplane::{Isolation, Joint, Key, LinkId, Mac, Tap, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::{Away, Place, Run, Stop, Tag};
-use crate::link::{self, IpTraits};
+use crate::link::{self, IpTraits, PortFacts};
 use crate::neighbour::{self, NeighbourFacts};
 use crate::{Retired, nft, tun};
 
@@ -65,7 +65,7 @@ impl Run<'_> {
                 && let Some(index) = self.linux.links.get(&LinkId::host(&joint.ends[0])).copied()
             {
                 let tag = Tag { op, writes: true, tolerate: GONE };
-                self.push(&Place::Host, tag, 0, link::isolate(index, true));
+                self.push(&Place::Host, tag, 0, link::set_port(index, &PortFacts::of_joint(joint, 0)));
             }
             return Ok(());
         }
@@ -93,7 +93,7 @@ impl Run<'_> {
         }
         self.write(&Place::Host, op, 0, link::plug(there, second));
         if joint.isolated {
-            self.write(&Place::Host, op, 0, link::isolate(here, true));
+            self.write(&Place::Host, op, 0, link::set_port(here, &PortFacts::of_joint(joint, 0)));
         }
         Ok(())
     }

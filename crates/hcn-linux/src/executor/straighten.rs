@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use super::ports::Port;
 use super::{Place, Run, Stop, Tag};
 use crate::address;
-use crate::link::{self, GROUP, LOOPBACK};
+use crate::link::{self, GROUP, LOOPBACK, PortFacts};
 
 impl Run<'_> {
     /// Makes a link what the object says.
@@ -102,8 +102,7 @@ impl Run<'_> {
             let index = self.straighten_own(op, end)?;
             self.write(&Place::Host, op, 0, link::change(index, Some(&joint.alias), None, joint.mtu));
             self.write(&Place::Host, op, 0, link::plug(index, bridge));
-            let isolated = joint.isolated && position == 0;
-            self.write(&Place::Host, op, 0, link::isolate(index, isolated));
+            self.write(&Place::Host, op, 0, link::set_port(index, &PortFacts::of_joint(joint, position)));
         }
         Ok(())
     }

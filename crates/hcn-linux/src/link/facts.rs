@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hcn_dataplane::Mac;
+use hcn_dataplane::{Joint, Mac};
 use netlink_packet_route::link::LinkFlags;
 
 use super::{IFLA_ALT_IFNAME, IFLA_GROUP, IFLA_IFALIAS};
@@ -13,6 +13,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
 const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
@@ -21,6 +22,23 @@ const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
+const IFLA_BRPORT_BCAST_FLOOD: u16 = 30;
+const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_AF_SPEC: u16 = 26;
+const AF_INET: u16 = 2;
+const IFLA_INET_CONF: u16 = 1;
+/// Settings are numbered from 1.
+const IPV4_DEVCONF_PROXY_ARP: usize = 3;
+const IPV4_DEVCONF_RP_FILTER: usize = 8;
+const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
+const BRIDGE_VLAN_INFO_PVID: u16 = 2;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LOCAL: u16 = 4;
 const IFLA_VXLAN_PORT: u16 = 15;
@@ -56,12 +74,100 @@ pub(crate) struct LinkFacts {
     pub(crate) peer: Option<u32>,
     /// That is in another namespace.
     pub(crate) peer_elsewhere: bool,
+    /// It answers for IPv4 addresses that are reached by another link.
+    pub(crate) proxy_arp: bool,
+    /// `rp_filter`, for packets of IPv4 that come by it.
+    pub(crate) reverse_path: u32,
+    /// Of a bridge's port.
+    pub(crate) port: Option<PortFacts>,
     /// A bridge that can tell VLANs apart.
     pub(crate) knows_vlans: bool,
     /// A bridge that shows its frames to rules: of IPv4, of IPv6.
     pub(crate) shows_frames: [bool; 2],
     /// Of a VXLAN link.
     pub(crate) vxlan: Option<VxlanFacts>,
+}
+
+/// How a bridge uses a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PortFacts {
+    /// Frames may leave by the port that they came by.
+    pub(crate) hairpin: bool,
+    /// It exchanges nothing with other isolated ports.
+    pub(crate) isolated: bool,
+    /// The bridge learns who is behind it.
+    pub(crate) learns: bool,
+    /// Frames leave by it that are for an unknown one, for a group, for everybody.
+    pub(crate) floods: [bool; 3],
+    /// The bridge answers for the neighbours behind it.
+    pub(crate) suppresses: bool,
+}
+
+impl PortFacts {
+    /// As the kernel makes it.
+    pub(crate) const NEW: Self =
+        Self { hairpin: false, isolated: false, learns: true, floods: [true; 3], suppresses: false };
+    /// The port of a tunnel whose far ends are all known.
+    pub(crate) const TUNNEL: Self = Self { learns: false, floods: [false; 3], suppresses: true, ..Self::NEW };
+
+    /// The port of an endpoint. It sends frames back by the way they came: what a service sends back to its client leaves
+    /// so where br_netfilter translates it on the bridge.
+    pub(crate) fn of_endpoint(isolated: bool) -> Self {
+        Self { hairpin: true, isolated, ..Self::NEW }
+    }
+
+    /// An end of a joint between bridges.
+    pub(crate) fn of_joint(joint: &Joint, end: usize) -> Self {
+        Self { isolated: joint.isolated && end == 0, ..Self::NEW }
+    }
+
+    /// Reads IFLA_INFO_SLAVE_DATA, or IFLA_PROTINFO.
+    fn read(data: &[u8]) -> Self {
+        let is_on = |kind, new| attributes::find(data, kind).map_or(new, |value| value == [1]);
+        let floods = [IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_BCAST_FLOOD];
+        Self {
+            hairpin: is_on(IFLA_BRPORT_MODE, Self::NEW.hairpin),
+            isolated: is_on(IFLA_BRPORT_ISOLATED, Self::NEW.isolated),
+            learns: is_on(IFLA_BRPORT_LEARNING, Self::NEW.learns),
+            floods: floods.map(|kind| is_on(kind, true)),
+            suppresses: is_on(IFLA_BRPORT_NEIGH_SUPPRESS, Self::NEW.suppresses),
+        }
+    }
+
+    /// Reads IFLA_LINKINFO; none if it is no bridge's port.
+    fn of_link(info: &[u8]) -> Option<Self> {
+        let kind = attributes::find(info, IFLA_INFO_SLAVE_KIND).map(attributes::text);
+        (kind.as_deref() == Some("bridge")).then_some(())?;
+        attributes::find(info, IFLA_INFO_SLAVE_DATA).map(Self::read)
+    }
+}
+
+/// What a bridge says of one of its ports (an RTM_NEWLINK payload of AF_BRIDGE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PortWord {
+    pub(crate) index: u32,
+    pub(crate) port: PortFacts,
+    /// The VLAN of its untagged frames.
+    pub(crate) vlan: Option<u16>,
+}
+
+impl PortWord {
+    /// Reads the payload.
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let body = payload.get(IFINFOMSG..)?;
+        let vlans = attributes::find(body, IFLA_AF_SPEC).unwrap_or_default();
+        let mut vlans = attributes::all(vlans).filter(|(kind, _)| *kind == IFLA_BRIDGE_VLAN_INFO);
+        Some(Self {
+            index: attributes::number(payload.get(4..8)?)?,
+            port: PortFacts::read(attributes::find(body, IFLA_PROTINFO)?),
+            // struct bridge_vlan_info: flags, then the number.
+            vlan: vlans.find_map(|(_, vlan)| {
+                let [flags, number] = [vlan.get(..2)?, vlan.get(2..4)?].map(|word| [word[0], word[1]]);
+                let untagged = u16::from_ne_bytes(flags) & BRIDGE_VLAN_INFO_PVID != 0;
+                untagged.then_some(u16::from_ne_bytes(number))
+            }),
+        })
+    }
 }
 
 /// What an answer says about a VXLAN link.
@@ -137,6 +243,15 @@ impl LinkFacts {
                     facts.vxlan = VxlanFacts::read(value);
                     facts.knows_vlans = knows_vlans(value);
                     facts.shows_frames = shows_frames(value);
+                    facts.port = PortFacts::of_link(value);
+                }
+                IFLA_AF_SPEC => {
+                    let inet = attributes::find(value, AF_INET).unwrap_or_default();
+                    let settings = attributes::find(inet, IFLA_INET_CONF).unwrap_or_default();
+                    let setting =
+                        |number: usize| attributes::number(settings.get(4 * (number - 1)..4 * number)?);
+                    facts.proxy_arp = setting(IPV4_DEVCONF_PROXY_ARP).is_some_and(|value| value != 0);
+                    facts.reverse_path = setting(IPV4_DEVCONF_RP_FILTER).unwrap_or_default();
                 }
                 IFLA_LINK_NETNSID => facts.peer_elsewhere = true,
                 _ => {}
