@@ -21,8 +21,8 @@ use hcn_tests::client::{Client, membership, network_document, v2, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{
-    HOST, PORT, ask_tcp, ask_tcp_at, ask_udp, ask_udp_at, in_netns, ping, seen_as, serve, set_sysctl,
-    wait_for_outside,
+    HOST, PORT, ask_tcp, ask_tcp_at, ask_udp, ask_udp_at, in_netns, ping, seen_as, serve, serve_asked,
+    set_sysctl, wait_for_outside,
 };
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, patience, run_ok};
 use nix::sys::signal::{Signal, kill};
@@ -32,6 +32,8 @@ use serde_json::{Value, json};
 const COUNT: usize = 1100;
 /// What one bridge takes.
 const SHARD: usize = 250;
+/// Where servers say by which address they are asked.
+const ASKED: u16 = 7000;
 const SUBNETS: [&str; 2] = ["10.20.16.0/20", "fd00:20::/64"];
 const GATEWAYS: [&str; 2] = ["10.20.16.1", "fd00:20::1"];
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
@@ -328,8 +330,15 @@ fn services_serve_all_bridges_of_a_network() {
         for number in [0, one] {
             serve(&namespace(number));
         }
-        // The kernel chooses among the bridge's own addresses, and those of services are some.
-        let is_host = |seen: &str| GATEWAYS.iter().chain(&vips).any(|address| *address == seen);
+        let asked = [(["10.20.31.251", "fd00:20::51"], one), (["10.20.31.252", "fd00:20::52"], 0)];
+        for (vips, back_end) in &asked {
+            serve_asked(&namespace(*back_end), ASKED, "asked as");
+            let mapping = |protocol: u32| json!({"Protocol": protocol, "InternalPort": ASKED, "ExternalPort": ASKED, "Flags": 8});
+            client.load_balancer(&json!({
+                "HostComputeEndpoints": [endpoint(*back_end)], "FrontendVIPs": vips,
+                "PortMappings": [mapping(6), mapping(17)],
+            }));
+        }
         for value in ["1", "0"] {
             with_netfilter_on_bridges(value);
             for port in 80..84 {
@@ -337,11 +346,27 @@ fn services_serve_all_bridges_of_a_network() {
                     for vip in &vips {
                         let seen = ask_tcp_at(&namespace(from), vip, port);
                         let seen = seen.unwrap_or_else(|error| panic!("{from} to {vip}:{port}: {error}"));
-                        assert!(is_host(&seen), "{from} to {vip}:{port}, bridge-nf {value}: {seen}");
+                        assert!(
+                            GATEWAYS.contains(&seen.as_str()),
+                            "{from} to {vip}:{port}, bridge-nf {value}: {seen}"
+                        );
                         let seen = ask_udp_at(&namespace(from), vip, port);
                         let seen =
                             seen.unwrap_or_else(|error| panic!("{from} to {vip}:{port}, UDP: {error}"));
-                        assert!(is_host(&seen), "{from} to {vip}:{port}, UDP, bridge-nf {value}: {seen}");
+                        assert!(
+                            GATEWAYS.contains(&seen.as_str()),
+                            "{from} to {vip}:{port}, UDP, bridge-nf {value}: {seen}"
+                        );
+                    }
+                }
+            }
+            // Back ends that see the virtual address do so whatever bridge they and their clients are on.
+            for from in [0, 1, one, two] {
+                for vip in asked.iter().flat_map(|(vips, _)| vips) {
+                    for answer in [ask_tcp_at, ask_udp_at].map(|ask| ask(&namespace(from), vip, ASKED)) {
+                        let what = format!("{from} to {vip}, bridge-nf {value}");
+                        let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+                        assert_eq!(answer, format!("asked as {vip}"), "{what}");
                     }
                 }
             }

@@ -2,7 +2,9 @@
 
 use hcn_dataplane::{Address, Claim, Mac, Netns};
 use ipnet::{IpNet, Ipv6Net};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// RTM_NEWADDR.
@@ -25,13 +27,20 @@ pub(crate) fn create(index: u32, address: &Address) -> RouteNetlinkMessage {
 /// By which hcnd's own addresses are known in namespaces, where others have theirs (`IFA_PROTO`, of Linux 5.18).
 pub(crate) const PROTOCOL: AddressProtocol = AddressProtocol::Other(0x68);
 
-/// RTM_NEWADDR of an address that is claimed.
+/// RTM_NEWADDR of an address that is claimed: who speaks to it is answered, but nobody speaks first in its name. Of IPv6 the
+/// kernel would choose it as the source where it is closest to the destination; one that is deprecated it does not (RFC
+/// 6724, 5, rule 3). Of IPv4 it chooses the one whose prefix has the destination.
 pub(crate) fn create_claimed(index: u32, address: &Address) -> RouteNetlinkMessage {
     let mut message = create(index, address);
-    if let RouteNetlinkMessage::NewAddress(message) = &mut message
-        && address.link.netns != Netns::Host
-    {
-        message.attributes.push(AddressAttribute::Protocol(PROTOCOL));
+    if let RouteNetlinkMessage::NewAddress(message) = &mut message {
+        if address.address.addr().is_ipv6() {
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        }
+        if address.link.netns != Netns::Host {
+            message.attributes.push(AddressAttribute::Protocol(PROTOCOL));
+        }
     }
     message
 }
