@@ -176,8 +176,12 @@ fn addresses_are_checked_for_duplicates_and_found_again() {
             let argv = [&["ip", "-n", &a.namespace, "-6"][..], arguments].concat();
             run_ok(&argv)
         };
-        ip(&["addr", "del", &address, "dev", "eth0"]);
-        ip(&["addr", "add", &address, "dev", "eth0"]);
+        // At once: hcnd would give it back.
+        let again = format!(
+            "printf 'addr del {address} dev eth0\naddr add {address} dev eth0\n' | ip -n {} -6 -batch -",
+            a.namespace
+        );
+        run_ok(&["sh", "-c", &again]);
         eventually("no address is tentative any more", || {
             !ip(&["addr", "show", "tentative"]).contains("inet6")
         });
