@@ -5,12 +5,15 @@
 use std::collections::HashSet;
 use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use hcn_dataplane::{Dataplane, Fake, State};
-use hcn_tests::conformance::{Case, Subject, cases, chosen, delete_everything, plainly, snapshot};
+use hcn_tests::c::Installed;
+use hcn_tests::conformance::front::c::{self, Programs};
+use hcn_tests::conformance::front::http::{self, Http};
+use hcn_tests::conformance::front::run_through;
+use hcn_tests::conformance::{Answer, Case, Subject, cases, chosen, delete_everything, plainly, snapshot};
 use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{InProcess, Shared, fake_host, sandbox_hcnd, sandbox_socket};
 use hcn_tests::wire::{Reply, Wire};
@@ -64,12 +67,14 @@ where
     D: Dataplane + 'static,
     C: FnMut(&InProcess<D>, &mut Wire, &str, &Value) -> Reply,
 {
-    fn socket(&self) -> PathBuf {
-        self.daemon.socket()
+    type Connection = Wire;
+
+    fn connect(&mut self) -> Wire {
+        Wire::connect(&self.daemon.socket()).unwrap()
     }
 
-    fn call(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Reply {
-        (self.call)(&self.daemon, wire, method, parameters)
+    fn call(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Answer {
+        Ok((self.call)(&self.daemon, wire, method, parameters))
     }
 
     fn repeats(&self) -> bool {
@@ -88,8 +93,8 @@ where
         self.daemon.start_again(reboot);
     }
 
-    fn call_while_stopping(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Reply {
-        self.daemon.call_while_stopping(|| plainly(wire, method, parameters))
+    fn call_while_stopping(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Answer {
+        self.daemon.call_while_stopping(|| Ok(plainly(wire, method, parameters)))
     }
 }
 
@@ -99,8 +104,10 @@ struct InSandbox {
 }
 
 impl Subject for InSandbox {
-    fn socket(&self) -> PathBuf {
-        sandbox_socket()
+    type Connection = Wire;
+
+    fn connect(&mut self) -> Wire {
+        Wire::connect(&sandbox_socket()).unwrap()
     }
 
     fn lacks(&self, feature: &str) -> bool {
@@ -123,7 +130,7 @@ impl Subject for InSandbox {
         eventually("the next hcnd listens", || UnixStream::connect(sandbox_socket()).is_ok());
     }
 
-    fn call_while_stopping(&mut self, _: &mut Wire, method: &str, _: &Value) -> Reply {
+    fn call_while_stopping(&mut self, _: &mut Wire, method: &str, _: &Value) -> Answer {
         panic!("{method} while hcnd stops: not here");
     }
 }
@@ -137,7 +144,7 @@ fn cases_hold_over_the_fake_kernel() {
             let dataplane = fake_host();
             let mut subject = Inside::start(&case, &dataplane);
             case.run(&mut subject);
-            delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
+            delete_everything(&mut subject.connect());
             assert_eq!(dataplane.lock().inner.state, State::new(), "case {} left something", case.name);
         });
         if run.is_err() {
@@ -154,9 +161,33 @@ fn cases_hold_over_the_linux_kernel() {
         let before = dump();
         for case in cases("the daemon of a sandbox") {
             case.run(&mut subject);
-            delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
+            delete_everything(&mut subject.connect());
             assert_unchanged(&before, &format!("case {} left something", case.name));
         }
+    });
+}
+
+/// Every case through a program that makes the calls it is told, however it is started.
+fn cases_hold_through(front: &str, start: impl Fn() -> Command) {
+    let programs = Programs::default();
+    run_through(front, &cases("a front"), &c::WITHOUT, |daemon| {
+        programs.start(start().env("HCND_SOCKET", daemon.socket()))
+    });
+}
+
+#[test]
+fn cases_hold_through_the_c_library() {
+    let installed = Installed::new();
+    let program = installed.compile("front.c", &[]);
+    cases_hold_through("the C library", || installed.command(&program));
+}
+
+#[test]
+fn cases_hold_over_http() {
+    let mut cases = cases("a front");
+    cases.retain(|case| case.calls("V1.Call"));
+    run_through("HTTP", &cases, &http::WITHOUT, |daemon| {
+        Http::connect(&daemon.socket(), daemon.hns_socket())
     });
 }
 
@@ -223,7 +254,7 @@ fn run_with_failures<D: Dataplane + 'static, S>(
         real: dataplane.lock().known.is_some(),
     };
     case.run(&mut subject);
-    delete_everything(&mut Wire::connect(&subject.socket()).unwrap());
+    delete_everything(&mut subject.connect());
     drop(subject);
     count
 }

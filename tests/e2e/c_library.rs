@@ -4,61 +4,15 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use hcn_tests::c::{CHECKED, Installed, sources};
 use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
-use hcn_tests::{Background, Finished, Sandbox, built_hcnd, eventually, in_sandbox, run_ok};
+use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, run_ok};
 use nix::sys::signal::{Signal, kill};
-use tempfile::TempDir;
-
-/// What is on the computer of somebody who has installed the libraries, and the programs built with them.
-struct Installed {
-    folder: TempDir,
-}
-
-/// Where the programs' sources are.
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/c")
-}
-
-impl Installed {
-    fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/install-c");
-        let built = built_hcnd().parent().unwrap().to_owned();
-        run_ok(&[script.as_os_str(), folder.path().as_os_str(), built.as_os_str()]);
-        Self { folder }
-    }
-
-    fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
-    }
-
-    /// Compiles a program as its user would: with every warning an error, and what pkg-config would say.
-    fn compile(&self, source: &str, options: &[&str]) -> PathBuf {
-        let program = self.path(source).with_extension("");
-        let compiler = if source.ends_with(".cc") { ["c++", "-std=c++17"] } else { ["cc", "-std=gnu11"] };
-        let (include, lib) = (self.path("include"), self.path("lib"));
-        let mut command = Command::new(compiler[0]);
-        command.args([compiler[1], "-Wall", "-Wextra", "-Werror", "-g", "-I"]).arg(include);
-        command.args(options).arg(sources().join(source)).arg("-o").arg(&program).arg("-L").arg(&lib);
-        command.arg(format!("-Wl,-rpath,{}", lib.display()));
-        command.args(["-lcomputenetwork", "-lvmcompute", "-lpthread"]);
-        let compiled = Background::start(&mut command).wait(Duration::from_secs(60));
-        assert!(compiled.code == Some(0), "{compiled}");
-        program
-    }
-
-    /// Runs a program to its end.
-    fn run(&self, program: &Path, arguments: &[&str]) -> Finished {
-        let mut command = Command::new(program);
-        command.args(arguments).env("LD_LIBRARY_PATH", self.path("lib"));
-        Background::start(&mut command).wait(Duration::from_secs(60))
-    }
-}
 
 fn assert_ok(finished: &Finished) {
     assert!(finished.code == Some(0) && finished.stderr.is_empty(), "{finished}");
@@ -89,10 +43,7 @@ fn the_libraries_export_the_functions_of_the_contract_and_nothing_else() {
         let said = run_ok(&["readelf", "-d", installed.path(&library).to_str().unwrap()]);
         assert!(said.contains(&format!("soname: [lib{name}.so.1]")), "{said}");
         let described = fs::read_to_string(installed.path(&format!("lib/pkgconfig/{name}.pc"))).unwrap();
-        assert!(
-            described.contains(&format!("prefix={}\n", installed.folder.path().display())),
-            "{described}"
-        );
+        assert!(described.contains(&format!("prefix={}\n", installed.prefix().display())), "{described}");
         assert!(described.contains(&format!(" -l{name}\n")) && !described.contains('@'), "{described}");
     }
 }
@@ -116,9 +67,6 @@ fn the_smallest_program_works_and_so_does_the_language_of_the_header() {
     });
 }
 
-/// With what finds memory that is not freed, or used wrongly.
-const CHECKED: &[&str] = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-
 #[test]
 fn every_function_does_what_the_contract_says_and_the_kernel_agrees() {
     in_sandbox!(Sandbox::new(), {
@@ -126,8 +74,7 @@ fn every_function_does_what_the_contract_says_and_the_kernel_agrees() {
         let program = installed.compile("everything.c", CHECKED);
         let before = dump();
         let seen = installed.path("seen");
-        let mut running =
-            Background::start(Command::new(program).arg(&seen).env("LD_LIBRARY_PATH", installed.path("lib")));
+        let mut running = Background::start(installed.command(&program).arg(&seen));
         eventually("everything is made", || {
             assert_eq!(running.stderr(), "");
             running.stdout().contains("made")
@@ -156,7 +103,7 @@ fn a_program_outlives_the_service() {
     in_sandbox!(Sandbox::new(), {
         let installed = Installed::new();
         let program = installed.compile("restart.c", &[]);
-        let running = Background::start(Command::new(program).env("LD_LIBRARY_PATH", installed.path("lib")));
+        let running = Background::start(&mut installed.command(&program));
         let says = |what: &str| {
             eventually(what, || {
                 assert_eq!(running.stderr(), "");
@@ -198,9 +145,8 @@ fn what_is_no_service_is_told_within_a_second() {
     let program = installed.compile("first.c", &[]);
     let said = |socket: &Path| {
         let start = Instant::now();
-        let mut command = Command::new(&program);
-        command.env("LD_LIBRARY_PATH", installed.path("lib")).env("HCND_SOCKET", socket);
-        let ended = Background::start(&mut command).wait(Duration::from_secs(30));
+        let mut command = installed.command(&program);
+        let ended = Background::start(command.env("HCND_SOCKET", socket)).wait(Duration::from_secs(30));
         assert!(start.elapsed() < hcn_tests::patience(Duration::from_secs(1)), "{ended}");
         assert_eq!(ended.code, Some(1), "{ended}");
         ended.stdout

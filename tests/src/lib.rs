@@ -8,6 +8,7 @@
     reason = "the harness belongs to the tests: what fails must fail the test, with all there is to read"
 )]
 
+pub mod c;
 pub mod client;
 pub mod conformance;
 pub mod daemon;

@@ -22,7 +22,7 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use crate::process::{descendants, eventually};
-use crate::wire::{Reply, Wire};
+use crate::wire::Wire;
 
 /// A data plane that the test can look into, and make fail, while the daemon uses it.
 pub struct Shared<D>(Arc<Mutex<Chaos<D>>>);
@@ -128,7 +128,7 @@ impl<D: Dataplane + 'static> InProcess<D> {
     }
 
     /// Performs `call` while the daemon waits for the data plane to end, and starts it again.
-    pub fn call_while_stopping(&mut self, call: impl FnOnce() -> Reply) -> Reply {
+    pub fn call_while_stopping<R>(&mut self, call: impl FnOnce() -> R) -> R {
         let socket = self.socket();
         let dataplane = self.dataplane.clone();
         let held = dataplane.lock();

@@ -28,17 +28,18 @@
 
 pub mod compare;
 pub mod entities;
+pub mod front;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use serde_json::{Value, json};
 
 use crate::wire::{Reply, Wire};
-use compare::{Variables, check, check_event, fill, member_at};
+use compare::{Variables, check, check_event, fill, member_at, unset};
 pub use entities::{delete_everything, ids, snapshot};
 
 /// Longer than an event that is under way takes to arrive.
@@ -94,14 +95,74 @@ pub struct Case {
     document: Value,
 }
 
+/// What cannot be said in the words of a front, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inexpressible(pub &'static str);
+
+/// What comes of a call.
+pub type Answer = Result<Reply, Inexpressible>;
+
+/// How a client speaks to the service; each has a session of its own.
+pub trait Connection {
+    /// Calls, and waits for the reply.
+    ///
+    /// # Errors
+    /// The call has no words here.
+    fn call(&mut self, method: &str, parameters: &Value) -> Answer;
+
+    /// Subscribes; the first reply.
+    ///
+    /// # Errors
+    /// The subscription has no words here.
+    fn subscribe(&mut self, parameters: &Value) -> Answer;
+
+    /// The next event, if one begins to arrive in time; it must, where no time is given.
+    ///
+    /// # Errors
+    /// The other side is gone, or silent.
+    fn event(&mut self, within: Option<Duration>) -> io::Result<Option<Reply>>;
+
+    /// Takes from a step what this way of speaking does not carry.
+    fn reduce(_step: &mut Value) {}
+}
+
+impl Connection for Wire {
+    fn call(&mut self, method: &str, parameters: &Value) -> Answer {
+        Ok(plainly(self, method, parameters))
+    }
+
+    fn subscribe(&mut self, parameters: &Value) -> Answer {
+        self.send("io.hcn.Events.Subscribe", parameters, true).unwrap();
+        Ok(self.receive().unwrap_or_else(|error| panic!("Subscribe: {error}")))
+    }
+
+    fn event(&mut self, within: Option<Duration>) -> io::Result<Option<Reply>> {
+        match within {
+            Some(time) => self.receive_within(time),
+            None => self.receive().map(Some),
+        }
+    }
+}
+
 /// What cases are run against.
 pub trait Subject {
-    /// Where it listens.
-    fn socket(&self) -> PathBuf;
+    /// How it is spoken to.
+    type Connection: Connection;
+
+    /// Connects.
+    fn connect(&mut self) -> Self::Connection;
 
     /// Performs a call.
-    fn call(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Reply {
-        plainly(wire, method, parameters)
+    ///
+    /// # Errors
+    /// The call has no words here.
+    fn call(&mut self, connection: &mut Self::Connection, method: &str, parameters: &Value) -> Answer {
+        connection.call(method, parameters)
+    }
+
+    /// Leaves out what has no words here, if it may.
+    fn leave_out(&mut self, place: &str, why: Inexpressible) {
+        panic!("{place}: {}", why.0);
     }
 
     /// Whether a call may be performed several times, so that what is announced beforehand is announced again.
@@ -123,7 +184,15 @@ pub trait Subject {
     fn start_again(&mut self, reboot: bool);
 
     /// Performs a call while the service ends, and starts it again.
-    fn call_while_stopping(&mut self, wire: &mut Wire, method: &str, parameters: &Value) -> Reply;
+    ///
+    /// # Errors
+    /// The call has no words here.
+    fn call_while_stopping(
+        &mut self,
+        connection: &mut Self::Connection,
+        method: &str,
+        parameters: &Value,
+    ) -> Answer;
 }
 
 /// The folder of the cases.
@@ -188,8 +257,14 @@ impl Case {
         needs.into_iter().filter(|(member, _)| has(member)).map(|(_, need)| need).collect()
     }
 
+    /// Whether it calls a method, named without `io.hcn.`.
+    #[must_use]
+    pub fn calls(&self, method: &str) -> bool {
+        self.steps().iter().any(|step| step["call"] == method)
+    }
+
     /// Runs the case; panics where something differs.
-    pub fn run(&self, subject: &mut dyn Subject) {
+    pub fn run<S: Subject>(&self, subject: &mut S) {
         let mut run = Run {
             subject,
             connections: BTreeMap::new(),
@@ -214,20 +289,31 @@ impl Case {
 }
 
 /// A case that runs.
-struct Run<'a> {
-    subject: &'a mut dyn Subject,
-    connections: BTreeMap<String, Wire>,
+struct Run<'a, S: Subject> {
+    subject: &'a mut S,
+    connections: BTreeMap<String, S::Connection>,
     subscriptions: BTreeSet<String>,
     variables: Variables,
 }
 
-impl Run<'_> {
+impl<S: Subject> Run<'_, S> {
     fn step(&mut self, step: &Value, place: &str) {
+        if unset(step, &self.variables) {
+            return self
+                .subject
+                .leave_out(place, Inexpressible("it needs what an earlier step did not give"));
+        }
+        let listens = step["events"].as_str().or_else(|| step["quiet"].as_str());
+        if listens.is_some_and(|name| !self.subscriptions.contains(name)) {
+            return self.subject.leave_out(place, Inexpressible("there is no such subscription"));
+        }
+        let mut step = step.clone();
+        S::Connection::reduce(&mut step);
         let text = |member: &str| step[member].as_str();
         if let Some(method) = text("call") {
-            self.call(step, &format!("io.hcn.{method}"), &format!("{place} ({method})"));
+            self.call(&step, &format!("io.hcn.{method}"), &format!("{place} ({method})"));
         } else if let Some(name) = text("subscribe") {
-            self.subscribe(step, name, place);
+            self.subscribe(&step, name, place);
         } else if let Some(name) = text("events") {
             for (index, expected) in step["expect"].as_array().unwrap().iter().enumerate() {
                 let expected = fill(expected, &self.variables, place);
@@ -252,21 +338,28 @@ impl Run<'_> {
     }
 
     /// Takes a connection, a new one if there is none of this name.
-    fn connection(&mut self, name: &str) -> Wire {
+    fn connection(&mut self, name: &str) -> S::Connection {
         let kept = self.connections.remove(name);
-        kept.unwrap_or_else(|| Wire::connect(&self.subject.socket()).unwrap())
+        kept.unwrap_or_else(|| self.subject.connect())
     }
 
     fn call(&mut self, step: &Value, method: &str, place: &str) {
         let name = step["connection"].as_str().unwrap_or_default().to_owned();
         let parameters = fill(&step["with"], &self.variables, place);
-        let mut wire = self.connection(&name);
+        let mut connection = self.connection(&name);
         let deadline = step["within"].as_u64().map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let reply = loop {
-            let reply = if step["stopping"] == true {
-                self.subject.call_while_stopping(&mut wire, method, &parameters)
+            let answer = if step["stopping"] == true {
+                self.subject.call_while_stopping(&mut connection, method, &parameters)
             } else {
-                self.subject.call(&mut wire, method, &parameters)
+                self.subject.call(&mut connection, method, &parameters)
+            };
+            let reply = match answer {
+                Ok(reply) => reply,
+                Err(why) => {
+                    self.connections.insert(name, connection);
+                    return self.subject.leave_out(place, why);
+                }
             };
             match check(step, method, &reply, &self.variables, place) {
                 Ok(()) => break reply,
@@ -277,20 +370,27 @@ impl Run<'_> {
         if step["stopping"] == true {
             self.forget_connections();
         } else {
-            self.connections.insert(name, wire);
+            self.connections.insert(name, connection);
         }
         for (name, path) in step["save"].as_object().into_iter().flatten() {
-            let value = member_at(&reply.parameters, path.as_str().unwrap());
-            let value = value.unwrap_or_else(|| panic!("{place}: no {path} in {}", reply.raw));
-            self.variables.insert(name.clone(), value.clone());
+            match member_at(&reply.parameters, path.as_str().unwrap()) {
+                Some(value) => drop(self.variables.insert(name.clone(), value.clone())),
+                None => {
+                    let place = format!("{place}: no {path} in {}", reply.raw);
+                    self.subject
+                        .leave_out(&place, Inexpressible("the reply does not have all that is saved"));
+                }
+            }
         }
     }
 
     fn subscribe(&mut self, step: &Value, name: &str, place: &str) {
         let parameters = fill(&step["with"], &self.variables, place);
-        let mut wire = self.connection(name);
-        wire.send("io.hcn.Events.Subscribe", &parameters, true).unwrap();
-        let first = wire.receive().unwrap_or_else(|error| panic!("{place}: {error}"));
+        let mut connection = self.connection(name);
+        let first = match connection.subscribe(&parameters) {
+            Ok(first) => first,
+            Err(why) => return self.subject.leave_out(place, why),
+        };
         if let Err(difference) = check(step, "io.hcn.Events.Subscribe", &first, &self.variables, place) {
             panic!("{place}: {difference}\n{}", first.raw);
         }
@@ -298,19 +398,19 @@ impl Run<'_> {
             assert_eq!(first.parameters["registered"], true, "{place}: {}", first.raw);
             self.subscriptions.insert(name.to_owned());
         }
-        self.connections.insert(name.to_owned(), wire);
+        self.connections.insert(name.to_owned(), connection);
     }
 
-    fn subscription(&mut self, name: &str, place: &str) -> &mut Wire {
-        assert!(self.subscriptions.contains(name), "{place}: no subscription {name}");
+    fn subscription(&mut self, name: &str, place: &str) -> &mut S::Connection {
         self.connections.get_mut(name).unwrap_or_else(|| panic!("{place}: {name} is closed"))
     }
 
     fn event(&mut self, name: &str, expected: &Value, place: &str) {
         let repeats = self.subject.repeats();
-        let wire = self.subscription(name, place);
+        let subscription = self.subscription(name, place);
         loop {
-            let event = wire.receive().unwrap_or_else(|error| panic!("{place}: {error}, not {expected}"));
+            let event = subscription.event(None);
+            let event = event.unwrap_or_else(|error| panic!("{place}: {error}, not {expected}")).unwrap();
             match check_event(&event, expected) {
                 Ok(()) => return,
                 Err(_) if repeats && is_announcement(&event) => {}
@@ -321,11 +421,11 @@ impl Run<'_> {
 
     fn quiet(&mut self, name: &str, place: &str) {
         let mut other = self.connection("");
-        self.subject.call(&mut other, "io.hcn.Service.Ping", &json!({}));
+        self.subject.call(&mut other, "io.hcn.Service.Ping", &json!({})).unwrap();
         self.connections.insert(String::new(), other);
         let repeats = self.subject.repeats();
-        let wire = self.subscription(name, place);
-        while let Some(event) = wire.receive_within(QUIET).unwrap() {
+        let subscription = self.subscription(name, place);
+        while let Some(event) = subscription.event(Some(QUIET)).unwrap() {
             assert!(repeats && is_announcement(&event), "{place}: {name} was told {}", event.raw);
         }
     }
