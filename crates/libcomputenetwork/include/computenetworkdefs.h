@@ -16,7 +16,14 @@
 #define HCN_EXTERN_C_END
 #endif
 
-#if !defined(_WIN32) && !defined(_WINDOWS_)
+#ifdef _WIN32
+
+/* Programs for Windows, which mingw-w64 compiles; they run under Wine. */
+#include <windows.h>
+
+#include <objbase.h>
+
+#elif !defined(_WINDOWS_)
 
 /*
  * Texts are UTF-16. u"…" is such a text everywhere; L"…" is one where wchar_t has 16 bits (gcc and clang: -fshort-wchar).

@@ -16,7 +16,7 @@ enum May {
     Anything,
 }
 
-const DIRECTIONS: [(&str, May); 16] = [
+const DIRECTIONS: [(&str, May); 17] = [
     ("hcn-schema", May::Only(&[])),
     ("hcn-dataplane", May::Only(&[])),
     ("hcn-core", May::Only(&["hcn-schema", "hcn-dataplane"])),
@@ -29,6 +29,7 @@ const DIRECTIONS: [(&str, May); 16] = [
     ("hcn-c", May::Only(&["hcn-client", "hcn-schema"])),
     ("libcomputenetwork", May::Only(&["hcn-c"])),
     ("libvmcompute", May::Only(&["hcn-c"])),
+    ("hcn-wine", May::Only(&["hcn-c", "libcomputenetwork"])),
     ("hcn-store", May::Only(&["hcn-schema", "hcn-core"])),
     ("hcnd", May::Only(&["hcn-schema", "hcn-dataplane", "hcn-core", "hcn-linux", "hcn-store", "hcn-ipc"])),
     ("hcn-fuzz", May::Anything),
