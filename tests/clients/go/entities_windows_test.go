@@ -142,7 +142,7 @@ func TestALoadBalancerLeadsToItsBackEnds(t *testing.T) {
 	balancer := got[*hcn.HostComputeLoadBalancer](t)(hcn.AddLoadBalancer(
 		[]hcn.HostComputeEndpoint{*one}, hcn.LoadBalancerFlagsNone, hcn.LoadBalancerPortMappingFlagsNone,
 		"", []string{"10.99.0.1"}, 6, 80, 8080))
-	ask := "ip netns exec " + client.Id + " curl -s -m 5 10.99.0.1:8080"
+	ask := "ip netns exec " + client.Id + " curl -s -m 1 10.99.0.1:8080"
 	has(t, ask, first.Id)
 
 	// With its back ends replaced, the same service leads to the other one.
