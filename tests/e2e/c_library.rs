@@ -2,13 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hcn_tests::c::{CHECKED, Installed, sources};
+use hcn_tests::c::{CHECKED, Installed, functions, no_services, sources};
 use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, run_ok};
@@ -16,11 +14,6 @@ use nix::sys::signal::{Signal, kill};
 
 fn assert_ok(finished: &Finished) {
     assert!(finished.code == Some(0) && finished.stderr.is_empty(), "{finished}");
-}
-
-/// Every function of the contract's list (1.3 and 1.4), one in a line.
-fn functions() -> Vec<String> {
-    fs::read_to_string(sources().join("functions.txt")).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -126,19 +119,6 @@ fn a_program_outlives_the_service() {
     });
 }
 
-/// A service that says what it likes.
-fn answers(socket: &Path, answer: &'static [u8]) {
-    let listener = UnixListener::bind(socket).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut call = [0; 4096];
-            let _ = std::io::Read::read(&mut stream, &mut call);
-            let _ = stream.write_all(answer);
-        }
-    });
-}
-
 #[test]
 fn what_is_no_service_is_told_within_a_second() {
     let installed = Installed::new();
@@ -151,24 +131,8 @@ fn what_is_no_service_is_told_within_a_second() {
         assert_eq!(ended.code, Some(1), "{ended}");
         ended.stdout
     };
-    let code = |code: u32| format!("\"ErrorCode\":{code}");
-    assert!(said(Path::new("/nowhere")).contains(&code(0x8007_06d9)));
-    let socket = |name: &str| installed.path(name);
-    let no_socket = socket("file");
-    fs::write(&no_socket, "").unwrap();
-    assert!(said(&no_socket).contains(&code(0x8007_06d9)));
-    for (name, answer, expected) in [
-        ("hangs-up", &b""[..], 0x8007_06be),
-        ("nonsense", b"HTTP/1.1 400 Bad Request\r\n\r\n\0", 0x8007_001f),
-        ("half", b"{\"parameters\":", 0x8007_06be),
-        (
-            "older",
-            b"{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"x\"}}\0",
-            0x8000_4001,
-        ),
-    ] {
-        answers(&socket(name), answer);
-        let said = said(&socket(name));
-        assert!(said.contains(&code(expected)), "{name}: {said}");
+    for (socket, code) in no_services(installed.prefix()) {
+        let said = said(&socket);
+        assert!(said.contains(&format!("\"ErrorCode\":{code}")), "{}: {said}", socket.display());
     }
 }

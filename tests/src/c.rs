@@ -4,6 +4,9 @@
 //! what programs are run under; they are compiled without sanitizers then, since the two exclude each other.
 
 use std::env;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +28,48 @@ pub struct Installed {
 #[must_use]
 pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/c")
+}
+
+/// Every function of the contract's list (1.3 and 1.4), one in a line.
+#[must_use]
+pub fn functions() -> Vec<String> {
+    fs::read_to_string(sources().join("functions.txt")).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Makes sockets, in this folder, of what is no service, each with the code that a call must get there.
+#[must_use]
+pub fn no_services(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let file = folder.join("file");
+    fs::write(&file, "").unwrap();
+    let mut all = vec![(PathBuf::from("/nowhere"), 0x8007_06d9), (file, 0x8007_06d9)];
+    for (name, answer, code) in [
+        ("hangs-up", &b""[..], 0x8007_06be),
+        ("nonsense", b"HTTP/1.1 400 Bad Request\r\n\r\n\0", 0x8007_001f),
+        ("half", b"{\"parameters\":", 0x8007_06be),
+        (
+            "older",
+            b"{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"x\"}}\0",
+            0x8000_4001,
+        ),
+    ] {
+        let socket = folder.join(name);
+        answers(&socket, answer);
+        all.push((socket, code));
+    }
+    all
+}
+
+/// A service that says what it likes.
+fn answers(socket: &Path, answer: &'static [u8]) {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut call = [0; 4096];
+            let _ = stream.read(&mut call);
+            let _ = stream.write_all(answer);
+        }
+    });
 }
 
 impl Default for Installed {

@@ -6,7 +6,10 @@
 //! own, and callbacks, which only a thread that Windows has made can run, so that the PE half listens on one.
 #![allow(unsafe_code, reason = "what Wine gives are pointers")]
 #![allow(non_upper_case_globals, reason = "the name is Wine's")]
-#![allow(clippy::missing_safety_doc, reason = "the rules are those of the C functions; only the PE half calls")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the rules are those of the C functions; only the PE half calls"
+)]
 
 use std::ffi::c_void;
 

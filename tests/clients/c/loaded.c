@@ -1,14 +1,26 @@
 /* Loads a library at run time and calls a function of it, as programs do that run without it, too. */
 #include <computenetwork.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef HRESULT (*ENUMERATE)(PCWSTR, PWSTR *, PWSTR *);
+#ifdef _WIN32
+#define LIBRARY "computenetwork.dll"
+#define ALLOCATOR (void *)LoadLibraryA("ole32.dll")
+#define dlopen(name, flags) (void *)LoadLibraryA(name)
+#define dlsym(library, name) (void *)GetProcAddress((HMODULE)(library), name)
+#define dlclose(library) !FreeLibrary((HMODULE)(library))
+#define dlerror() "not loaded"
+#else
+#include <dlfcn.h>
+#define LIBRARY "libcomputenetwork.so.1"
+#define ALLOCATOR library
+#endif
+
+typedef HRESULT(WINAPI *ENUMERATE)(PCWSTR, PWSTR *, PWSTR *);
 
 int main(int count, char **names)
 {
-    void *library = dlopen("libcomputenetwork.so.1", RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     ENUMERATE enumerate;
     PWSTR text = NULL;
     void *found;
@@ -27,8 +39,8 @@ int main(int count, char **names)
     memcpy(&enumerate, &found, sizeof enumerate);
     if (FAILED(enumerate(NULL, &text, NULL)) || !text)
         return 1;
-    found = dlsym(library, "CoTaskMemFree");
-    void (*release)(void *);
+    found = dlsym(ALLOCATOR, "CoTaskMemFree");
+    void(WINAPI * release)(void *);
     memcpy(&release, &found, sizeof release);
     release(text);
     /* Threads of it that are still there keep it loaded. */

@@ -4,9 +4,12 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifndef _WIN32
+#include <sys/wait.h>
+#endif
 
 static sem_t disconnected;
 static atomic_int calls;
@@ -35,6 +38,25 @@ static void say(const char *what)
     fflush(stdout);
 }
 
+/* A child has a session of its own, and the parent keeps its own. */
+static void with_a_child(HCN_NETWORK old, const GUID *id)
+{
+#ifdef _WIN32
+    (void)old, (void)id;
+#else
+    HCN_NETWORK network;
+    int status;
+
+    if (!fork()) {
+        GIVES(S_OK, HcnOpenNetwork(id, &network, NULL));
+        GIVES(HCN_E_OBJECT_USED_AFTER_UNLOAD, HcnModifyNetwork(old, u"{}", NULL));
+        GIVES(S_OK, HcnCloseNetwork(network));
+        _exit(0);
+    }
+    CHECK(wait(&status) > 0 && !status);
+#endif
+}
+
 int main(void)
 {
     GUID id = {9, 9, 9, {9}};
@@ -42,19 +64,11 @@ int main(void)
     HCN_CALLBACK callback;
     PWSTR text, record;
     double start;
-    int status;
 
     sem_init(&disconnected, 0, 0);
     GIVES(S_OK, HcnCreateNetwork(&id, u"{\"SchemaVersion\": {\"Major\": 2}, \"Type\": \"Private\"}", &old, NULL));
     GIVES(S_OK, HcnRegisterServiceCallback(heard, NULL, &callback));
-    /* A child has a session of its own, and the parent keeps its own. */
-    if (!fork()) {
-        GIVES(S_OK, HcnOpenNetwork(&id, &network, NULL));
-        GIVES(HCN_E_OBJECT_USED_AFTER_UNLOAD, HcnModifyNetwork(old, u"{}", NULL));
-        GIVES(S_OK, HcnCloseNetwork(network));
-        _exit(0);
-    }
-    CHECK(wait(&status) > 0 && !status);
+    with_a_child(old, &id);
     GIVES(S_OK, HcnQueryNetworkProperties(old, NULL, &text, &record));
     CoTaskMemFree(text);
     say("ready");

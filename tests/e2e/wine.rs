@@ -1,0 +1,234 @@
+//! Do programs for Windows, which nobody has changed, get from hcnd under Wine what Windows would give them?
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
+#![allow(clippy::print_stderr, reason = "figures are told")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hcn_tests::c::{functions, no_services, sources};
+use hcn_tests::kernel::{assert_unchanged, dump};
+use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::{
+    Background, Finished, Sandbox, built_hcnd, eventually, in_sandbox, is_running, patience, run_ok,
+};
+use nix::sys::signal::{Signal, kill};
+use tempfile::TempDir;
+
+/// Making Wine's prefix and compiling for Windows takes a while where neither was done before.
+const FIRST: Duration = Duration::from_secs(300);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The runner, with the build that is tested.
+fn hcn_wine() -> Command {
+    let mut command = Command::new(root().join("scripts/hcn-wine"));
+    command.env("PATH", path());
+    command
+}
+
+fn path() -> String {
+    let built = built_hcnd().parent().unwrap().to_owned();
+    format!("{}:{}", built.display(), std::env::var("PATH").unwrap())
+}
+
+/// Compiles a program of C for Windows.
+fn compile(folder: &TempDir, source: &str) -> PathBuf {
+    let libraries = Background::start(hcn_wine().arg("--prepare")).wait(FIRST);
+    assert_ok(&libraries);
+    let program = folder.path().join(source).with_extension("exe");
+    let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
+    compiler.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static", "-o"]).arg(&program);
+    for library in ["libcomputenetwork", "libvmcompute"] {
+        compiler.arg("-I").arg(root().join("crates").join(library).join("include"));
+    }
+    compiler.arg(sources().join(source)).arg("-L").arg(libraries.stdout.trim());
+    compiler.args(["-lcomputenetwork", "-lvmcompute", "-lole32", "-lpthread"]);
+    assert_ok(&Background::start(&mut compiler).wait(Duration::from_secs(60)));
+    program
+}
+
+/// A program of Windows and its arguments.
+fn program(path: &Path, arguments: &[&str]) -> Command {
+    let mut command = hcn_wine();
+    command.arg(path).args(arguments);
+    command
+}
+
+fn run(path: &Path, arguments: &[&str]) -> Finished {
+    Background::start(&mut program(path, arguments)).wait(Duration::from_secs(60))
+}
+
+fn assert_ok(finished: &Finished) {
+    assert!(finished.code == Some(0), "{finished}");
+}
+
+/// The names that a DLL exports.
+fn exports(dll: &str) -> Vec<String> {
+    let listed = run_ok(&["x86_64-w64-mingw32-objdump", "-p", dll]);
+    let (_, table) = listed.split_once("[Ordinal/Name Pointer] Table").expect("a table of names");
+    let rows = table.lines().skip(1).take_while(|line| line.trim_start().starts_with('['));
+    rows.map(|row| row.split_whitespace().last().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_dlls_export_the_functions_of_the_contract_and_nothing_else() {
+    let prepared = Background::start(hcn_wine().arg("--prepare")).wait(FIRST);
+    assert_ok(&prepared);
+    let folder = format!("{}/x86_64-windows", prepared.stdout.trim());
+    assert_eq!(exports(&format!("{folder}/computenetwork.dll")), functions());
+    assert_eq!(exports(&format!("{folder}/vmcompute.dll")), ["HNSCall"]);
+}
+
+#[test]
+fn programs_in_c_do_the_same_as_on_linux() {
+    in_sandbox!(Sandbox::new(), {
+        let folder = TempDir::new().unwrap();
+        let first = run(&compile(&folder, "first.c"), &[]);
+        assert_ok(&first);
+        assert!(first.stdout.contains("\"Name\":\"first\""), "{first}");
+        let functions = functions();
+        let names: Vec<&str> = functions.iter().map(String::as_str).collect();
+        assert_ok(&run(&compile(&folder, "loaded.c"), &names));
+        assert_ok(&run(&compile(&folder, "threads.c"), &[]));
+
+        let everything = compile(&folder, "everything.c");
+        let before = dump();
+        let seen = folder.path().join("seen");
+        let mut running = Background::start(&mut program(&everything, &[seen.to_str().unwrap()]));
+        running.wait_for_stdout("made");
+        let inside = run_ok(&["ip", "-n", "F0000001-0000-0000-0000-000000000001", "-br", "-4", "addr"]);
+        assert!(inside.contains("192.168.100.7/24"), "{inside}");
+        assert!(run_ok(&["ip", "-br", "addr", "show", "type", "bridge"]).contains("192.168.100.1/24"));
+        fs::write(&seen, "").unwrap();
+        assert_ok(&running.wait(Duration::from_secs(30)));
+        assert_unchanged(&before, "everything is deleted");
+    });
+}
+
+#[test]
+fn a_program_outlives_the_service() {
+    in_sandbox!(Sandbox::new(), {
+        let folder = TempDir::new().unwrap();
+        let mut running = Background::start(&mut program(&compile(&folder, "restart.c"), &[]));
+        running.wait_for_stdout("ready");
+        let hcnd = sandbox_hcnd();
+        kill(hcnd, Signal::SIGKILL).unwrap();
+        eventually("hcnd has ended", || !is_running(hcnd));
+        running.wait_for_stdout("ended");
+        let _next = Background::start(
+            Command::new("hcnd").arg("--socket").arg(sandbox_socket()).env_remove("HCND_SOCKET"),
+        );
+        running.wait_for_stdout("back");
+        assert_ok(&running.wait(Duration::from_secs(10)));
+    });
+}
+
+#[test]
+fn what_is_no_service_is_told_within_a_second() {
+    in_sandbox!(Sandbox::new(), {
+        let folder = TempDir::new().unwrap();
+        let first = compile(&folder, "first.c");
+        // Wine itself takes a while to start.
+        assert_ok(&run(&first, &[]));
+        for (socket, code) in no_services(folder.path()) {
+            let start = Instant::now();
+            let ended = Background::start(program(&first, &[]).env("HCND_SOCKET", &socket))
+                .wait(Duration::from_secs(30));
+            assert!(start.elapsed() < patience(Duration::from_secs(1)), "{:?}: {ended}", start.elapsed());
+            assert_eq!(ended.code, Some(1), "{ended}");
+            assert!(ended.stdout.contains(&format!("\"ErrorCode\":{code}")), "{}: {ended}", socket.display());
+        }
+    });
+}
+
+#[test]
+fn what_wine_costs() {
+    let folder = TempDir::new().unwrap();
+    let windows = compile(&folder, "latency.c");
+    let linux = folder.path().join("latency");
+    let built = built_hcnd().parent().unwrap().to_owned();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=gnu11", "-I"]).arg(root().join("crates/libcomputenetwork/include"));
+    compiler.arg(sources().join("latency.c")).arg("-o").arg(&linux).arg("-L").arg(&built);
+    assert_ok(&Background::start(compiler.arg("-lcomputenetwork")).wait(Duration::from_secs(60)));
+    std::os::unix::fs::symlink(
+        built.join("libcomputenetwork.so"),
+        folder.path().join("libcomputenetwork.so.1"),
+    )
+    .unwrap();
+
+    // With a sandbox of its own, a service in it and a Wine that is not started yet.
+    let start = Instant::now();
+    let alone = Background::start(program(&windows, &[]).env_remove("HCND_SOCKET")).wait(FIRST);
+    let whole = start.elapsed();
+    assert_ok(&alone);
+    // The second program in one sandbox, beside the native one there.
+    let runner = root().join("scripts/hcn-wine");
+    let script = format!(
+        "'{0}' '{1}' >/dev/null; date +%s%N; '{0}' '{1}'; date +%s%N; LD_LIBRARY_PATH='{2}' '{3}'",
+        runner.display(),
+        windows.display(),
+        folder.path().display(),
+        linux.display()
+    );
+    let both = Sandbox::new().run(&["sh", "-c", &script]);
+    assert_ok(&both);
+    let told: Vec<u64> = both.stdout.lines().map(|line| line.trim().parse().unwrap()).collect();
+    let [before, wine, after, native] = told[..] else { panic!("{both}") };
+    let warm = Duration::from_nanos(after - before).saturating_sub(Duration::from_micros(wine * 1000));
+    eprintln!("one enumerate: {wine} µs through Wine, {native} µs by the library for Linux");
+    eprintln!(
+        "a program: {:?} with a sandbox, hcnd and Wine started for it, {warm:?} where they run already",
+        whole.saturating_sub(Duration::from_micros(wine * 1000))
+    );
+    assert!(wine < native * 3 + 1000, "Wine takes {wine} µs, Linux {native} µs");
+}
+
+/// The tests in Go: those of clients/go, and hcsshim's own.
+fn compile_go(folder: &TempDir, package: &str, options: &[&str]) -> PathBuf {
+    let program = folder.path().join("go.test.exe");
+    let mut go = Command::new("go");
+    go.args(["test", "-c", "-vet=off", "-o"]).arg(&program).args(options).arg(package);
+    go.current_dir(root().join("tests/clients/go")).env("GOOS", "windows").env("GOARCH", "amd64");
+    assert_ok(&Background::start(&mut go).wait(FIRST));
+    program
+}
+
+#[test]
+fn go_code_is_formatted_and_vetted() {
+    let folder = root().join("tests/clients/go");
+    assert_eq!(run_ok(&["gofmt", "-l", folder.to_str().unwrap()]), "");
+    let mut vet = Command::new("go");
+    vet.args(["vet", "."]).current_dir(folder).env("GOOS", "windows").env("GOARCH", "amd64");
+    assert_ok(&Background::start(&mut vet).wait(FIRST));
+}
+
+#[test]
+fn hcsshim_makes_networks_that_carry_packets() {
+    let folder = TempDir::new().unwrap();
+    let tests = compile_go(&folder, ".", &[]);
+    in_sandbox!(Sandbox::new(), {
+        let before = dump();
+        let ended = run(&tests, &["-test.v"]);
+        assert_ok(&ended);
+        let passed = ended.stdout.matches("--- PASS").count();
+        assert!(passed >= 16 && ended.stdout.ends_with("PASS\n"), "{passed}: {ended}");
+        assert_unchanged(&before, "every test has deleted what it made");
+    });
+}
+
+#[test]
+fn hcsshims_own_tests_pass() {
+    let folder = TempDir::new().unwrap();
+    let tests = compile_go(&folder, "github.com/Microsoft/hcsshim/hcn", &["-tags", "integration"]);
+    in_sandbox!(Sandbox::new(), {
+        let ended = run(&tests, &["-test.v"]);
+        assert_ok(&ended);
+        let passed = ended.stdout.matches("\n--- PASS").count();
+        assert!(passed >= 78 && !ended.stdout.contains("--- SKIP"), "{passed}: {ended}");
+    });
+}
