@@ -313,13 +313,17 @@ impl Linux {
         let own = self.folder.is_own(&handle)?;
         let links = observe::links(&mut self.wire, &handle.socket)?;
         let identity = handle.identity()?;
-        Ok(NetnsFacts {
-            inode: identity.1,
-            own,
-            known_as: self.namespace_of(identity),
-            links: links.into_keys().collect(),
-            problem: None,
-        })
+        let known_as = self.namespace_of(identity);
+        let mut links: Vec<String> = links.into_keys().collect();
+        if let Some(name) = &known_as {
+            // A name that a link that was set aside still holds is free for whoever wants it.
+            let netns = Netns::Named(name.clone());
+            let held = self.limbo.iter().flat_map(|limbo| &limbo.held);
+            let free = held.map(|(held, _)| held).filter(|held| held.netns == netns);
+            let free: HashSet<&str> = free.map(|held| held.name.as_str()).collect();
+            links.retain(|link| !free.contains(link.as_str()));
+        }
+        Ok(NetnsFacts { inode: identity.1, own, known_as, links, problem: None })
     }
 
     /// The name of one of hcnd's namespaces, by what identifies it.

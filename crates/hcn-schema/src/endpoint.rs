@@ -41,7 +41,7 @@ document! {
 }
 
 document! {
-    /// `AdditionalParams` of an endpoint (2.4); output only, but for MacAddressSpoofing.
+    /// `AdditionalParams` of an endpoint (2.4); output only, but for MacAddressSpoofing and InterfaceName.
     EndpointAdditionalParams {
         /// Switch that the endpoint is plugged in.
         switch_id: guid "SwitchId",
@@ -51,6 +51,8 @@ document! {
         tap_interface: text "TapInterface",
         /// `On` = it may send in the name of others, `Off` = it may not; the administrator's choice when absent.
         mac_address_spoofing: text "MacAddressSpoofing",
+        /// Interface name in a namespace of type Host on Linux; the lowest `ethN` that is free when absent.
+        interface_name: text "InterfaceName",
     }
 }
 

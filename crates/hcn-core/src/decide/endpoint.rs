@@ -15,8 +15,8 @@ use hcn_schema::{Error, Guid, HResult, Result};
 use ipnet::IpNet;
 
 use super::{
-    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, filters, gates, junction,
-    load_balancer, missing, policies, ports, request, sdn_route, shards, spoofing, steering,
+    Cursors, Decision, Outcome, Refusal, View, addresses, document, event, filters, gates, interface,
+    junction, load_balancer, missing, policies, ports, request, sdn_route, shards, spoofing, steering,
 };
 use crate::entity::{
     Change, Endpoint, Entity, EntityKey, Junction, Meta, Namespace, Network, Place, Resource, Route, VmPort,
@@ -76,6 +76,7 @@ pub(super) fn create(
     };
     document.mac_address = Some(text::hcn_mac(mac));
     let spoofing = spoofing::choose(view, document.additional_params.as_ref())?;
+    interface::asked(document.additional_params.as_ref())?;
     if document.routes.is_empty() && !remote {
         document.routes = default_routes(network, &addresses);
     }

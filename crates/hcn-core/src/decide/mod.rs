@@ -7,6 +7,7 @@ mod endpoint;
 mod filters;
 mod gates;
 mod guest_network_service;
+mod interface;
 mod junction;
 mod load_balancer;
 mod namespace;
@@ -169,6 +170,10 @@ impl From<Error> for Refusal {
 /// Whether a document's AdditionalParams say that the endpoint may send in the name of others.
 pub(crate) fn spoofing_of(params: &Raw) -> Option<bool> {
     spoofing::asked(params).ok().flatten()
+}
+
+pub(crate) fn interface_name_of(params: &Raw) -> Option<String> {
+    interface::asked(Some(params)).ok().flatten()
 }
 
 type Outcome<T> = Result<T, Refusal>;

@@ -9,7 +9,9 @@ use hcn_schema::namespace::HostComputeNamespace;
 use hcn_schema::notification::NotificationType;
 use hcn_schema::{Error, Guid, HResult, Result};
 
-use super::{Decision, Outcome, Refusal, View, document, endpoint, event, netns, policies, request, shards};
+use super::{
+    Decision, Outcome, Refusal, View, document, endpoint, event, interface, netns, policies, request, shards,
+};
 use crate::entity::{Change, Endpoint, Entity, Meta, Namespace, Place, Resource};
 use crate::{names, text};
 
@@ -154,7 +156,7 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         Some(Place::Containers) | None => {}
     }
     let interface = match namespace.kind {
-        NamespaceType::Host => Some(interface_name(view, namespace)),
+        NamespaceType::Host => Some(interface::name(view, namespace, endpoint)?),
         // The host's ethN are its adapters'; there the peer is named as the host end is.
         NamespaceType::HostDefault => Some(names::host_peer(&endpoint.veth)),
         NamespaceType::Guest | NamespaceType::GuestDefault => None,
@@ -178,20 +180,6 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         room.take(&mut decision);
     }
     Ok(decision)
-}
-
-/// The lowest `ethN` that no endpoint of the namespace has, nor another link in it.
-fn interface_name(view: &View<'_>, namespace: &Namespace) -> String {
-    // Who made the namespace may have links of its own in it.
-    let others = view.context.host.netns.as_ref().filter(|_| namespace.from.is_some());
-    let others = others.into_iter().flat_map(|netns| &netns.links).map(String::as_str);
-    let taken: Vec<&str> = namespace
-        .endpoints()
-        .filter_map(|id| view.registry.endpoints.get(id)?.interface.as_deref())
-        .chain(others)
-        .collect();
-    let mut names = (0..=taken.len()).map(|index| format!("eth{index}"));
-    names.find(|name| !taken.contains(&name.as_str())).unwrap_or_default()
 }
 
 /// Takes an endpoint out of a namespace.

@@ -65,6 +65,7 @@ pub(crate) fn endpoint_params(endpoint: &Endpoint) -> Option<Raw> {
             switch_port_id: Some(port.id.to_string()),
             tap_interface: Some(port.tap.clone()).filter(|tap| !tap.is_empty()),
             mac_address_spoofing: given_spoofing(endpoint).map(str::to_owned),
+            interface_name: endpoint.document.additional_params.as_ref().and_then(decide::interface_name_of),
         })),
         None => endpoint.document.additional_params.clone(),
     }
