@@ -26,6 +26,7 @@ const DIRECTIONS: [(&str, May); 17] = [
     ("hcn-client", May::Only(&["hcn-schema", "hcn-ipc"])),
     // It shows that the client is enough.
     ("hcnctl", May::Only(&["hcn-client"])),
+    ("hcn-cni", May::Only(&["hcn-client"])),
     ("hcn-c", May::Only(&["hcn-client", "hcn-schema"])),
     ("libcomputenetwork", May::Only(&["hcn-c"])),
     ("libvmcompute", May::Only(&["hcn-c"])),
