@@ -10,6 +10,7 @@
 
 pub mod c;
 pub mod client;
+pub mod cni;
 pub mod conformance;
 pub mod daemon;
 pub mod dhcp;
