@@ -8,11 +8,12 @@
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked -p hcnd -p hcnctl
+RUN cargo build --release --locked -p hcnd -p hcnctl -p hcn-cni
 
 FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends iproute2 nftables \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/hcnd /src/target/release/hcnctl /usr/bin/
+COPY --from=build /src/target/release/hcn-cni /opt/cni/bin/
 CMD ["hcnd"]

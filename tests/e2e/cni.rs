@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use hcn_tests::client::{Client, DUAL};
 use hcn_tests::cni::{Attachment, configuration, plugin, refused, with};
 use hcn_tests::kernel::{assert_unchanged, dump, settled_dump};
+use hcn_tests::podman::Podman;
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{HOST, PORT, ask_tcp_at, seen_as, serve, serve_as, wait_for_outside};
-use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, run_ok};
+use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, netns_exec, run_ok};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
@@ -257,23 +258,24 @@ fn a_chain_keeps_what_came_before_and_several_interfaces_share_a_namespace() {
         assert_eq!(result["dns"], first["dns"]);
         let ended = container.call("CHECK", &after(&lab(), &result));
         assert_eq!(ended.code, Some(0), "{ended}");
-        // Another network, and the same one again.
+        // Other networks.
         let other = configuration("other", &["198.51.100.0/24"]);
+        let more = configuration("more", &["198.18.5.0/24"]);
         let second = container.interface("net1");
         let third = container.interface("data");
-        let results = [second.add(&other), third.add(&lab())];
+        let results = [second.add(&other), third.add(&more)];
         let mut client = Client::new();
         let namespaces = client.ids("Namespace");
         assert_eq!(namespaces.len(), 1, "{namespaces:?}");
         serve("box");
-        for (result, gateway) in results.iter().zip(["198.51.100.1", "192.0.2.1"]) {
+        for (result, gateway) in results.iter().zip(["198.51.100.1", "198.18.5.1"]) {
             assert_eq!(seen_as(HOST, &addresses(result)[0]), gateway);
         }
         // The names are the container's own, so the next one cannot have them.
         let (code, message) = refused(&second.call("ADD", &lab()));
         assert!(code == 102 && message.contains("net1"), "{message}");
         assert_eq!(client.ids("Endpoint").len(), 3);
-        for (attachment, config) in [(&container, lab()), (&second, other), (&third, lab())] {
+        for (attachment, config) in [(&container, lab()), (&second, other), (&third, more)] {
             assert_eq!(client.ids("Namespace").len(), 1);
             attachment.del(&config);
         }
@@ -528,5 +530,48 @@ fn containers_come_and_go_side_by_side_and_an_add_is_quick() {
         let network = client.ids("Network").remove(0);
         client.delete("Network", &network);
         assert_unchanged(&before, "something was left");
+    });
+}
+
+#[test]
+fn podman_runs_containers_on_a_network_of_hcnds() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let network = json!({"Type": "ICS", "Flags": 1, "Ipams": [{"Subnets": [
+            {"IpAddressPrefix": DUAL[0]}, {"IpAddressPrefix": DUAL[1]}]}]});
+        let plugin = json!({
+            "type": "hcn-cni", "network": network, "dns": {"nameservers": [GATEWAYS[0]]},
+            "capabilities": {"portMappings": true, "ips": true},
+        });
+        let podman = Podman::new(&[json!({"cniVersion": "1.0.0", "name": "lab", "plugins": [plugin]})]);
+        let before = dump();
+        let mut client = Client::new();
+        podman.run(
+            &["-d", "--name", "web", "--network", "lab", "-p", "8080:80"],
+            &["httpd", "-f", "-p", "80", "-h", "/www"],
+        );
+        let listed = run_ok(&["hcnctl", "endpoint", "ls"]);
+        assert!(listed.contains("web") && client.ids("Endpoint").len() == 1, "{listed}");
+        for address in ["203.0.113.10", "[2001:db8:ffff::10]"] {
+            let url = format!("http://{address}:8080/");
+            let page = netns_exec("outside", &["curl", "-sS", "-m", "5", "-g", &url]);
+            assert_eq!(page.stdout, "a page of a container\n", "{page}");
+        }
+        // The other one finds it by its name, and has the address that was asked for.
+        let asked =
+            "cat /etc/resolv.conf; nslookup -type=a web; ip addr show eth0; wget -q -O - http://192.0.2.2/";
+        let options = ["--rm", "--name", "client", "--network", "lab", "--ip", "192.0.2.77"];
+        let said = podman.run(&options, &["sh", "-c", asked]);
+        for text in
+            ["nameserver 192.0.2.1\n", "Address: 192.0.2.2\n", " 192.0.2.77/24 ", "a page of a container\n"]
+        {
+            assert!(said.contains(text), "{text:?} is not in:\n{said}");
+        }
+        assert_eq!(client.ids("Endpoint").len(), 1);
+        podman.ok(&["rm", "--force", "--time", "0", "web"]);
+        assert_no_attachments();
+        let network = client.ids("Network").remove(0);
+        client.delete("Network", &network);
+        assert_unchanged(&before, "podman rm left something");
     });
 }

@@ -99,7 +99,11 @@ fn the_image_is_built_by_the_toolchain_of_this_repository_from_what_is_in_it() {
     let channel =
         toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
     assert!(image.contains(&format!("FROM rust:{channel}-bookworm AS build\n")), "{image}");
-    for (package, manifest) in [("hcnd", "hcnd/Cargo.toml"), ("hcnctl", "crates/hcnctl/Cargo.toml")] {
+    for (package, manifest) in [
+        ("hcnd", "hcnd/Cargo.toml"),
+        ("hcnctl", "crates/hcnctl/Cargo.toml"),
+        ("hcn-cni", "crates/hcn-cni/Cargo.toml"),
+    ] {
         assert!(read(manifest).contains(&format!("name = \"{package}\"\n")), "{manifest}");
         assert!(image.contains(&format!(" -p {package}")), "{image}");
         assert!(image.contains(&format!("/src/target/release/{package} ")), "{image}");

@@ -18,6 +18,7 @@ pub mod dns;
 pub mod kernel;
 pub mod neighbours;
 mod nodes;
+pub mod podman;
 mod process;
 mod sandbox;
 pub mod service;

@@ -10,9 +10,11 @@ use crate::environment::Container;
 use crate::error::{Error, Result};
 use crate::network::{Family, Network};
 
-/// NatFlags: the host's own programs get there, too; the mapping is of IPv6.
+/// NatFlags: the host's own programs get there, too; the mapping is of IPv6; hcnd need not hold the port, since podman
+/// does, and would fail otherwise.
 const LOCAL_ROUTED_VIP: u32 = 1;
 const IPV6: u32 = 2;
+const EXTERNAL_PORT_RESERVED: u32 = 4;
 
 /// A document, and the keys that its lists were made of.
 #[derive(Debug)]
@@ -157,7 +159,7 @@ fn mappings(mapping: &PortMapping, key: &str, families: &[Family]) -> Result<Vec
         return Err(Error::at(&path, "the container has no address of this family"));
     }
     let settings = families.into_iter().map(|family| {
-        let flags = if family == Family::V6 { LOCAL_ROUTED_VIP | IPV6 } else { LOCAL_ROUTED_VIP };
+        let flags = LOCAL_ROUTED_VIP | EXTERNAL_PORT_RESERVED | if family == Family::V6 { IPV6 } else { 0 };
         let mut settings = json!({
             "Protocol": protocol, "ExternalPort": mapping.host_port, "InternalPort": mapping.container_port, "Flags": flags,
         });

@@ -40,6 +40,7 @@ pub fn after_reboot(entities: Vec<Entity>) -> Vec<Entity> {
             let detached = Endpoint {
                 namespace: None,
                 interface: None,
+                rank: None,
                 shard: 0,
                 on_host: false,
                 containers: Vec::new(),

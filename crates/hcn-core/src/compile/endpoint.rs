@@ -136,7 +136,7 @@ pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object
         let fixed = routes.filter(|route| !by_dhcp || route.destination.addr().is_ipv6());
         let mut known = Vec::new();
         for route in fixed {
-            let (destination, metric) = (route.destination, metric(endpoint, interface, route));
+            let (destination, metric) = (route.destination, metric(endpoint, route));
             if !known.contains(&(destination, metric)) {
                 known.push((destination, metric));
                 let (link, gateway) = (link.clone(), route.gateway);
@@ -168,12 +168,11 @@ fn takes_ipv6(network: &Network, endpoint: &Endpoint) -> bool {
 
 /// The given metric, else one by which the routes of the first interface win over those of the next: the
 /// kernel would refuse a second route that differs in nothing else.
-fn metric(endpoint: &Endpoint, interface: &str, route: &crate::entity::Route) -> u32 {
+fn metric(endpoint: &Endpoint, route: &crate::entity::Route) -> u32 {
     let low = endpoint.document.flags.has(EndpointFlags::ENABLE_LOW_INTERFACE_METRIC);
     let [ipv4, ipv6] = if low { LOW_METRICS } else { METRICS };
     let base = if route.destination.addr().is_ipv4() { ipv4 } else { ipv6 };
-    let index: u32 = interface.trim_start_matches("eth").parse().unwrap_or_default();
-    route.metric.map_or(base, u32::from) + index
+    route.metric.map_or(base, u32::from) + endpoint.rank()
 }
 
 /// What keeps an endpoint from the others of its network, if it wants nothing of them.

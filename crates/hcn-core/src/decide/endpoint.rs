@@ -100,6 +100,7 @@ pub(super) fn create(
         routes,
         veth: names::link(view.registry, "hve", id),
         interface: None,
+        rank: None,
         shard: 0,
         vlan,
         network_dns,

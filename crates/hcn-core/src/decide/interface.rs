@@ -53,3 +53,10 @@ pub(super) fn name(view: &View<'_>, namespace: &Namespace, endpoint: &Endpoint) 
     let mut names = (0..=taken.len()).map(|index| format!("eth{index}"));
     Ok(names.find(|name| !taken.contains(&name.as_str())).unwrap_or_default())
 }
+
+/// Which of the namespace's interfaces it is, where that does not follow from its name.
+pub(super) fn rank(view: &View<'_>, namespace: &Namespace, endpoint: &Endpoint) -> Option<u32> {
+    let others = namespace.endpoints().filter_map(|id| view.registry.endpoints.get(id));
+    let taken: Vec<u32> = others.map(|other| other.rank()).collect();
+    if taken.contains(&endpoint.rank()) { (0..).find(|rank| !taken.contains(rank)) } else { None }
+}

@@ -162,13 +162,16 @@ pub(super) fn attach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         NamespaceType::Guest | NamespaceType::GuestDefault => None,
     };
     let room = interface.as_ref().map(|_| shards::room(view, endpoint)).transpose()?;
-    let attached = Endpoint {
+    let mut attached = Endpoint {
         meta: Meta::next(&endpoint.meta, view.context.filetime),
         namespace: Some(namespace.meta.id),
         interface,
         shard: room.as_ref().map_or(0, |room| room.shard),
         ..Endpoint::clone(endpoint)
     };
+    if namespace.kind == NamespaceType::Host {
+        attached.rank = interface::rank(view, namespace, &attached);
+    }
     let after = Entity::Endpoint(Arc::new(attached));
     let mut resources = namespace.resources.clone();
     resources.push(Resource::Endpoint(id));
@@ -194,6 +197,7 @@ pub(super) fn detach(view: &View<'_>, namespace: &Arc<Namespace>, id: Guid) -> O
         meta: Meta::next(&endpoint.meta, view.context.filetime),
         namespace: None,
         interface: None,
+        rank: None,
         shard: 0,
         ..Endpoint::clone(endpoint)
     };

@@ -47,6 +47,9 @@ pub struct Endpoint {
     pub veth: String,
     /// Interface name in the namespace while attached.
     pub interface: Option<String>,
+    /// Which of the namespace's interfaces it is, from 0, where the name does not tell: the routes of earlier ones win.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
     /// Which of the network's bridges its port is on, while it is attached.
     #[serde(default)]
     pub shard: u16,
@@ -87,6 +90,12 @@ impl Endpoint {
             (None, Some(port)) if !port.tap.is_empty() => Some(&port.tap),
             _ => None,
         }
+    }
+
+    /// Which of the namespace's interfaces it is, from 0: that of `ethN` is N.
+    pub fn rank(&self) -> u32 {
+        let told = || self.interface.as_ref()?.strip_prefix("eth")?.parse().ok();
+        self.rank.or_else(told).unwrap_or_default()
     }
 
     /// What it is attached to.

@@ -155,6 +155,7 @@ pub(super) fn detach(view: &View<'_>, target: Reference, given: &str) -> Outcome
         on_host: false,
         vm_port: None,
         interface: None,
+        rank: None,
         shard: 0,
         ..Endpoint::clone(&endpoint)
     };
