@@ -21,19 +21,26 @@ use hcn_schema::hns::HnsVersion;
 use hcn_schema::{Error, Guid, HResult, Raw, Result};
 use hcn_store::{Era, Store};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use crate::drift::{Looking, Outcome};
 use crate::metrics::Metrics;
 use crate::state::{Fault, Keeping, Restored};
 use crate::status::{self, Probe, Start};
-use crate::worker::Worker;
+use crate::worker::{Stopped, Worker};
 use crate::{doctor, hns};
 
 use restore::Restoring;
 
 /// Seconds from 1601-01-01 (FILETIME) to 1970-01-01 (Unix).
 const FILETIME_EPOCH: u64 = 11_644_473_600;
+
+/// How long the host is looked at before a call is decided with what was seen before.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the data plane has for a call. Calls that wait for others' turns fail before that.
+const ANSWER: Duration = Duration::from_secs(32);
 
 enum Message {
     Call {
@@ -121,6 +128,7 @@ impl Service {
             last_call: 0,
             started,
             host: Arc::default(),
+            late: None,
             kernel: None,
             settings: Arc::new(settings),
             probe: probe.clone(),
@@ -144,7 +152,7 @@ impl Service {
     /// What becomes of a packet, by the records and the addresses that the host has now.
     fn explain(&self, kind: Kind, target: Reference, question: Option<String>) -> Pending {
         let service = self.clone();
-        Box::pin(async move {
+        in_time(async move {
             let failed = |message: String| Error::new(HResult::GENERAL_FAILURE, message);
             let host = match service.worker.host(Vec::new()).await {
                 Ok(Ok(host)) => host,
@@ -162,7 +170,7 @@ impl Service {
     fn stats(&self, kind: Kind, target: Reference, query: Option<&str>) -> Pending {
         let found = read::stats_link(&self.published(), kind, target, query);
         let worker = self.worker.clone();
-        Box::pin(async move {
+        in_time(async move {
             let (id, link) = found?;
             let failed = |message: String| Error::new(HResult::GENERAL_FAILURE, message);
             let counters = match link {
@@ -213,7 +221,7 @@ impl hcn_ipc::Service for Service {
         if self.inbox.send(Message::Call { caller: caller.clone(), call, reply }).is_err() {
             return Box::pin(ready(Err(stopped())));
         }
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(stopped())) })
+        in_time(async move { answer.await.unwrap_or_else(|_| Err(stopped())) })
     }
 
     fn hns(&self, caller: &Caller, request: HnsRequest) -> Later<Raw> {
@@ -253,6 +261,16 @@ impl hcn_ipc::Service for Service {
     }
 }
 
+/// An answer that somebody waits for no longer than the data plane may take. What it does at last, counts.
+fn in_time(answer: impl Future<Output = Result<Answer>> + Send + 'static) -> Pending {
+    Box::pin(async move {
+        tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| {
+            let message = "the kernel does not answer; whether the call is carried out yet is not known";
+            Err(Error::new(HResult::TIMEOUT, message))
+        })
+    })
+}
+
 struct Owner {
     engine: Engine,
     published: Arc<RwLock<Registry>>,
@@ -273,6 +291,8 @@ struct Owner {
     last_call: CallId,
     started: Instant,
     host: Arc<HostFacts>,
+    /// A look that took too long; until it is done there is no other.
+    late: Option<AbortHandle>,
     /// What the kernel has, once it is known.
     kernel: Option<Kernel>,
     settings: Arc<Settings>,
@@ -353,11 +373,12 @@ impl Owner {
         reply: oneshot::Sender<Result<Answer>>,
     ) -> Vec<Action> {
         if needs_host(&call) || self.host.links.is_empty() {
-            match self.worker.host(named_links(&call, &self.settings)).await {
-                Ok(Ok(facts)) => self.host = Arc::new(facts),
+            let (worker, links) = (self.worker.clone(), named_links(&call, &self.settings));
+            match self.ask(async move { worker.host(links).await }).await {
+                Some(Ok(facts)) => self.host = Arc::new(facts),
                 // The facts from before are better than none.
-                Ok(Err(error)) => tracing::warn!(%error, "cannot look at the host"),
-                Err(error) => tracing::error!(%error, "cannot look at the host"),
+                Some(Err(error)) => tracing::warn!(%error, "cannot look at the host"),
+                None => {}
             }
         }
         self.look_at_kernel().await;
@@ -379,6 +400,29 @@ impl Owner {
         self.engine.submit(self.last_call, call, context)
     }
 
+    /// Asks the data plane, which may be busy for long with what somebody else wants: others are not to wait for it.
+    async fn ask<T: Send + 'static>(
+        &mut self,
+        question: impl Future<Output = std::result::Result<T, Stopped>> + Send + 'static,
+    ) -> Option<T> {
+        if self.late.as_ref().is_some_and(|late| !late.is_finished()) {
+            return None;
+        }
+        let mut asked = tokio::spawn(question);
+        match tokio::time::timeout(LOOK, &mut asked).await {
+            Ok(Ok(Ok(answer))) => Some(answer),
+            Ok(_) => {
+                tracing::error!("the data plane has stopped");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the data plane does not answer");
+                self.late = Some(asked.abort_handle());
+                None
+            }
+        }
+    }
+
     /// Notes what the kernel has. It is known some milliseconds after the start, and does not change.
     async fn look_at_kernel(&mut self) {
         let kernel = match self.kernel {
@@ -397,7 +441,10 @@ impl Owner {
             return;
         }
         let netns = match place {
-            Some(place) => self.worker.netns(place).await.ok(),
+            Some(place) => {
+                let worker = self.worker.clone();
+                self.ask(async move { worker.netns(place).await }).await
+            }
             None => None,
         };
         self.host = Arc::new(HostFacts { netns, ..HostFacts::clone(&self.host) });

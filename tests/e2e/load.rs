@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hcn_tests::client::{Client, DUAL, v2};
 use hcn_tests::daemon::{END, command};
 use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces};
-use hcn_tests::service::{Held, held_by, sandbox_hcnd};
+use hcn_tests::service::{Held, held_by, sandbox_hcnd, sandbox_socket};
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -90,13 +90,28 @@ fn many_clients_are_served_without_an_error_and_leave_nothing() {
         // What the first round opens is enough for the second.
         round(operations.min(80));
         let before = settled(hcnd, &clean);
+        let deaf = subscribed(&sandbox_socket());
+        let over = AtomicBool::new(false);
         let started = Instant::now();
-        let mut times = round(operations);
+        let (mut times, most) = thread::scope(|scope| {
+            let most = scope.spawn(|| {
+                let mut most = held_by(hcnd).memory;
+                while !over.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(50));
+                    most = most.max(held_by(hcnd).memory);
+                }
+                most
+            });
+            let times = round(operations);
+            over.store(true, Ordering::Relaxed);
+            (times, most.join().unwrap())
+        });
         let took = started.elapsed();
+        drop(deaf);
         let after = settled(hcnd, &clean);
         println!(
             "measured: {clients} clients, {} operations in {took:?}, p50 {:?}, p99 {:?}, longest {:?}; before \
-             {before:?}, after {after:?}",
+             {before:?}, at most {most} KiB, after {after:?}",
             times.len(),
             percentile(&mut times, 500),
             percentile(&mut times, 990),
@@ -104,6 +119,8 @@ fn many_clients_are_served_without_an_error_and_leave_nothing() {
         );
         assert_eq!((after.files, after.threads), (before.files, before.threads));
         assert!(after.memory < before.memory + 8192, "{before:?}, {after:?}");
+        // Each client's answers, and for who subscribes and never reads 4096 events at most.
+        assert!(most < before.memory + (16 << 10), "{before:?}, at most {most} KiB");
     });
 }
 
@@ -139,6 +156,14 @@ fn message(method: &str, parameters: &Value) -> Vec<u8> {
         json!({"method": format!("io.hcn.{method}"), "parameters": parameters}).to_string().into_bytes();
     bytes.push(0);
     bytes
+}
+
+/// Subscribes to all events, and never reads one.
+fn subscribed(socket: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let subscribe = json!({"method": "io.hcn.Events.Subscribe", "parameters": {}, "more": true}).to_string();
+    stream.write_all(&[subscribe.as_bytes(), &[0]].concat()).unwrap();
+    stream
 }
 
 /// Sends calls and never reads an answer, until hcnd takes no more.
@@ -177,12 +202,7 @@ fn clients_that_behave_badly_are_bounded_and_hold_nobody_up() {
         let calls = message("Endpoint.Enumerate", &json!({})).repeat(100);
         let (unread, sent) = never_reads(&socket, &calls);
         assert!(sent < 64 << 20, "hcnd took {sent} bytes of calls whose answers nobody reads");
-        let mut deaf = UnixStream::connect(&socket).unwrap();
-        let mut subscribe = json!({"method": "io.hcn.Events.Subscribe", "parameters": {}, "more": true})
-            .to_string()
-            .into_bytes();
-        subscribe.push(0);
-        deaf.write_all(&subscribe).unwrap();
+        let deaf = subscribed(&socket);
         let mut greedy = Client::of(&socket);
         for _ in 0..10_000 {
             greedy.ok("Network.Open", &json!({"id": network}));

@@ -15,7 +15,9 @@ use hcn_tests::conformance::{delete_everything, snapshot};
 use hcn_tests::kernel::{assert_unchanged, differences, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{HOST, seen_as, serve};
-use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, is_running, patience, run};
+use hcn_tests::{
+    Background, Finished, Sandbox, built_hcnd, eventually, in_sandbox, is_running, patience, run,
+};
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use tempfile::TempDir;
@@ -121,6 +123,67 @@ fn outlives_it() {
     assert_unchanged(&before, "something is left");
     again.signal(Signal::SIGINT);
     assert_eq!(again.wait(END).code, Some(0));
+}
+
+#[test]
+fn clients_find_the_next_hcnd_after_an_upgrade() {
+    in_sandbox!(Sandbox::new(), {
+        enter_own_namespaces();
+        let folder = TempDir::new().unwrap();
+        let (program, socket) = (folder.path().join("hcnd"), folder.path().join("hcnd.sock"));
+        let store = folder.path().join("state.redb");
+        let start = || {
+            // As a package manager brings a new program: another file in the place of the one that runs.
+            fs::copy(built_hcnd(), program.with_extension("new")).unwrap();
+            fs::rename(program.with_extension("new"), &program).unwrap();
+            let mut command = Command::new(&program);
+            command.arg("--socket").arg(&socket).arg("--store").arg(&store).env_remove("HCND_SOCKET");
+            let hcnd = Background::start(&mut command);
+            wait_for(&socket);
+            hcnd
+        };
+        let watch = |option: &[&str]| {
+            let mut command = Command::new("hcnctl");
+            Background::start(command.arg("--socket").arg(&socket).arg("events").args(option))
+        };
+        let mut hcnd = start();
+        let (mut once, always) = (watch(&[]), watch(&["--reconnect"]));
+        let mut old = Client::of(&socket);
+        let network = old.network(&DUAL);
+        let handle = old.ok("Network.Open", &json!({"id": network}))["handle"].clone();
+        eventually("both are told", || {
+            let namespace = old.namespace("Host");
+            old.delete("Namespace", &namespace);
+            [&once, &always].iter().all(|watcher| watcher.stdout().contains("namespace delete"))
+        });
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            hcnd.signal(signal);
+            hcnd.wait(END);
+            hcnd = start();
+            // The connection ended with the one that it led to, and with it its handles; IDs are the same.
+            old.wire.call("io.hcn.Service.Ping", &json!({})).unwrap_err();
+            old = Client::of(&socket);
+            assert_eq!(old.ids("Network"), [network.as_str()]);
+            old.refused("Network.Query", &json!({"handle": handle, "query": v2()}));
+            let before = always.stdout().len();
+            eventually("it is told again", || {
+                let namespace = old.namespace("Host");
+                old.delete("Namespace", &namespace);
+                always.stdout()[before..].contains(&format!("namespace delete {namespace}"))
+            });
+        }
+        let ended = once.wait(END);
+        assert!(ended.code == Some(6) && ended.stderr.contains("hcnd ended the subscription"), "{ended}");
+        assert_eq!(
+            always.stderr().matches("until the next one is not told").count(),
+            2,
+            "{}",
+            always.stderr()
+        );
+        old.delete("Network", &network);
+        hcnd.signal(Signal::SIGTERM);
+        assert_eq!(hcnd.wait(END).code, Some(0));
+    });
 }
 
 #[test]

@@ -10,6 +10,8 @@
 
 pub mod callbacks;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handles;
 pub mod memory;
 pub mod ports;

@@ -5,6 +5,7 @@
 //! its own.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use hcn_client::blocking::Client;
 use hcn_client::{HResult, Target, default_socket};
 
-use crate::Fault;
 use crate::handles::Entry;
+use crate::{Fault, fuzzing};
 
 /// How long a call waits for its answer: the service answers within 30 s, whatever happens.
 const ANSWER: Duration = Duration::from_secs(90);
@@ -111,8 +112,13 @@ fn connect() -> Result<Connection, Fault> {
     }
 }
 
+/// Where the service listens.
+fn socket() -> PathBuf {
+    fuzzing::SOCKET.get().cloned().unwrap_or_else(default_socket)
+}
+
 fn new_client() -> Result<Client, Fault> {
-    let mut client = Client::connect(&default_socket())?;
+    let mut client = Client::connect(&socket())?;
     client.set_timeout(Some(ANSWER)).map_err(|_| HResult::UNEXPECTED)?;
     Ok(client)
 }

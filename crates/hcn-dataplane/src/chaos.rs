@@ -17,6 +17,8 @@ pub struct Chaos<D> {
     pub inner: D,
     /// Which operation of the next plan that is long enough fails; used up by failing.
     pub fail_at: Option<usize>,
+    /// Whether the undoing of the operation that fails then fails, too: nothing of it is taken back.
+    pub fail_undo: bool,
     /// How many plans were made to fail.
     pub injected: usize,
     /// Where failing is expensive: the shapes of plans that have failed at each of their operations, and need not again.
@@ -37,7 +39,7 @@ fn shape(plan: &Plan) -> Shape {
 impl<D: Dataplane> Chaos<D> {
     /// A backend that does not fail until told to.
     pub fn new(inner: D) -> Self {
-        Self { inner, fail_at: None, injected: 0, known: None }
+        Self { inner, fail_at: None, fail_undo: false, injected: 0, known: None }
     }
 }
 
@@ -55,7 +57,16 @@ impl<D: Dataplane> Dataplane for Chaos<D> {
         let before = self.inner.apply(&plan.prefix(index))?;
         let (errno, name) = REFUSALS[self.injected % REFUSALS.len()];
         let source = OpError { errno: Some(errno), message: format!("injected failure ({name})") };
-        let undo = self.inner.undo(before).err();
+        let undo = if self.fail_undo {
+            self.fail_undo = false;
+            let left = before.plan.inverse();
+            let refused =
+                OpError { errno: Some(12), message: "injected failure of the undo (ENOMEM)".to_owned() };
+            let errors = left.ops.iter().map(|op| (op.clone(), refused.clone())).collect();
+            Some(UndoError { left, errors })
+        } else {
+            self.inner.undo(before).err()
+        };
         Err(ApplyError { index, op: plan.ops[index].to_string(), source, undo })
     }
 

@@ -22,8 +22,8 @@ pub enum Op {
     Remove {
         /// As it is.
         object: Object,
-        /// It goes with a parent that a later operation of the same plan removes: the kernel needs no word
-        /// about it, but undoing the plan does.
+        /// It goes with a parent that a later operation of the same plan removes, or that is gone already: the kernel
+        /// needs no word about it, but undoing the plan does.
         implied: bool,
     },
 }

@@ -8,6 +8,7 @@
     reason = "what does not hold is a finding, and is told by a panic"
 )]
 
+mod c;
 mod calls;
 mod create;
 mod doctor;
@@ -22,7 +23,7 @@ pub mod world;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("create", create::run),
     ("calls", calls::run),
     ("wire", wire::run),
@@ -30,6 +31,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("kernel", kernel::run),
     ("responder", responder::run),
     ("doctor", doctor::run),
+    ("c", c::run),
 ];
 
 /// The target with this name.

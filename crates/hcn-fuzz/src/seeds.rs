@@ -35,6 +35,7 @@ impl Seeds {
         let with = filled(&step["with"]);
         let message = serde_json::json!({"method": format!("io.hcn.{kind}.{verb}"), "parameters": with});
         self.add("wire", "\u{40}", &(message.to_string() + "\0"));
+        self.by_c(kind, verb, &with);
         let text = |member: &str| match &with[member] {
             Value::Null => with["text"].as_str().unwrap_or_default().to_owned(),
             value => value.to_string(),
@@ -76,6 +77,37 @@ impl Seeds {
                 _ => {}
             }
         }
+    }
+
+    /// The same call as a C program makes it: the function, an ID where it takes one, the text, a place for the record;
+    /// handles are the first that was given, which there is none of yet.
+    fn by_c(&mut self, kind: &str, verb: &str, with: &Value) {
+        let kinds = ["Network", "Endpoint", "Namespace", "LoadBalancer", "SdnRoute", "GuestNetworkService"];
+        let Some(kind) = kinds.iter().position(|known| *known == kind) else { return };
+        let text = |member: &str| {
+            let text = with["text"].as_str().map_or_else(|| with[member].to_string(), str::to_owned);
+            let units: Vec<u16> = text.encode_utf16().collect();
+            let length = u16::try_from(units.len()).unwrap_or_default();
+            [
+                &[3][..],
+                &length.to_le_bytes(),
+                &units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>(),
+            ]
+            .concat()
+        };
+        let function = |number: u8| vec![kind as u8 * 16 + number];
+        let open = [function(2), vec![1; 18]].concat();
+        let seed = match verb {
+            "Create" if kind == 1 => {
+                [vec![2], vec![1; 18], function(1), vec![0], vec![1; 17], text("settings"), vec![1]].concat()
+            }
+            "Create" => [function(1), vec![1; 17], text("settings"), vec![1]].concat(),
+            "Modify" => [open, function(3), vec![0], text("settings"), vec![1]].concat(),
+            "Query" => [open, function(4), vec![0], text("query"), vec![1, 1], function(6), vec![0]].concat(),
+            "Enumerate" => [function(0), text("query"), vec![1, 1]].concat(),
+            _ => return,
+        };
+        self.0.insert(("c", seed));
     }
 
     /// The records of the targets' world, each alone and all of them.

@@ -73,7 +73,7 @@ pub use tun::open_tap;
 
 use executor::Place;
 use reaper::{Reaper, Released};
-use socket::{Socket, Wire};
+use socket::{Fault, Socket, Wire};
 use stack::Stacks;
 
 /// Lists the host's own name servers.
@@ -292,7 +292,13 @@ impl Linux {
     /// after it.
     #[doc(hidden)]
     pub fn fail_message(&mut self, k: usize) {
-        self.wire.fault = Some(k);
+        self.wire.fault = Some(Fault { after: k, errno: None });
+    }
+
+    /// For tests: the same with an error number of the test's.
+    #[doc(hidden)]
+    pub fn refuse_message(&mut self, k: usize, errno: i32) {
+        self.wire.fault = Some(Fault { after: k, errno: Some(errno) });
     }
 
     /// For tests: as on a kernel where tables cannot be owned; to be said before [`adopt`](Dataplane::adopt).

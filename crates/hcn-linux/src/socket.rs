@@ -145,14 +145,25 @@ fn append<M: NetlinkSerializable>(bytes: &mut Vec<u8>, flags: u16, message: M) {
 pub(crate) struct Wire {
     sequence: u32,
     buffer: Vec<u8>,
-    /// Test hook: how many messages from now one shall be refused.
-    pub(crate) fault: Option<usize>,
+    /// Test hook: the message that shall be refused.
+    pub(crate) fault: Option<Fault>,
+    /// The sequence number of the one that was made to be, and the error number that it is refused with.
+    refused: Option<(u32, i32)>,
+}
+
+/// A message that the kernel shall refuse, for tests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    /// How many messages go before it.
+    pub(crate) after: usize,
+    /// The error number; the kernel's own for a message that it does not know, if none is given.
+    pub(crate) errno: Option<i32>,
 }
 
 impl Wire {
     pub(crate) fn new() -> Self {
         // A dump fills at most 32 KiB a datagram.
-        Self { sequence: 1, buffer: vec![0; 64 * 1024], fault: None }
+        Self { sequence: 1, buffer: vec![0; 64 * 1024], fault: None, refused: None }
     }
 
     /// Sends a batch and learns what became of each message. Messages are independent for the kernel: after a
@@ -295,7 +306,10 @@ impl Wire {
                 // A late word about an earlier batch.
                 let Some(fate) = fates.get_mut(index) else { continue };
                 if message.kind == NLMSG_ERROR {
-                    if let Some(refusal) = refusal(&message) {
+                    if let Some(mut refusal) = refusal(&message) {
+                        if let Some((_, errno)) = self.refused.filter(|(of, _)| *of == message.sequence) {
+                            refusal = Refusal { errno, detail: None };
+                        }
                         *fate = Err(refusal);
                         finished |= end == End::Transaction && index == 0;
                     }
@@ -312,12 +326,14 @@ impl Wire {
     }
 
     fn sabotage(&mut self, header: &mut [u8]) {
-        match self.fault {
-            Some(0) => {
+        match &mut self.fault {
+            Some(Fault { after: 0, errno }) => {
+                let sequence = header[8..12].try_into().map_or(0, u32::from_ne_bytes);
+                self.refused = errno.map(|errno| (sequence, errno));
                 header[4..6].copy_from_slice(&REFUSED_TYPE.to_ne_bytes());
                 self.fault = None;
             }
-            Some(left) => self.fault = Some(left - 1),
+            Some(Fault { after, .. }) => *after -= 1,
             None => {}
         }
     }

@@ -13,6 +13,11 @@ use hcn_dataplane::{
 };
 use hcn_linux::Linux;
 
+/// Of the messages that take a plan back each so manieth is refused.
+const STEP: usize = 12;
+/// A table of routes that lost some while it was brought back counts as there at a start.
+const HALF_A_TABLE: [&str; 3] = ["steer no more", "detach who is steered", "remove a steered network"];
+
 /// What is there before the plan, the plan, and its name.
 type Case = (&'static str, Vec<Object>, Plan);
 
@@ -233,5 +238,45 @@ fn after_a_refused_message_all_is_as_before() {
             clean(&mut linux, &objects);
         }
         println!("measured: {tried} messages refused, one at a time");
+    });
+}
+
+#[test]
+fn what_the_kernel_refuses_to_take_back_is_told_and_goes_at_the_next_start() {
+    isolated("what_the_kernel_refuses_to_take_back_is_told_and_goes_at_the_next_start", || {
+        let mut linux = start();
+        let (mut tried, mut told) = (0, 0);
+        let whole = cases().into_iter().filter(|(name, ..)| !HALF_A_TABLE.contains(name));
+        for (number, (name, objects, plan)) in whole.enumerate() {
+            let before = prepare(&mut linux, &objects);
+            let wanted: State = objects.iter().cloned().collect();
+            // A start takes its time: of each plan some messages are tried.
+            for k in (number % STEP..).step_by(STEP) {
+                let applied = linux.apply(&plan).unwrap();
+                linux.refuse_message(k, libc::ENOMEM);
+                let undone = linux.undo(applied);
+                if linux.fault_pending() {
+                    undone.unwrap();
+                    break;
+                }
+                tried += 1;
+                let place = format!("{name}, message {k} of taking it back");
+                if let Err(undo) = undone {
+                    told += 1;
+                    assert!(undo.to_string().contains("os error 12"), "{place}: {undo}");
+                    for op in &undo.left.ops {
+                        assert!(undo.to_string().contains(&op.to_string()), "{place}: {op} is not in {undo}");
+                    }
+                    drop(linux);
+                    let (next, found) = start_with(&wanted);
+                    linux = next;
+                    done(&mut linux, &diff(&found, &wanted));
+                }
+                settles_at(&before, &place);
+            }
+            clean(&mut linux, &objects);
+        }
+        println!("measured: {tried} messages refused while taking back, {told} of them told");
+        assert!(told > 10);
     });
 }

@@ -233,6 +233,7 @@ mod tests {
             "events",
             "events --kind network --kind Endpoint --kind loadbalancer --kind route --kind gns --kind reservation",
             "events --registration service",
+            "events --reconnect",
             "events --registration network a",
             "events --registration guest-network-service a",
             "status",

@@ -1,11 +1,20 @@
 //! `hcnctl events`.
 
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
-use hcn_client::{DISCONNECT, ErrorClass, Event, Kind, Registration, Target};
+use hcn_client::blocking::Client;
+use hcn_client::{DISCONNECT, Error, ErrorClass, Event, Kind, Registration, Target};
 
 use crate::failure::{Failure, Result};
 use crate::output::{Format, shown};
 use crate::{Context, lookup};
+
+/// Between two tries to find the next hcnd.
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(crate) struct Events {
@@ -16,6 +25,10 @@ pub(crate) struct Events {
     /// Only what a callback of the C API gets that is registered for this.
     #[arg(long, value_name = "WHAT", value_enum, ignore_case = true, conflicts_with = "kinds")]
     registration: Option<For>,
+
+    /// Go on with the next hcnd when this one ends. What happens between the two is not told.
+    #[arg(long)]
+    reconnect: bool,
 
     /// The network or guest network service of the registration: name, ID, or unique start of an ID.
     #[arg(value_name = "NAME|ID", requires = "registration")]
@@ -64,7 +77,33 @@ enum For {
     GuestNetworkService,
 }
 
-pub(crate) fn run(context: &mut Context, command: &Events) -> Result<()> {
+pub(crate) fn run(context: &mut Context, command: &Events, socket: &Path) -> Result<()> {
+    loop {
+        tell(context, command)?;
+        if !command.reconnect {
+            let message = "hcnd ended the subscription: it stops, or we did not keep up";
+            return Err(Failure::new(ErrorClass::Unreachable, message));
+        }
+        let told = "hcnctl: hcnd ended the subscription; what happens until the next one is not told";
+        // Nothing else can be done when stderr is closed.
+        let _ = writeln!(io::stderr(), "{told}");
+        context.client = next(socket);
+    }
+}
+
+/// The next hcnd, whenever it is there.
+fn next(socket: &Path) -> Client {
+    loop {
+        // One that is about to end still accepts.
+        match Client::connect(socket).and_then(|mut client| client.status().map(|_| client)) {
+            Ok(client) => return client,
+            Err(_) => sleep(RETRY),
+        }
+    }
+}
+
+/// Tells events until hcnd ends the subscription.
+fn tell(context: &mut Context, command: &Events) -> Result<()> {
     let events = match registration(context, command)? {
         Some(registration) => context.client.register(registration)?,
         None => {
@@ -73,7 +112,11 @@ pub(crate) fn run(context: &mut Context, command: &Events) -> Result<()> {
         }
     };
     for event in events {
-        let event = event?;
+        let event = match event {
+            // It was killed.
+            Err(Error::Lost(_)) if command.reconnect => break,
+            event => event?,
+        };
         let ended = event.notification == Some(DISCONNECT);
         match context.output.format {
             Format::Json => context.output.line(&serde_json::to_string(&event).unwrap_or_default())?,
@@ -84,7 +127,7 @@ pub(crate) fn run(context: &mut Context, command: &Events) -> Result<()> {
             break;
         }
     }
-    Err(Failure::new(ErrorClass::Unreachable, "hcnd ended the subscription: it stops, or we did not keep up"))
+    Ok(())
 }
 
 fn registration(context: &mut Context, command: &Events) -> Result<Option<Registration>> {

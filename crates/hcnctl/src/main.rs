@@ -85,7 +85,7 @@ fn run(arguments: Arguments) -> Result<()> {
         ServiceCommand::Route(command) => sdn_route::run(context, command),
         ServiceCommand::Gns(command) => guest_network_service::run(context, command),
         ServiceCommand::Reservation(command) => port_reservation::run(context, command),
-        ServiceCommand::Events(command) => events::run(context, &command),
+        ServiceCommand::Events(command) => events::run(context, &command, &socket),
         ServiceCommand::Status => status::status(context),
         ServiceCommand::Doctor => doctor::run(context),
         ServiceCommand::Backup(command) => backup::backup(context, &command),

@@ -62,9 +62,10 @@ async fn apply(worker: &Worker, ticket: Ticket, plan: Plan) -> Result<Done, Fail
     match worker.apply(plan).await {
         Ok(Ok(applied)) => Ok(Some(applied)),
         Ok(Err(error)) => {
-            let message = format!("{error}: {}", error.source);
+            let mut message = format!("{error}: {}", error.source);
             if let Some(undo) = &error.undo {
                 tracing::error!(ticket, error = %message, %undo, "a change failed and is not wholly undone");
+                message = format!("{message}; {undo}");
             } else {
                 tracing::warn!(ticket, error = %message, "a change failed and was undone");
             }

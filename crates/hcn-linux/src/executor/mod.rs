@@ -28,7 +28,7 @@ pub(crate) use overlay::{NeighbourKey, WayKey, route_to};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 
-use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, UndoError};
+use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, State, UndoError};
 use netlink_packet_core::NetlinkSerializable;
 use netlink_packet_route::RouteNetlinkMessage;
 
@@ -189,15 +189,36 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     if run.errors.is_empty() {
         run.linux.claims.retain(|_, claimed| claimed.count > 0);
     }
-    let errors: Vec<(Op, OpError)> = std::mem::take(&mut run.errors)
-        .into_iter()
-        .rev()
-        .map(|(index, error)| (ops[index].inverse(), error))
-        .collect();
+    let errors = std::mem::take(&mut run.errors);
     if errors.is_empty() {
         return Ok(());
     }
+    let gone = gone_with_parents(ops, |index| touched[index] && !errors.contains_key(&index));
+    let left = |index: usize| match ops[index].inverse() {
+        Op::Remove { object, .. } => Op::Remove { implied: gone.contains(&object.key()), object },
+        op => op,
+    };
+    let errors: Vec<(Op, OpError)> =
+        errors.into_iter().rev().map(|(index, error)| (left(index), error)).collect();
     Err(UndoError { left: Plan { ops: errors.iter().map(|(op, _)| op.clone()).collect() }, errors })
+}
+
+/// Which of the objects that operations made stood on one that is gone again: they went with it.
+fn gone_with_parents(ops: &[Op], is_undone: impl Fn(usize) -> bool) -> BTreeSet<Key> {
+    let made = |op: &Op| matches!(op, Op::Create(_)).then(|| op.object().clone());
+    let made_here: State = ops.iter().filter_map(made).collect();
+    let (mut gone, mut with_parents) = (BTreeSet::new(), BTreeSet::new());
+    for (index, op) in ops.iter().enumerate() {
+        let Op::Create(object) = op else { continue };
+        // Parents are made first.
+        if made_here.parents(object).iter().flatten().any(|parent| gone.contains(parent)) {
+            with_parents.insert(object.key());
+            gone.insert(object.key());
+        } else if is_undone(index) {
+            gone.insert(object.key());
+        }
+    }
+    with_parents
 }
 
 impl<'a> Run<'a> {

@@ -391,9 +391,15 @@ pub fn table_is_empty() -> bool {
     !["10.7.", "10.99.", "fd07:", "hcn0"].iter().any(|part| table.contains(part))
 }
 
-/// Carries out a plan with one of its messages refused after the other, of which each `step`th is tried. Each time the plan
-/// must fail wholly, and `as_before` is given the number of the message and what happened. When there is no such message
-/// any more it succeeds, and is taken back. Gives how many were refused.
+/// With what messages are refused: the kernel's own word for what it does not know, no memory, no space, in use, not
+/// allowed, there already.
+const REFUSALS: [Option<i32>; 6] =
+    [None, Some(libc::ENOMEM), Some(libc::ENOSPC), Some(libc::EBUSY), Some(libc::EPERM), Some(libc::EEXIST)];
+
+/// Carries out a plan with one of its messages refused after the other, of which each `step`th is tried: with one error
+/// number after the other, or with each where the variable HCN_EACH_ERRNO is set. Each time the plan must fail wholly, and
+/// `as_before` is given the number of the message and what happened. When there is no such message any more it succeeds,
+/// and is taken back. Gives how many were refused.
 pub fn refuse_each(
     linux: &mut Linux,
     name: &str,
@@ -401,21 +407,35 @@ pub fn refuse_each(
     step: usize,
     as_before: impl Fn(Option<usize>, &str),
 ) -> usize {
+    let all = std::env::var_os("HCN_EACH_ERRNO").is_some();
     let mut tried = 0;
     for k in (0..).step_by(step) {
-        linux.fail_message(k);
-        match linux.apply(plan) {
-            Ok(applied) => {
-                // All its messages were tried.
-                assert!(linux.fault_pending(), "{name}: the refusal of message {k} was not noticed");
-                linux.undo(applied).unwrap();
-                as_before(None, &format!("{name} was taken back"));
-                break;
+        let mut errnos = if all { REFUSALS.to_vec() } else { vec![REFUSALS[k / step % REFUSALS.len()]] };
+        while let Some(errno) = errnos.pop() {
+            match errno {
+                None => linux.fail_message(k),
+                Some(errno) => linux.refuse_message(k, errno),
             }
-            Err(error) => {
-                tried += 1;
-                assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                as_before(Some(k), &format!("{name}, message {k} refused ({error}: {})", error.source));
+            match linux.apply(plan) {
+                Err(error) => {
+                    tried += 1;
+                    assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
+                    as_before(Some(k), &format!("{name}, message {k} refused ({error}: {})", error.source));
+                }
+                Ok(applied) => {
+                    let is_beyond = linux.fault_pending();
+                    // What is there already may be just what is wanted. Here it is not there; whether it is, is
+                    // another message's refusal.
+                    let is_tolerated = !is_beyond && errno == Some(libc::EEXIST);
+                    // Or all its messages were tried.
+                    assert!(is_beyond || is_tolerated, "{name}: the refusal of message {k} was not noticed");
+                    linux.undo(applied).unwrap();
+                    as_before(None, &format!("{name} was taken back"));
+                    if is_beyond {
+                        return tried;
+                    }
+                    errnos.extend((!all).then_some(None));
+                }
             }
         }
     }
