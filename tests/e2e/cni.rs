@@ -281,7 +281,7 @@ fn a_chain_keeps_what_came_before_and_several_interfaces_share_a_namespace() {
         }
         assert_no_attachments();
         // So can one that the container has made itself not be taken.
-        run_ok(&["ip", "-n", "box", "link", "add", "eth0", "type", "dummy"]);
+        run_ok(&["ip", "-n", "box", "link", "add", "eth0", "type", "veth", "peer", "name", "own1"]);
         let (code, message) = refused(&container.call("ADD", &lab()));
         assert!(code == 102 && message.contains("eth0"), "{message}");
         assert_no_attachments();
@@ -558,15 +558,18 @@ fn podman_runs_containers_on_a_network_of_hcnds() {
             assert_eq!(page.stdout, "a page of a container\n", "{page}");
         }
         // The other one finds it by its name, and has the address that was asked for.
-        let asked =
-            "cat /etc/resolv.conf; nslookup -type=a web; ip addr show eth0; wget -q -O - http://192.0.2.2/";
-        let options = ["--rm", "--name", "client", "--network", "lab", "--ip", "192.0.2.77"];
-        let said = podman.run(&options, &["sh", "-c", asked]);
+        let asked = "(cat /etc/resolv.conf; nslookup -type=a web; ip addr show eth0; wget -q -O - http://192.0.2.2/) \
+                     >/tmp/part; mv /tmp/part /tmp/said; sleep 1000";
+        podman
+            .run(&["-d", "--name", "client", "--network", "lab", "--ip", "192.0.2.77"], &["sh", "-c", asked]);
+        eventually("the container has asked", || podman.file("tmp/said").is_some());
+        let said = podman.file("tmp/said").unwrap();
         for text in
             ["nameserver 192.0.2.1\n", "Address: 192.0.2.2\n", " 192.0.2.77/24 ", "a page of a container\n"]
         {
             assert!(said.contains(text), "{text:?} is not in:\n{said}");
         }
+        podman.ok(&["rm", "--force", "--time", "0", "client"]);
         assert_eq!(client.ids("Endpoint").len(), 1);
         podman.ok(&["rm", "--force", "--time", "0", "web"]);
         assert_no_attachments();

@@ -93,10 +93,16 @@ crun = ["{own}/crun"]
             fs::create_dir_all(root.join(folder)).unwrap();
         }
         fs::copy(self.programs.join("bin/busybox"), root.join("bin/busybox")).unwrap();
-        for applet in ["cat", "httpd", "ip", "nslookup", "sh", "wget"] {
+        for applet in ["cat", "httpd", "ip", "mv", "nslookup", "sh", "sleep", "wget"] {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         fs::write(root.join("www/index.html"), "a page of a container\n").unwrap();
+    }
+
+    /// A file of the root folder, if it is there.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.path("root").join(path)).ok()
     }
 
     /// Runs podman, whatever comes of it.
