@@ -537,44 +537,53 @@ fn containers_come_and_go_side_by_side_and_an_add_is_quick() {
 fn podman_runs_containers_on_a_network_of_hcnds() {
     in_sandbox!(Sandbox::new(), {
         wait_for_outside();
-        let network = json!({"Type": "ICS", "Flags": 1, "Ipams": [{"Subnets": [
-            {"IpAddressPrefix": DUAL[0]}, {"IpAddressPrefix": DUAL[1]}]}]});
+        // The network of the documentation, and one that answers for names.
+        let page = fs::read_to_string("../docs/clients/cni.md").unwrap();
+        let (_, block) = page.split_once("```json\n").unwrap();
+        let documented: Value = serde_json::from_str(block.split_once("```").unwrap().0).unwrap();
+        let network = json!({"Type": "ICS", "Flags": 1, "Ipams": [{"Subnets": [{"IpAddressPrefix": "198.51.100.0/24"}]}]});
         let plugin = json!({
-            "type": "hcn-cni", "network": network, "dns": {"nameservers": [GATEWAYS[0]]},
-            "capabilities": {"portMappings": true, "ips": true},
+            "type": "hcn-cni", "network": network, "dns": {"nameservers": ["198.51.100.1"]}, "capabilities": {"ips": true},
         });
-        let podman = Podman::new(&[json!({"cniVersion": "1.0.0", "name": "lab", "plugins": [plugin]})]);
+        let named = json!({"cniVersion": "1.0.0", "name": "named", "plugins": [plugin]});
+        let podman = Podman::new(&[documented, named]);
         let before = dump();
         let mut client = Client::new();
         podman.run(
-            &["-d", "--name", "web", "--network", "lab", "-p", "8080:80"],
+            &["-d", "--name", "web", "--network", "lab", "--network", "named", "-p", "8080:80"],
             &["httpd", "-f", "-p", "80", "-h", "/www"],
         );
         let listed = run_ok(&["hcnctl", "endpoint", "ls"]);
-        assert!(listed.contains("web") && client.ids("Endpoint").len() == 1, "{listed}");
+        assert!(listed.contains("web") && client.ids("Endpoint").len() == 2, "{listed}");
         for address in ["203.0.113.10", "[2001:db8:ffff::10]"] {
             let url = format!("http://{address}:8080/");
             let page = netns_exec("outside", &["curl", "-sS", "-m", "5", "-g", &url]);
             assert_eq!(page.stdout, "a page of a container\n", "{page}");
         }
         // The other one finds it by its name, and has the address that was asked for.
-        let asked = "(cat /etc/resolv.conf; nslookup -type=a web; ip addr show eth0; wget -q -O - http://192.0.2.2/) \
+        let asked = "(cat /etc/resolv.conf; nslookup -type=a web; ip addr show eth0; wget -q -O - http://198.51.100.2/) \
                      >/tmp/part; mv /tmp/part /tmp/said; sleep 1000";
-        podman
-            .run(&["-d", "--name", "client", "--network", "lab", "--ip", "192.0.2.77"], &["sh", "-c", asked]);
+        podman.run(
+            &["-d", "--name", "client", "--network", "named", "--ip", "198.51.100.77"],
+            &["sh", "-c", asked],
+        );
         eventually("the container has asked", || podman.file("tmp/said").is_some());
         let said = podman.file("tmp/said").unwrap();
-        for text in
-            ["nameserver 192.0.2.1\n", "Address: 192.0.2.2\n", " 192.0.2.77/24 ", "a page of a container\n"]
-        {
+        for text in [
+            "nameserver 198.51.100.1\n",
+            "Address: 198.51.100.2\n",
+            " 198.51.100.77/24 ",
+            "a page of a container\n",
+        ] {
             assert!(said.contains(text), "{text:?} is not in:\n{said}");
         }
         podman.ok(&["rm", "--force", "--time", "0", "client"]);
-        assert_eq!(client.ids("Endpoint").len(), 1);
+        assert_eq!(client.ids("Endpoint").len(), 2);
         podman.ok(&["rm", "--force", "--time", "0", "web"]);
         assert_no_attachments();
-        let network = client.ids("Network").remove(0);
-        client.delete("Network", &network);
+        for network in client.ids("Network") {
+            client.delete("Network", &network);
+        }
         assert_unchanged(&before, "podman rm left something");
     });
 }

@@ -1,4 +1,4 @@
-//! Every command of the README does what it says there.
+//! Every command of the README, and of the page on shells, does what it says there.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails must fail the test")]
 
 use std::fs;
@@ -11,11 +11,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The commands of each shell block of the README.
-fn blocks() -> Vec<Vec<String>> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+/// The commands of each shell block of a page.
+fn blocks(page: &str) -> Vec<Vec<String>> {
+    let page = fs::read_to_string(root().join(page)).unwrap();
     let mut blocks = Vec::new();
-    let mut parts = readme.split("```sh\n");
+    let mut parts = page.split("```sh\n");
     parts.next();
     for part in parts {
         let (block, _) = part.split_once("```").unwrap();
@@ -27,7 +27,7 @@ fn blocks() -> Vec<Vec<String>> {
 #[test]
 fn the_first_block_holds_the_two_commands_that_do_everything() {
     let first: Vec<String> =
-        blocks()[0].iter().map(|line| line.split('#').next().unwrap().trim().to_owned()).collect();
+        blocks("README.md")[0].iter().map(|line| line.split('#').next().unwrap().trim().to_owned()).collect();
     assert_eq!(first, ["./scripts/run", "./scripts/test"]);
 }
 
@@ -71,13 +71,25 @@ fn the_demonstration_refuses_what_it_does_not_know() {
 
 #[test]
 fn the_commands_of_the_other_blocks_run_inside() {
-    let commands: Vec<String> = blocks().into_iter().skip(1).flatten().collect();
+    let commands: Vec<String> = blocks("README.md").into_iter().skip(1).flatten().collect();
     assert!(commands.len() > 5, "{commands:?}");
     let script = commands.join("\n");
     let _alone = ALONE.lock();
     let ended = Sandbox::new().run(&["bash", "-e", "-u", "-o", "pipefail", "-c", &script]);
     assert_eq!(ended.code, Some(0), "{ended}");
     for text in ["198.51.100.2/24", "2001:db8:2::2/64", r#""Name":"doc""#] {
+        assert!(ended.stdout.contains(text), "{text:?} is not in:\n{ended}");
+    }
+}
+
+#[test]
+fn the_commands_of_the_page_on_shells_run_inside_and_say_what_it_says() {
+    let page = "docs/clients/shell.md";
+    let script = blocks(page).concat().join("\n");
+    let _alone = ALONE.lock();
+    let ended = Sandbox::new().run(&["bash", "-e", "-u", "-o", "pipefail", "-c", &script]);
+    assert_eq!(ended.code, Some(0), "{ended}");
+    for text in ["192.0.2.2\n", "there is no such network\n", "published already\n", "gone\n"] {
         assert!(ended.stdout.contains(text), "{text:?} is not in:\n{ended}");
     }
 }

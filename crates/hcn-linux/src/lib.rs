@@ -320,15 +320,16 @@ impl Linux {
         let links = observe::links(&mut self.wire, &handle.socket)?;
         let identity = handle.identity()?;
         let known_as = self.namespace_of(identity);
-        let mut links: Vec<String> = links.into_keys().collect();
-        if let Some(name) = &known_as {
-            // A name that a link that was set aside still holds is free for whoever wants it.
-            let netns = Netns::Named(name.clone());
-            let held = self.limbo.iter().flat_map(|limbo| &limbo.held);
-            let free = held.map(|(held, _)| held).filter(|held| held.netns == netns);
-            let free: HashSet<&str> = free.map(|held| held.name.as_str()).collect();
-            links.retain(|link| !free.contains(link.as_str()));
-        }
+        // A name that a link that was set aside still holds is free for whoever wants it.
+        let place = known_as.clone().map(Netns::Named);
+        let is_held = |name: &str, facts: &link::LinkFacts| {
+            let mut held = self.limbo.iter().flat_map(|limbo| &limbo.held);
+            held.any(|(held, index)| {
+                Some(&held.netns) == place.as_ref() && held.name == name && *index == facts.index
+            })
+        };
+        let links = links.iter().filter(|(name, facts)| !is_held(name, facts));
+        let links = links.map(|(name, _)| name.clone()).collect();
         Ok(NetnsFacts { inode: identity.1, own, known_as, links, problem: None })
     }
 

@@ -60,3 +60,36 @@ pub(super) fn rank(view: &View<'_>, namespace: &Namespace, endpoint: &Endpoint) 
     let taken: Vec<u32> = others.map(|other| other.rank()).collect();
     if taken.contains(&endpoint.rank()) { (0..).find(|rank| !taken.contains(rank)) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_name_is_one() {
+        let ask =
+            |value: &str| asked(Some(&Raw::new(format!(r#"{{"InterfaceName":{value},"mine":1}}"#)).unwrap()));
+        assert_eq!(ask(r#""net1""#), Ok(Some("net1".to_owned())));
+        assert_eq!(ask(r#""0123456789abcde""#), Ok(Some("0123456789abcde".to_owned())));
+        assert_eq!(ask("null"), Ok(None));
+        assert_eq!(asked(None), Ok(None));
+        for wrong in [
+            r#""""#,
+            r#""lo""#,
+            r#""..""#,
+            r#""a b""#,
+            r#""a/b""#,
+            r#""a:b""#,
+            r#""eth%d""#,
+            "1",
+            r#""0123456789abcdef""#,
+        ] {
+            let error = ask(wrong).unwrap_err();
+            assert_eq!(
+                (error.code, error.path.as_deref()),
+                (HResult::INVALID_ARGUMENT, Some(PATH)),
+                "{wrong}"
+            );
+        }
+    }
+}
