@@ -39,7 +39,7 @@ impl<C: Connection> Subject for Reached<'_, C> {
 
     fn leave_out(&mut self, place: &str, Inexpressible(why): Inexpressible) {
         assert!(self.may_leave_out, "{place}: {why}");
-        println!("{place}: left out: {why}");
+        eprintln!("{place}: left out: {why}");
         self.left_out += 1;
     }
 
@@ -88,6 +88,6 @@ pub fn run_through<C: Connection>(
             Err(_) => failed.push(case.name.as_str()),
         }
     }
-    println!("{ran} of {} cases through {front}, but for {left_out} of their {steps} steps", cases.len());
+    eprintln!("{ran} of {} cases through {front}, but for {left_out} of their {steps} steps", cases.len());
     assert!(failed.is_empty(), "{} cases failed: {}", failed.len(), failed.join(", "));
 }
