@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// Making Wine's prefix and compiling for Windows takes a while where neither was done before.
 const FIRST: Duration = Duration::from_secs(300);
 
+/// Longer than anything but a hang.
+const LONG: Duration = Duration::from_secs(240);
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
@@ -45,7 +48,7 @@ fn compile(folder: &TempDir, source: &str) -> PathBuf {
     }
     compiler.arg(sources().join(source)).arg("-L").arg(libraries.stdout.trim());
     compiler.args(["-lcomputenetwork", "-lvmcompute", "-lole32", "-lpthread"]);
-    assert_ok(&Background::start(&mut compiler).wait(Duration::from_secs(60)));
+    assert_ok(&Background::start(&mut compiler).wait(LONG));
     program
 }
 
@@ -57,7 +60,7 @@ fn program(path: &Path, arguments: &[&str]) -> Command {
 }
 
 fn run(path: &Path, arguments: &[&str]) -> Finished {
-    Background::start(&mut program(path, arguments)).wait(Duration::from_secs(60))
+    Background::start(&mut program(path, arguments)).wait(LONG)
 }
 
 fn assert_ok(finished: &Finished) {
@@ -83,7 +86,7 @@ fn the_dlls_export_the_functions_of_the_contract_and_nothing_else() {
 
 #[test]
 fn programs_in_c_do_the_same_as_on_linux() {
-    in_sandbox!(Sandbox::new(), {
+    in_sandbox!(Sandbox::new().deadline(LONG), {
         let folder = TempDir::new().unwrap();
         let first = run(&compile(&folder, "first.c"), &[]);
         assert_ok(&first);
@@ -102,14 +105,14 @@ fn programs_in_c_do_the_same_as_on_linux() {
         assert!(inside.contains("192.168.100.7/24"), "{inside}");
         assert!(run_ok(&["ip", "-br", "addr", "show", "type", "bridge"]).contains("192.168.100.1/24"));
         fs::write(&seen, "").unwrap();
-        assert_ok(&running.wait(Duration::from_secs(30)));
+        assert_ok(&running.wait(LONG));
         assert_unchanged(&before, "everything is deleted");
     });
 }
 
 #[test]
 fn a_program_outlives_the_service() {
-    in_sandbox!(Sandbox::new(), {
+    in_sandbox!(Sandbox::new().deadline(LONG), {
         let folder = TempDir::new().unwrap();
         let mut running = Background::start(&mut program(&compile(&folder, "restart.c"), &[]));
         running.wait_for_stdout("ready");
@@ -122,18 +125,18 @@ fn a_program_outlives_the_service() {
             Command::new("hcnd").arg("--socket").arg(sandbox_socket()).env_remove("HCND_SOCKET"),
         );
         running.wait_for_stdout("back");
-        assert_ok(&running.wait(Duration::from_secs(10)));
+        assert_ok(&running.wait(LONG));
     });
 }
 
 #[test]
 fn what_is_no_service_is_told_within_a_second() {
-    in_sandbox!(Sandbox::new(), {
+    in_sandbox!(Sandbox::new().deadline(LONG), {
         let folder = TempDir::new().unwrap();
         let unanswered = compile(&folder, "unanswered.c");
         for (socket, code) in no_services(folder.path()) {
             let mut asked = program(&unanswered, &[&format!("{code:x}")]);
-            assert_ok(&Background::start(asked.env("HCND_SOCKET", socket)).wait(Duration::from_secs(60)));
+            assert_ok(&Background::start(asked.env("HCND_SOCKET", socket)).wait(LONG));
         }
     });
 }
@@ -147,7 +150,7 @@ fn what_wine_costs() {
     let mut compiler = Command::new("cc");
     compiler.args(["-std=gnu11", "-I"]).arg(root().join("crates/libcomputenetwork/include"));
     compiler.arg(sources().join("latency.c")).arg("-o").arg(&linux).arg("-L").arg(&built);
-    assert_ok(&Background::start(compiler.arg("-lcomputenetwork")).wait(Duration::from_secs(60)));
+    assert_ok(&Background::start(compiler.arg("-lcomputenetwork")).wait(LONG));
     std::os::unix::fs::symlink(
         built.join("libcomputenetwork.so"),
         folder.path().join("libcomputenetwork.so.1"),
@@ -204,7 +207,7 @@ fn go_code_is_formatted_and_vetted() {
 fn hcsshim_makes_networks_that_carry_packets() {
     let folder = TempDir::new().unwrap();
     let tests = compile_go(&folder, ".", &[]);
-    in_sandbox!(Sandbox::new(), {
+    in_sandbox!(Sandbox::new().deadline(LONG), {
         let before = dump();
         let ended = run(&tests, &["-test.v"]);
         assert_ok(&ended);
@@ -218,7 +221,7 @@ fn hcsshim_makes_networks_that_carry_packets() {
 fn hcsshims_own_tests_pass() {
     let folder = TempDir::new().unwrap();
     let tests = compile_go(&folder, "github.com/Microsoft/hcsshim/hcn", &["-tags", "integration"]);
-    in_sandbox!(Sandbox::new(), {
+    in_sandbox!(Sandbox::new().deadline(LONG), {
         let ended = run(&tests, &["-test.v"]);
         assert_ok(&ended);
         let passed = ended.stdout.matches("\n--- PASS").count();

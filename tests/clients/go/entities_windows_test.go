@@ -142,20 +142,20 @@ func TestALoadBalancerLeadsToItsBackEnds(t *testing.T) {
 	balancer := got[*hcn.HostComputeLoadBalancer](t)(hcn.AddLoadBalancer(
 		[]hcn.HostComputeEndpoint{*one}, hcn.LoadBalancerFlagsNone, hcn.LoadBalancerPortMappingFlagsNone,
 		"", []string{"10.99.0.1"}, 6, 80, 8080))
-	ask := "ip netns exec " + client.Id + " curl -s -m 1 10.99.0.1:8080"
-	has(t, ask, first.Id)
+	ask := "ip netns exec " + client.Id + " curl -s 10.99.0.1:8080"
+	has(t, ask+" -m 10", first.Id)
 
 	// With its back ends replaced, the same service leads to the other one.
 	balancer.HostComputeEndpoints = []string{other.Id}
 	ok(t, balancer.Delete())
 	balancer = got[*hcn.HostComputeLoadBalancer](t)(balancer.Create())
-	has(t, ask, second.Id)
+	has(t, ask+" -m 10", second.Id)
 	balancer = got[*hcn.HostComputeLoadBalancer](t)(balancer.AddEndpoint(one))
 	if len(balancer.HostComputeEndpoints) != 2 {
 		t.Fatalf("%+v", balancer)
 	}
 	balancer = got[*hcn.HostComputeLoadBalancer](t)(balancer.RemoveEndpoint(other))
-	has(t, ask, first.Id)
+	has(t, ask+" -m 10", first.Id)
 	if found := got[*hcn.HostComputeLoadBalancer](t)(hcn.GetLoadBalancerByID(balancer.Id)); found.PortMappings[0].ExternalPort != 8080 {
 		t.Fatalf("%+v", found)
 	}
@@ -163,7 +163,7 @@ func TestALoadBalancerLeadsToItsBackEnds(t *testing.T) {
 		t.Fatalf("%+v", list)
 	}
 	ok(t, balancer.Delete())
-	fails(t, ask)
+	fails(t, ask+" -m 1")
 }
 
 func TestARouteIsThereForItsEndpoints(t *testing.T) {

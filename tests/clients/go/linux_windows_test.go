@@ -101,7 +101,7 @@ func serve(t *testing.T, namespace *hcn.HostComputeNamespace, port string) {
 	pid := linux(t, "ip netns exec "+namespace.Id+" python3 -c '"+server+"' "+port+" "+namespace.Id+
 		" >/dev/null 2>&1 & echo $!")
 	t.Cleanup(func() { linux(t, "kill "+pid) })
-	linux(t, "for wait in $(seq 100); do ip netns exec "+namespace.Id+" curl -s 127.0.0.1:"+port+
+	linux(t, "for wait in $(seq 100); do ip netns exec "+namespace.Id+" curl -s -m 10 127.0.0.1:"+port+
 		" && exit; sleep 0.05; done; exit 1")
 }
 

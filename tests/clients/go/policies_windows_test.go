@@ -19,12 +19,12 @@ func TestAPortMappingLeadsFromOutsideToTheEndpoint(t *testing.T) {
 		policy(t, hcn.PortMapping, hcn.PortMappingPolicySetting{Protocol: 6, InternalPort: 80, ExternalPort: 8081}))
 	serve(t, namespace, "80")
 	// The sandbox's uplink leads to this namespace.
-	ask := "ip netns exec outside curl -s -m 1 203.0.113.10:"
-	has(t, ask+"8081", namespace.Id)
+	ask := "ip netns exec outside curl -s 203.0.113.10:"
+	has(t, ask+"8081 -m 10", namespace.Id)
 	other := policy(t, hcn.PortMapping, hcn.PortMappingPolicySetting{Protocol: 6, InternalPort: 80, ExternalPort: 8082})
 	ok(t, endpoint.ApplyPolicy(hcn.RequestTypeUpdate, hcn.PolicyEndpointRequest{Policies: []hcn.EndpointPolicy{other}}))
-	has(t, ask+"8082", namespace.Id)
-	fails(t, ask+"8081")
+	has(t, ask+"8082 -m 10", namespace.Id)
+	fails(t, ask+"8081 -m 1")
 
 	_, err := network.CreateEndpoint(&hcn.HostComputeEndpoint{
 		Policies: []hcn.EndpointPolicy{other}, SchemaVersion: hcn.V2SchemaVersion(),
@@ -39,8 +39,8 @@ func TestAclsDecideWhatReachesAnEndpoint(t *testing.T) {
 	server, endpoint := attached(t, network, "10.66.0.7")
 	client, _ := attached(t, network, "10.66.0.8")
 	serve(t, server, "80")
-	ask := "ip netns exec " + client.Id + " curl -s -m 1 10.66.0.7:80"
-	has(t, ask, server.Id)
+	ask := "ip netns exec " + client.Id + " curl -s 10.66.0.7:80"
+	has(t, ask+" -m 10", server.Id)
 	rules := []hcn.EndpointPolicy{
 		policy(t, hcn.ACL, hcn.AclPolicySetting{Protocols: "6", Action: hcn.ActionTypeBlock,
 			Direction: hcn.DirectionTypeIn, LocalPorts: "80", RuleType: hcn.RuleTypeSwitch, Priority: 100}),
@@ -50,10 +50,10 @@ func TestAclsDecideWhatReachesAnEndpoint(t *testing.T) {
 	request := hcn.PolicyEndpointRequest{Policies: rules}
 	ok(t, endpoint.ApplyPolicy(hcn.RequestTypeAdd, request))
 	has(t, "nft list table inet hcnd_filter", "drop")
-	fails(t, ask)
+	fails(t, ask+" -m 1")
 	linux(t, "ip netns exec "+client.Id+" ping -c 1 -W 5 10.66.0.7")
 	ok(t, endpoint.ApplyPolicy(hcn.RequestTypeRemove, request))
-	has(t, ask, server.Id)
+	has(t, ask+" -m 10", server.Id)
 
 	tier := policy(t, hcn.TierAcl, hcn.TierAclPolicySetting{
 		Name: "tier", Direction: hcn.DirectionTypeIn, Order: 1, TierAclRules: []hcn.TierAclRule{
@@ -61,7 +61,7 @@ func TestAclsDecideWhatReachesAnEndpoint(t *testing.T) {
 		},
 	})
 	ok(t, endpoint.ApplyPolicy(hcn.RequestTypeAdd, hcn.PolicyEndpointRequest{Policies: []hcn.EndpointPolicy{tier}}))
-	fails(t, ask)
+	fails(t, ask+" -m 1")
 }
 
 func TestOverlayNetworksHaveRemoteSubnets(t *testing.T) {
