@@ -11,7 +11,7 @@ use std::thread;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::SockaddrStorage;
+use nix::sys::socket::{LinkAddr, SockaddrStorage};
 
 /// An interface in a network namespace.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ fn read(name: &str) -> io::Result<Option<Interface>> {
         let interface: &mut Interface = found.get_or_insert_default();
         interface.up |= address.flags.contains(InterfaceFlags::IFF_UP);
         let Some(storage) = address.address else { continue };
-        if let Some(mac) = storage.as_link_addr().and_then(|link| link.addr()) {
+        if let Some(mac) = storage.as_link_addr().and_then(LinkAddr::addr) {
             interface.mac = Some(mac.map(|octet| format!("{octet:02x}")).join(":"));
         }
         let length = address.netmask.as_ref().and_then(ip).map(ones);
