@@ -16,10 +16,12 @@ use hcn_tests::conformance::front::run_through;
 use hcn_tests::conformance::{Answer, Case, Subject, cases, chosen, delete_everything, plainly, snapshot};
 use hcn_tests::kernel::{assert_unchanged, dump, enter_own_namespaces, settled_dump};
 use hcn_tests::service::{InProcess, Shared, fake_host, sandbox_hcnd, sandbox_socket};
+use hcn_tests::windows;
 use hcn_tests::wire::{Reply, Wire};
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, run_ok};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Longer than a clean end takes.
 const END: Duration = Duration::from_secs(10);
@@ -180,6 +182,13 @@ fn cases_hold_through_the_c_library() {
     let installed = Installed::new();
     let program = installed.compile("front.c", &[]);
     cases_hold_through("the C library", || installed.command(&program));
+}
+
+#[test]
+fn cases_hold_through_the_dlls_under_wine() {
+    let folder = TempDir::new().unwrap();
+    let program = windows::compile(folder.path(), "front.c");
+    cases_hold_through("the DLLs under Wine", || windows::program(&program, &[]));
 }
 
 #[test]

@@ -10,61 +10,16 @@ use std::time::{Duration, Instant};
 use hcn_tests::c::{functions, no_services, sources};
 use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::windows::{FIRST, assert_ok, compile, prepare, program, root};
 use hcn_tests::{Background, Finished, Sandbox, built_hcnd, eventually, in_sandbox, run_ok};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
-/// Making Wine's prefix and compiling for Windows takes a while where neither was done before.
-const FIRST: Duration = Duration::from_secs(300);
-
 /// Longer than anything but a hang.
 const LONG: Duration = Duration::from_secs(240);
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
-/// The runner, with the build that is tested.
-fn hcn_wine() -> Command {
-    let mut command = Command::new(root().join("scripts/hcn-wine"));
-    command.env("PATH", path());
-    command
-}
-
-fn path() -> String {
-    let built = built_hcnd().parent().unwrap().to_owned();
-    format!("{}:{}", built.display(), std::env::var("PATH").unwrap())
-}
-
-/// Compiles a program of C for Windows.
-fn compile(folder: &TempDir, source: &str) -> PathBuf {
-    let libraries = Background::start(hcn_wine().arg("--prepare")).wait(FIRST);
-    assert_ok(&libraries);
-    let program = folder.path().join(source).with_extension("exe");
-    let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
-    compiler.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static", "-o"]).arg(&program);
-    for library in ["libcomputenetwork", "libvmcompute"] {
-        compiler.arg("-I").arg(root().join("crates").join(library).join("include"));
-    }
-    compiler.arg(sources().join(source)).arg("-L").arg(libraries.stdout.trim());
-    compiler.args(["-lcomputenetwork", "-lvmcompute", "-lole32", "-lpthread"]);
-    assert_ok(&Background::start(&mut compiler).wait(LONG));
-    program
-}
-
-/// A program of Windows and its arguments.
-fn program(path: &Path, arguments: &[&str]) -> Command {
-    let mut command = hcn_wine();
-    command.arg(path).args(arguments);
-    command
-}
-
 fn run(path: &Path, arguments: &[&str]) -> Finished {
     Background::start(&mut program(path, arguments)).wait(LONG)
-}
-
-fn assert_ok(finished: &Finished) {
-    assert!(finished.code == Some(0), "{finished}");
 }
 
 /// The names that a DLL exports.
@@ -77,9 +32,7 @@ fn exports(dll: &str) -> Vec<String> {
 
 #[test]
 fn the_dlls_export_the_functions_of_the_contract_and_nothing_else() {
-    let prepared = Background::start(hcn_wine().arg("--prepare")).wait(FIRST);
-    assert_ok(&prepared);
-    let folder = format!("{}/x86_64-windows", prepared.stdout.trim());
+    let folder = format!("{}/x86_64-windows", prepare());
     assert_eq!(exports(&format!("{folder}/computenetwork.dll")), functions());
     assert_eq!(exports(&format!("{folder}/vmcompute.dll")), ["HNSCall"]);
 }
@@ -88,15 +41,15 @@ fn the_dlls_export_the_functions_of_the_contract_and_nothing_else() {
 fn programs_in_c_do_the_same_as_on_linux() {
     in_sandbox!(Sandbox::new().deadline(LONG), {
         let folder = TempDir::new().unwrap();
-        let first = run(&compile(&folder, "first.c"), &[]);
+        let first = run(&compile(folder.path(), "first.c"), &[]);
         assert_ok(&first);
         assert!(first.stdout.contains("\"Name\":\"first\""), "{first}");
         let functions = functions();
         let names: Vec<&str> = functions.iter().map(String::as_str).collect();
-        assert_ok(&run(&compile(&folder, "loaded.c"), &names));
-        assert_ok(&run(&compile(&folder, "threads.c"), &[]));
+        assert_ok(&run(&compile(folder.path(), "loaded.c"), &names));
+        assert_ok(&run(&compile(folder.path(), "threads.c"), &[]));
 
-        let everything = compile(&folder, "everything.c");
+        let everything = compile(folder.path(), "everything.c");
         let before = dump();
         let seen = folder.path().join("seen");
         let mut running = Background::start(&mut program(&everything, &[seen.to_str().unwrap()]));
@@ -114,7 +67,7 @@ fn programs_in_c_do_the_same_as_on_linux() {
 fn a_program_outlives_the_service() {
     in_sandbox!(Sandbox::new().deadline(LONG), {
         let folder = TempDir::new().unwrap();
-        let mut running = Background::start(&mut program(&compile(&folder, "restart.c"), &[]));
+        let mut running = Background::start(&mut program(&compile(folder.path(), "restart.c"), &[]));
         running.wait_for_stdout("ready");
         let hcnd = sandbox_hcnd();
         kill(hcnd, Signal::SIGKILL).unwrap();
@@ -133,7 +86,7 @@ fn a_program_outlives_the_service() {
 fn what_is_no_service_is_told_within_a_second() {
     in_sandbox!(Sandbox::new().deadline(LONG), {
         let folder = TempDir::new().unwrap();
-        let unanswered = compile(&folder, "unanswered.c");
+        let unanswered = compile(folder.path(), "unanswered.c");
         for (socket, code) in no_services(folder.path()) {
             let mut asked = program(&unanswered, &[&format!("{code:x}")]);
             assert_ok(&Background::start(asked.env("HCND_SOCKET", socket)).wait(LONG));
@@ -144,7 +97,7 @@ fn what_is_no_service_is_told_within_a_second() {
 #[test]
 fn what_wine_costs() {
     let folder = TempDir::new().unwrap();
-    let windows = compile(&folder, "latency.c");
+    let windows = compile(folder.path(), "latency.c");
     let linux = folder.path().join("latency");
     let built = built_hcnd().parent().unwrap().to_owned();
     let mut compiler = Command::new("cc");

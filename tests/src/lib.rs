@@ -26,6 +26,7 @@ pub mod stream;
 mod time;
 pub mod traffic;
 pub mod vm;
+pub mod windows;
 pub mod wire;
 
 pub use nodes::Node;

@@ -16,7 +16,7 @@ enum May {
     Anything,
 }
 
-const DIRECTIONS: [(&str, May); 17] = [
+const DIRECTIONS: &[(&str, May)] = &[
     ("hcn-schema", May::Only(&[])),
     ("hcn-dataplane", May::Only(&[])),
     ("hcn-core", May::Only(&["hcn-schema", "hcn-dataplane"])),
