@@ -224,9 +224,11 @@ fn what_the_container_deleted_counts_as_removed() {
         done(&mut linux, &create([netns("A")]));
         let before = at_rest();
         let objects = endpoint(2, "A");
-        for meddling in ["ip link del eth0", "ip link set eth0 name mine", "ip link set eth0 down"] {
+        // Kernels before 6.2 rename no link that is up.
+        let rename = "ip link set eth0 down; ip link set eth0 name mine; ip link set mine up";
+        for meddling in ["ip link del eth0", rename, "ip link set eth0 down"] {
             done(&mut linux, &create(objects.clone()));
-            sh(&format!("nsenter --net=/run/netns/A {meddling}"));
+            sh(&format!("nsenter --net=/run/netns/A sh -c '{meddling}'"));
             done(&mut linux, &remove(&objects));
             settles_at(&before, meddling);
         }
