@@ -6,6 +6,7 @@
 mod world;
 
 use std::fs;
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use world::{Everything, World, differences, everything, settled};
 
 const DEGRADED: u32 = 0x803b_0017;
 /// Within this what was changed is put right.
+/// Times are measured, and hcnd looks the less often the longer a look takes: who else works here would count.
+static ALONE: Mutex<()> = Mutex::new(());
 const SOON: Duration = Duration::from_secs(1);
 
 /// The sum of a number of the service.
@@ -70,6 +73,7 @@ fn execute(command: &str) -> bool {
 
 #[test]
 fn what_others_change_is_put_right_within_a_second() {
+    let _alone = ALONE.lock();
     in_sandbox!(Sandbox::new(), {
         wait_for_outside();
         let mut client = Client::new();
@@ -99,14 +103,14 @@ fn what_others_change_is_put_right_within_a_second() {
         for (took, what) in &times {
             println!("{:>6} ms  {what}", took.as_millis());
         }
-        // The machine may have something else to do now and then.
         let slow: Vec<_> = times.iter().filter(|(took, _)| *took > patience(SOON)).collect();
-        assert!(slow.len() <= 2 && slow.iter().all(|(took, _)| *took < patience(3 * SOON)), "{slow:?}");
+        assert!(slow.is_empty(), "{slow:?}");
     });
 }
 
 #[test]
 fn a_fight_ends_with_a_degraded_entity() {
+    let _alone = ALONE.lock();
     in_sandbox!(Sandbox::new(), {
         let mut client = Client::new();
         let network = client.network(&DUAL);
@@ -174,6 +178,7 @@ fn release(client: &mut Client, container: &Container) {
 
 #[test]
 fn nothing_differs_after_a_time_of_churn_and_deletions() {
+    let _alone = ALONE.lock();
     in_sandbox!(Sandbox::new().deadline(soak_time() + Duration::from_secs(120)), {
         wait_for_outside();
         let mut client = Client::new();

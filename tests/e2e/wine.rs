@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hcn_tests::c::{functions, no_services, sources};
+use hcn_tests::c::{Installed, functions, no_services};
 use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
 use hcn_tests::windows::{FIRST, assert_ok, compile, prepare, program, root};
-use hcn_tests::{Background, Finished, Sandbox, built_hcnd, eventually, in_sandbox, run_ok};
+use hcn_tests::{Background, Finished, Sandbox, eventually, in_sandbox, run_ok};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
@@ -98,17 +98,8 @@ fn what_is_no_service_is_told_within_a_second() {
 fn what_wine_costs() {
     let folder = TempDir::new().unwrap();
     let windows = compile(folder.path(), "latency.c");
-    let linux = folder.path().join("latency");
-    let built = built_hcnd().parent().unwrap().to_owned();
-    let mut compiler = Command::new("cc");
-    compiler.args(["-std=gnu11", "-I"]).arg(root().join("crates/libcomputenetwork/include"));
-    compiler.arg(sources().join("latency.c")).arg("-o").arg(&linux).arg("-L").arg(&built);
-    assert_ok(&Background::start(compiler.arg("-lcomputenetwork")).wait(LONG));
-    std::os::unix::fs::symlink(
-        built.join("libcomputenetwork.so"),
-        folder.path().join("libcomputenetwork.so.1"),
-    )
-    .unwrap();
+    let installed = Installed::new();
+    let linux = installed.compile("latency.c", &[]);
 
     // With a sandbox of its own, a service in it and a Wine that is not started yet.
     let start = Instant::now();
@@ -118,10 +109,9 @@ fn what_wine_costs() {
     // The second program in one sandbox, beside the native one there.
     let runner = root().join("scripts/hcn-wine");
     let script = format!(
-        "'{0}' '{1}' >/dev/null; date +%s%N; '{0}' '{1}'; date +%s%N; LD_LIBRARY_PATH='{2}' '{3}'",
+        "'{0}' '{1}' >/dev/null; date +%s%N; '{0}' '{1}'; date +%s%N; '{2}'",
         runner.display(),
         windows.display(),
-        folder.path().display(),
         linux.display()
     );
     let both = Sandbox::new().run(&["sh", "-c", &script]);

@@ -1,6 +1,6 @@
 //! Links: those that are as they should be, those that can be set right, and those that are gone.
 
-use hcn_dataplane::{Joint, LinkId, Netns, Object, Veth};
+use hcn_dataplane::{Joint, LinkId, Netns, Object, Veth, Vlan, Vxlan};
 
 use super::Look;
 use crate::adopt::is_same;
@@ -48,17 +48,15 @@ impl Look<'_> {
                 }
                 Object::Veth(veth) => self.pair(veth),
                 Object::Joint(joint) => self.joint(joint),
-                Object::Vxlan(vxlan) => {
-                    let port = self.port(&vxlan.name, &vxlan.alias, vxlan.mtu, &vxlan.bridge);
-                    port.and(self.used(&vxlan.name, PortFacts::TUNNEL, None))
+                Object::Vxlan(Vxlan { name, alias, mtu, bridge, .. }) => {
+                    self.port(name, alias, *mtu, bridge, (PortFacts::TUNNEL, None))
                 }
-                Object::Vlan(vlan) => {
-                    let port = self.port(&vlan.name, &vlan.alias, vlan.mtu, &vlan.bridge);
-                    port.and(self.used(&vlan.name, PortFacts::of_endpoint(false), None))
+                Object::Vlan(Vlan { name, alias, mtu, bridge, .. }) => {
+                    self.port(name, alias, *mtu, bridge, (PortFacts::of_endpoint(false), None))
                 }
                 Object::Tap(tap) => {
-                    let port = self.port(&tap.name, &tap.alias, tap.mtu, &tap.bridge);
-                    port.and(self.used(&tap.name, PortFacts::of_endpoint(tap.isolated), tap.vlan))
+                    let used = (PortFacts::of_endpoint(tap.isolated), tap.vlan);
+                    self.port(&tap.name, &tap.alias, tap.mtu, &tap.bridge, used)
                 }
                 Object::Sublink(sublink) => match self.known(&sublink.link) {
                     None => Sight::Gone,
@@ -108,25 +106,29 @@ impl Look<'_> {
         Sight::right_if(own && facts.up && facts.mtu == mtu && right(facts))
     }
 
-    /// A port of a bridge. One that is on no bridge, since this is gone, is put onto the new one.
-    fn port(&self, name: &str, alias: &str, mtu: u32, bridge: &str) -> Sight {
+    /// A port of a bridge, which uses it so; with the VLAN of its untagged frames, where that matters. One that is on no
+    /// bridge, since this is gone, is put onto the new one.
+    fn port(
+        &self,
+        name: &str,
+        alias: &str,
+        mtu: u32,
+        bridge: &str,
+        (used, vlan): (PortFacts, Option<u16>),
+    ) -> Sight {
         let bridge = self.linux.links.get(&LinkId::host(bridge)).copied();
-        self.on_host(&LinkId::host(name), alias, mtu, |facts| bridge.is_some() && facts.master == bridge)
-    }
-
-    /// How its bridge uses a port of the host; `vlan`: that of its untagged frames, where that matters.
-    fn used(&self, name: &str, wanted: PortFacts, vlan: Option<u16>) -> Sight {
-        let Some(facts) = self.known(&LinkId::host(name)) else { return Sight::Gone };
-        let tagged = vlan.is_none() || self.vlans.get(&facts.index).copied() == vlan;
-        Sight::right_if(facts.port == Some(wanted) && tagged)
+        self.on_host(&LinkId::host(name), alias, mtu, |facts| {
+            let tagged = vlan.is_none() || self.vlans.get(&facts.index).copied() == vlan;
+            bridge.is_some() && facts.master == bridge && facts.port == Some(used) && tagged
+        })
     }
 
     fn pair(&self, veth: &Veth) -> Sight {
         let host = LinkId::host(&veth.name);
         let mut sight = Sight::Right;
         if self.scope.holds(&Netns::Host) {
-            sight = sight.and(self.port(&veth.name, &veth.alias, veth.mtu, &veth.bridge));
-            sight = sight.and(self.used(&veth.name, PortFacts::of_endpoint(veth.isolated), veth.vlan));
+            let used = (PortFacts::of_endpoint(veth.isolated), veth.vlan);
+            sight = sight.and(self.port(&veth.name, &veth.alias, veth.mtu, &veth.bridge, used));
             let peer = self.linux.links.get(&veth.peer).copied();
             let here = veth.peer.netns == Netns::Host;
             // Whoever has moved the other end elsewhere has taken it away.
@@ -148,8 +150,7 @@ impl Look<'_> {
     fn joint(&self, joint: &Joint) -> Sight {
         let ends = joint.ends.iter().zip(&joint.bridges).enumerate();
         let seen = ends.map(|(position, (end, bridge))| {
-            let port = self.port(end, &joint.alias, joint.mtu, bridge);
-            port.and(self.used(end, PortFacts::of_joint(joint, position), None))
+            self.port(end, &joint.alias, joint.mtu, bridge, (PortFacts::of_joint(joint, position), None))
         });
         seen.fold(Sight::Right, Sight::and)
     }
