@@ -12,7 +12,7 @@ mod shaping;
 pub(crate) mod steering;
 mod translation;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
 use hcn_dataplane::{Bridge, Key, LinkId, Netns, Object, OpError, State, Veth};
@@ -32,7 +32,14 @@ pub(crate) use shaping::disciplines;
 type Failure = (&'static str, io::Error);
 
 pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError> {
-    let mut adoption = Adoption { linux, wanted, found: State::new(), links: HashMap::new() };
+    let mut adoption = Adoption {
+        linux,
+        wanted,
+        found: State::new(),
+        links: HashMap::new(),
+        is_start: true,
+        hung: BTreeSet::new(),
+    };
     adoption.run().map_err(|(step, error)| OpError {
         errno: error.raw_os_error(),
         message: format!("cannot {step}: {error}"),
@@ -51,7 +58,18 @@ pub(crate) fn restore_rules(linux: &mut Linux, wanted: &State) -> Result<(), OpE
     })?;
     let links = HashMap::from([(Netns::Host, links)]);
     linux.filtering = executor::Filtering::default();
-    Adoption { linux, wanted, found: State::new(), links }.tables_of_rules()
+    let found = State::new();
+    let mut adoption = Adoption { linux, wanted, found, links, is_start: false, hung: BTreeSet::new() };
+    adoption.tables_of_rules()?;
+    match adoption.hung.first() {
+        None => Ok(()),
+        Some(name) => Err(OpError {
+            errno: Some(libc::ETIMEDOUT),
+            message: format!(
+                "somebody inside the network namespace {name} changes its rules, and has not come to an end"
+            ),
+        }),
+    }
 }
 
 struct Adoption<'a> {
@@ -61,6 +79,10 @@ struct Adoption<'a> {
     found: State,
     /// The links of the host and of each wanted namespace.
     links: HashMap<Netns, Links>,
+    /// What is there was made by an earlier hcnd.
+    is_start: bool,
+    /// Namespaces whose rules could not be written, since somebody inside holds the kernel's lock of them.
+    hung: BTreeSet<String>,
 }
 
 impl Adoption<'_> {

@@ -108,6 +108,12 @@ fn hint(op: &Op, errno: i32) -> Option<String> {
         (libc::EEXIST, Object::Home(Home { prefix, .. }) | Object::Masquerade(Masquerade { prefix })) => {
             format!("{prefix} overlaps a prefix that is in the table inet hcnd already")
         }
+        (libc::ETIMEDOUT, Object::Filter(_) | Object::Interception(_)) => {
+            "somebody inside the network namespace changes its rules, and has not come to an end".to_owned()
+        }
+        (libc::ETIMEDOUT, Object::Netns(NetnsFile { from: Some(existing), .. })) => {
+            format!("the file system at {} does not answer", existing.path)
+        }
         (libc::EALREADY, Object::Netns(_)) => "it is one of hcnd's namespaces already".to_owned(),
         (libc::ESTALE, Object::Netns(NetnsFile { from: Some(existing), .. })) => {
             format!("at {} is another network namespace than there was", existing.path)

@@ -8,6 +8,7 @@
 mod address;
 mod adopt;
 mod announce;
+mod aside;
 mod attributes;
 mod conntrack;
 mod counters;
@@ -109,6 +110,8 @@ pub struct Linux {
     packets: announce::PacketSocket,
     owners: announce::Owners,
     folder: netns::Folder,
+    /// Does what may hang.
+    aside: aside::Aside,
     netns_etc: PathBuf,
     ipv6: bool,
     namespaces: HashMap<String, netns::Handle>,
@@ -255,6 +258,7 @@ impl Linux {
             packets,
             owners: announce::Owners::default(),
             folder,
+            aside: aside::Aside::default(),
             netns_etc: config.netns_etc,
             ipv6: sysctl::has_ipv6(),
             namespaces: HashMap::new(),
@@ -301,6 +305,12 @@ impl Linux {
         self.wire.fault = Some(Fault { after: k, errno: Some(errno) });
     }
 
+    /// For tests: what is done next of what may hang takes so much longer: opening a path, or changing rules in a namespace.
+    #[doc(hidden)]
+    pub fn delay(&mut self, lag: std::time::Duration) {
+        self.aside.lag = Some(lag);
+    }
+
     /// For tests: as on a kernel where tables cannot be owned; to be said before [`adopt`](Dataplane::adopt).
     #[doc(hidden)]
     pub fn share_tables(&mut self) {
@@ -315,7 +325,7 @@ impl Linux {
 
     /// What is at a path, or has this name in the netns folder.
     fn look_at(&mut self, place: &str) -> io::Result<NetnsFacts> {
-        let handle = self.folder.look(place)?;
+        let handle = self.folder.look(&mut self.aside, place)?;
         let own = self.folder.is_own(&handle)?;
         let links = observe::links(&mut self.wire, &handle.socket)?;
         let identity = handle.identity()?;
@@ -463,6 +473,7 @@ impl Dataplane for Linux {
         self.look_at(place).unwrap_or_else(|error| {
             let message = match error.raw_os_error() {
                 Some(libc::EINVAL) => "this is no network namespace".to_owned(),
+                Some(libc::ETIMEDOUT) => "its file system does not answer".to_owned(),
                 _ => error.to_string(),
             };
             let problem = Some(OpError { errno: error.raw_os_error(), message });

@@ -1,5 +1,7 @@
 //! Named network namespaces: files in a folder, as `ip netns` makes them, each with a socket opened inside.
 
+mod rules;
+
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -13,7 +15,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
+pub(crate) use rules::{About, Rules, Transacted};
+
 use crate::announce::PacketSocket;
+use crate::aside::{self, Aside, Outcome};
 use crate::nft;
 use crate::socket::Socket;
 
@@ -32,8 +37,8 @@ pub(crate) struct Handle {
     /// For announcements inside it, once there was one. Closing it takes the kernel some 10 ms, so it lives as long as the
     /// rest, and few have one.
     packets: Option<PacketSocket>,
-    /// An nftables socket inside it, once there are rules.
-    nft: Option<Socket>,
+    /// What changes rules inside it.
+    pub(crate) rules: Rules,
     /// The number that the host's own namespace has for it, once it is known: it stays the same.
     pub(crate) number: Option<i32>,
 }
@@ -42,16 +47,6 @@ impl Handle {
     /// Device and number, by which two files are seen to be of one namespace.
     pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         identity(&self.file)
-    }
-
-    /// The nftables socket inside it, if it is open.
-    pub(crate) fn nft(&self) -> Option<&Socket> {
-        self.nft.as_ref()
-    }
-
-    /// Closes it: there are no rules.
-    pub(crate) fn close_nft(&mut self) {
-        self.nft = None;
     }
 
     /// For `IFLA_NET_NS_FD`.
@@ -118,7 +113,7 @@ impl Folder {
             let socket = Socket::open(NETLINK_ROUTE)?;
             mark(&socket)?;
             mount(Some(OWN), &path, NONE, MsFlags::MS_BIND, NONE)?;
-            Ok(Handle { file, socket, packets: None, nft: None, number: None })
+            Ok(Handle { file, socket, packets: None, rules: Rules::default(), number: None })
         });
         if made.is_err() {
             // After an error there is nothing more to lose; EINVAL = was not mounted.
@@ -132,9 +127,9 @@ impl Folder {
     ///
     /// # Errors
     /// EEXIST when the name is taken, EINVAL when it is no network namespace, ESTALE when it is another one than was
-    /// meant; nothing is left then or after any other error.
-    pub(crate) fn take_in(&self, name: &str, existing: &Existing) -> io::Result<Handle> {
-        let handle = self.enter(open_namespace(Path::new(&existing.path))?)?;
+    /// meant, ETIMEDOUT when its path does not answer; nothing is left then or after any other error.
+    pub(crate) fn take_in(&self, aside: &mut Aside, name: &str, existing: &Existing) -> io::Result<Handle> {
+        let handle = self.enter(open_in_time(aside, PathBuf::from(&existing.path))?)?;
         let inode = handle.identity()?.1;
         if existing.inode != 0 && existing.inode != inode {
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
@@ -149,10 +144,13 @@ impl Folder {
     /// What is at a path, or below this folder if it is only a name.
     ///
     /// # Errors
-    /// ENOENT, or EINVAL when it is no network namespace.
-    pub(crate) fn look(&self, place: &str) -> io::Result<Handle> {
-        let path = if place.contains('/') { PathBuf::from(place) } else { self.file(place)? };
-        self.enter(open_namespace(&path)?)
+    /// ENOENT, EINVAL when it is no network namespace, or ETIMEDOUT when the path does not answer.
+    pub(crate) fn look(&self, aside: &mut Aside, place: &str) -> io::Result<Handle> {
+        let file = match place.contains('/') {
+            true => open_in_time(aside, PathBuf::from(place)),
+            false => open_namespace(&self.file(place)?),
+        };
+        self.enter(file?)
     }
 
     /// Whether a namespace is the one that hcnd runs in.
@@ -171,7 +169,7 @@ impl Folder {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
             Socket::open(NETLINK_ROUTE)
         })
-        .map(|socket| Handle { file, socket, packets: None, nft: None, number: None })
+        .map(|socket| Handle { file, socket, packets: None, rules: Rules::default(), number: None })
     }
 
     /// One more route socket inside a namespace.
@@ -194,14 +192,20 @@ impl Folder {
         Ok(handle.packets.insert(opened))
     }
 
-    /// Opens the nftables socket of a namespace.
-    pub(crate) fn open_nft(&self, handle: &mut Handle) -> io::Result<()> {
+    /// Makes sure that rules can be changed in a namespace.
+    ///
+    /// # Errors
+    /// ETIMEDOUT while a change of them hangs.
+    pub(crate) fn open_rules(&self, handle: &mut Handle) -> io::Result<()> {
+        if handle.rules.is_open()? {
+            return Ok(());
+        }
         let socket = self.within(|| {
             setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
             Socket::open(NETLINK_NETFILTER)
         })?;
         socket.make_room(nft::ROOM)?;
-        handle.nft = Some(socket);
+        handle.rules.open(socket);
         Ok(())
     }
 
@@ -303,6 +307,14 @@ pub(crate) fn open_namespace(path: &Path) -> io::Result<File> {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     File::open(format!("/proc/thread-self/fd/{}", there.as_raw_fd()))
+}
+
+/// The same for a path that any file system may be behind.
+fn open_in_time(aside: &mut Aside, path: PathBuf) -> io::Result<File> {
+    match aside.run(move || open_namespace(&path))? {
+        Outcome::Done(file) => file,
+        Outcome::Hangs(_) => Err(aside::hangs()),
+    }
 }
 
 fn back(host: BorrowedFd<'_>) -> io::Result<()> {

@@ -125,6 +125,12 @@ impl<T> Batch<T> {
         &self.bytes
     }
 
+    /// The same messages without what they are for.
+    pub(crate) fn bare(&self) -> Batch<()> {
+        let messages = self.messages.iter().map(|(offset, _)| (*offset, ())).collect();
+        Batch { bytes: self.bytes.clone(), messages }
+    }
+
     pub(crate) fn tags(&self) -> impl Iterator<Item = &T> {
         self.messages.iter().map(|(_, tag)| tag)
     }
@@ -164,6 +170,14 @@ impl Wire {
     pub(crate) fn new() -> Self {
         // A dump fills at most 32 KiB a datagram.
         Self { sequence: 1, buffer: vec![0; 64 * 1024], fault: None, refused: None }
+    }
+
+    /// Another one that goes on where this one is, for another thread; numbers that it uses are not used here.
+    pub(crate) fn twin(&mut self) -> Self {
+        let (fault, refused) = (self.fault.take(), self.refused.take());
+        let twin = Self { sequence: self.sequence, fault, refused, ..Self::new() };
+        self.sequence = self.sequence.wrapping_add(1 << 30);
+        twin
     }
 
     /// Sends a batch and learns what became of each message. Messages are independent for the kernel: after a

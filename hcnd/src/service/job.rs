@@ -113,6 +113,7 @@ fn code_of(errno: Option<i32>) -> Option<HResult> {
         nix::errno::Errno::EPROTONOSUPPORT | nix::errno::Errno::EOPNOTSUPP => {
             Some(HResult::REQUEST_UNSUPPORTED)
         }
+        nix::errno::Errno::ETIMEDOUT => Some(HResult::TIMEOUT),
         _ => None,
     }
 }

@@ -92,6 +92,7 @@ pub(super) fn existing(
     if let Some(problem) = facts.problem {
         let code = match problem.errno {
             Some(2) => HResult::NOT_FOUND,
+            Some(110) => HResult::TIMEOUT,
             _ => HResult::INVALID_ARGUMENT,
         };
         let message = format!("{shown}: {}", problem.message);

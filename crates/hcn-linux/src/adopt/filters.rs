@@ -1,15 +1,16 @@
 //! Taking over filters, and in namespaces what is intercepted, too: the tables of each namespace are made anew as they are
 //! wanted, each in one transaction. Where none is wanted and one is there, it goes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use hcn_dataplane::{Interception, LinkId, Netns, Object, Op, Site};
 
 use super::{Adoption, translation};
 use crate::executor::{has_bridge_netfilter, netns_of};
+use crate::netns::About;
 use crate::nft::filters::{self, Contents};
-use crate::socket::Batch;
+use crate::socket::{Batch, Socket, Wire};
 use crate::{link, nft};
 
 impl Adoption<'_> {
@@ -38,15 +39,33 @@ impl Adoption<'_> {
             kept.push(object);
         }
         let linux = &mut *self.linux;
-        match contents.get(&Netns::Host) {
-            Some(wanted) => filters::take_over(&mut linux.wire, &linux.nft, wanted, linux.owns_tables)?,
-            None => filters::clear(&mut linux.wire, &linux.nft)?,
-        }
+        let messages = match contents.get(&Netns::Host) {
+            Some(wanted) => filters::anew(wanted, linux.owns_tables),
+            None => filters::none(&mut linux.wire, &linux.nft)?,
+        };
+        nft::write(&mut linux.wire, &linux.nft, messages)?;
         let names: Vec<String> = linux.namespaces.keys().cloned().collect();
         let mut intercepted = translation::intercepted(self.wanted);
         for name in names {
             let filters = contents.get(&Netns::Named(name.clone()));
-            self.rules_inside(&name, filters, intercepted.remove(&name).unwrap_or_default())?;
+            let written = self.rules_inside(&name, filters, intercepted.remove(&name).unwrap_or_default());
+            match written {
+                Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
+                    tracing::error!(
+                        netns = name,
+                        "rules cannot be taken over: somebody inside changes rules, too"
+                    );
+                    self.hung.insert(name);
+                }
+                other => other?,
+            }
+        }
+        if self.is_start {
+            let hangs = |object: &&Object| match object {
+                Object::Filter(filter) => self.hangs(netns_of(filter)),
+                _ => false,
+            };
+            kept.retain(|object| !hangs(object));
         }
         for object in kept {
             self.linux.filtering.note(&Op::Create(object.clone()));
@@ -64,23 +83,32 @@ impl Adoption<'_> {
     ) -> io::Result<()> {
         let linux = &mut *self.linux;
         let Some(handle) = linux.namespaces.get_mut(name) else { return Ok(()) };
-        if handle.nft().is_none() {
-            linux.folder.open_nft(handle)?;
+        linux.folder.open_rules(handle)?;
+        let mut messages = match filters {
+            Some(wanted) => filters::anew(wanted, linux.owns_tables),
+            None => handle.rules.ask(|socket| filters::none(&mut linux.wire, socket))?,
+        };
+        messages
+            .extend(handle.rules.ask(|socket| nft::intercept_anew(&mut linux.wire, socket, &intercepted))?);
+        if !messages.is_empty() {
+            // An earlier hcnd's are in no book.
+            let about = if self.is_start { About::Everything } else { About::Objects(BTreeSet::new()) };
+            let work = |wire: &mut Wire, socket: &Socket| nft::write(wire, socket, messages).map(Ok);
+            // What is refused is an error of its own here.
+            let _ = handle.rules.transact(&mut linux.aside, &mut linux.wire, about, work)?;
         }
-        let Some(socket) = handle.nft() else { return Ok(()) };
-        match filters {
-            Some(wanted) => filters::take_over(&mut linux.wire, socket, wanted, linux.owns_tables)?,
-            None => filters::clear(&mut linux.wire, socket)?,
-        }
-        nft::take_over_interception(&mut linux.wire, socket, &intercepted)?;
         if filters.is_none() && intercepted.is_empty() {
-            handle.close_nft();
+            handle.rules.close();
         }
         for interception in intercepted {
             linux.intercepted.insert(interception.link.clone(), interception.clone());
             self.found.insert(Object::Interception(interception.clone()));
         }
         Ok(())
+    }
+
+    fn hangs(&self, netns: &Netns) -> bool {
+        matches!(netns, Netns::Named(name) if self.hung.contains(name))
     }
 
     /// Bridges show their frames to rules if there are filters for them.

@@ -376,7 +376,8 @@ impl Run<'_> {
     }
 
     fn take_in(&mut self, name: &str, existing: &Existing) -> io::Result<Handle> {
-        let handle = self.linux.folder.take_in(name, existing)?;
+        let Linux { folder, aside, .. } = &mut *self.linux;
+        let handle = folder.take_in(aside, name, existing)?;
         // The one that has it already was not there when the call was decided.
         match self.linux.namespace_of(handle.identity()?) {
             None => Ok(handle),

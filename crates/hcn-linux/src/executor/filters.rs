@@ -118,7 +118,7 @@ impl Run<'_> {
     }
 
     pub(super) fn make_filter(&mut self, op: usize, filter: &Filter) -> Result<(), Stop> {
-        if self.goes_with_namespace(filter) {
+        if self.goes_with_namespace(netns_of(filter)) {
             return Ok(());
         }
         let bridge = match &filter.site {
@@ -132,6 +132,9 @@ impl Run<'_> {
             return Err(Stop);
         }
         let place = self.rules_in(op, netns_of(filter))?;
+        if self.was_in_vain(op, netns_of(filter)) {
+            return Ok(());
+        }
         let group = Group::of(filter);
         let counted = self.linux.filtering.counted(netns_of(filter));
         if counted.all() == 1 {
@@ -150,10 +153,13 @@ impl Run<'_> {
     }
 
     pub(super) fn unmake_filter(&mut self, op: usize, filter: &Filter) -> Result<(), Stop> {
-        if self.goes_with_namespace(filter) {
+        if self.goes_with_namespace(netns_of(filter)) {
             return Ok(());
         }
         let place = self.rules_in(op, netns_of(filter))?;
+        if self.was_in_vain(op, netns_of(filter)) {
+            return Ok(());
+        }
         let group = Group::of(filter);
         let counted = self.linux.filtering.counted(netns_of(filter));
         if counted.all() == 0 {
@@ -174,6 +180,9 @@ impl Run<'_> {
 
     pub(super) fn alter_filter(&mut self, op: usize, from: &Filter, to: &Filter) -> Result<(), Stop> {
         let place = self.rules_in(op, netns_of(to))?;
+        if self.was_in_vain(op, netns_of(to)) {
+            return Ok(());
+        }
         self.send_rules(op, &place, Layout::of(from).become_other(&Layout::of(to)));
         Ok(())
     }
@@ -194,9 +203,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether the filter's table goes with its namespace in the same plan, and comes back with it.
-    fn goes_with_namespace(&self, filter: &Filter) -> bool {
-        let Netns::Named(name) = netns_of(filter) else { return false };
+    /// Whether what is in a namespace goes with it in the same plan, and comes back with it.
+    pub(super) fn goes_with_namespace(&self, netns: &Netns) -> bool {
+        let Netns::Named(name) = netns else { return false };
         let goes = |op: &Op| match op {
             Op::Remove { object: Object::Netns(netns), .. } => netns.name == *name && netns.from.is_none(),
             _ => false,

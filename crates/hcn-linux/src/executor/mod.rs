@@ -14,6 +14,7 @@ mod outside;
 mod overlay;
 mod ports;
 mod preserving;
+mod queues;
 mod remove;
 mod responders;
 mod rooms;
@@ -25,69 +26,24 @@ mod translation;
 pub(crate) use enslave::give_back;
 pub(crate) use filters::{Filtering, has_bridge_netfilter, netns_of};
 pub(crate) use overlay::{NeighbourKey, WayKey, route_to};
+pub(crate) use queues::Place;
+use queues::{Queue, Tag};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 
-use hcn_dataplane::{Key, LinkId, Netns, Object, Op, OpError, Plan, State, UndoError};
-use netlink_packet_core::NetlinkSerializable;
+use hcn_dataplane::{Key, LinkId, Object, Op, OpError, Plan, State, UndoError};
 use netlink_packet_route::RouteNetlinkMessage;
 
 use crate::conntrack::Stale;
 use crate::link::{self, LinkFacts};
-use crate::netns::Handle;
 use crate::reaper::Released;
-use crate::socket::Batch;
-use crate::{Linux, Retired, error, nft};
-
-/// Where a message goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// The route socket of the host.
-    Host,
-    /// The route socket in this namespace.
-    Named(String),
-    /// The nftables socket.
-    Nft,
-    /// The nftables socket in this namespace.
-    NftIn(String),
-}
-
-impl Place {
-    fn is_nft(&self) -> bool {
-        matches!(self, Self::Nft | Self::NftIn(_))
-    }
-}
-
-impl From<&Netns> for Place {
-    fn from(netns: &Netns) -> Self {
-        match netns {
-            Netns::Host => Self::Host,
-            Netns::Named(name) => Self::Named(name.clone()),
-        }
-    }
-}
+use crate::{Linux, Retired, error};
 
 /// The indexes of a veth pair.
 struct Pair {
     host: u32,
     /// Unknown if it was gone when it was looked for.
     peer: Option<(Place, u32)>,
-}
-
-/// What a message is for.
-struct Tag {
-    op: usize,
-    /// It changes something.
-    writes: bool,
-    /// Refusals that mean: as wanted already.
-    tolerate: &'static [i32],
-}
-
-struct Queue {
-    place: Place,
-    batch: Batch<Tag>,
-    /// It frees names that the messages of another socket want.
-    frees_names: bool,
 }
 
 /// Why an object goes.
@@ -176,12 +132,18 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     run.push_last();
     let _ = run.flush(|_| true);
     run.drop_stale_flows();
+    let mut lost = BTreeSet::new();
     for (index, link) in std::mem::take(&mut run.restored) {
         if run.errors.contains_key(&index) {
             // Half brought back is worse than gone: what is left to do says to make it anew.
             run.linux.links.forget(link);
             run.doomed.push(link);
+            lost.insert(ops[index].key());
         }
+    }
+    for index in gone_with_links(ops, lost) {
+        let message = "the link that it stands on could not be brought back".to_owned();
+        run.errors.entry(index).or_insert(OpError { errno: None, message });
     }
     for link in std::mem::take(&mut run.doomed) {
         run.linux.reaper.release(Released::Link(link));
@@ -192,6 +154,16 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     let errors = std::mem::take(&mut run.errors);
     if errors.is_empty() {
         return Ok(());
+    }
+    for index in errors.keys() {
+        // It is as the operation left it.
+        run.remember(&ops[*index]);
+        if let Op::Remove { object: Object::Steering(steering), .. } = &ops[*index] {
+            // Half of a table is in the way of a whole one.
+            if let Err(error) = run.linux.remove_steering(steering) {
+                tracing::warn!(%error, "cannot take a part of a routing table away");
+            }
+        }
     }
     let gone = gone_with_parents(ops, |index| touched[index] && !errors.contains_key(&index));
     let left = |index: usize| match ops[index].inverse() {
@@ -219,6 +191,25 @@ fn gone_with_parents(ops: &[Op], is_undone: impl Fn(usize) -> bool) -> BTreeSet<
         }
     }
     with_parents
+}
+
+/// Which operations took away what stood on links that could not be brought back.
+fn gone_with_links(ops: &[Op], mut lost: BTreeSet<Key>) -> Vec<usize> {
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let removed = |op: &Op| matches!(op, Op::Remove { .. }).then(|| op.object().clone());
+    let removed_here: State = ops.iter().filter_map(removed).collect();
+    let mut gone = Vec::new();
+    // Parents are removed last.
+    for (index, op) in ops.iter().enumerate().rev() {
+        let Op::Remove { object, .. } = op else { continue };
+        if removed_here.parents(object).iter().flatten().any(|parent| lost.contains(parent)) {
+            lost.insert(object.key());
+            gone.push(index);
+        }
+    }
+    gone
 }
 
 impl<'a> Run<'a> {
@@ -338,140 +329,6 @@ impl<'a> Run<'a> {
         self.remember(&op.inverse());
     }
 
-    /// Puts a message into the queue of its socket.
-    fn push<M: NetlinkSerializable>(
-        &mut self,
-        place: &Place,
-        tag: Tag,
-        flags: u16,
-        message: M,
-    ) -> &mut Queue {
-        let position = self.queues.iter().position(|queue| queue.place == *place).unwrap_or_else(|| {
-            self.queues.push(Queue { place: place.clone(), batch: Batch::new(), frees_names: false });
-            self.queues.len() - 1
-        });
-        let queue = &mut self.queues[position];
-        queue.batch.push(tag, flags, message);
-        queue
-    }
-
-    /// Puts a changing message into the queue of its socket.
-    fn write<M: NetlinkSerializable>(&mut self, place: &Place, op: usize, flags: u16, message: M) {
-        self.push(place, Tag { op, writes: true, tolerate: &[] }, flags, message);
-    }
-
-    /// Sends the queues that `wanted` picks: the host's before those of namespaces, so that a host end is complete before
-    /// its peer comes up, but rules that were begun before it come first, so that no packet passes before its filter
-    /// is there; and the others in the order in which they were begun.
-    fn flush(&mut self, wanted: impl Fn(&Queue) -> bool) -> Result<(), Stop> {
-        let host = self.queues.iter().position(|queue| queue.place == Place::Host && wanted(queue));
-        let (mut send, mut keep, mut rules) = (Vec::new(), Vec::new(), Vec::new());
-        for (position, queue) in std::mem::take(&mut self.queues).into_iter().enumerate() {
-            if queue.place.is_nft() && host.is_some_and(|host| position < host) {
-                rules.push(queue);
-            } else if wanted(&queue) {
-                send.push(queue);
-            } else {
-                keep.push(queue);
-            }
-        }
-        self.queues = keep;
-        send.sort_by_key(|queue| queue.place != Place::Host);
-        send.splice(0..0, rules);
-        for queue in send {
-            self.send(queue);
-            // Backwards everything is tried.
-            if !self.back && !self.errors.is_empty() {
-                return Err(Stop);
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, mut queue: Queue) {
-        let linux = &mut *self.linux;
-        let socket = match &queue.place {
-            Place::Host => &linux.host,
-            Place::Nft => {
-                let result = linux.wire.transact(&linux.nft, &mut queue.batch, nft::transaction());
-                return self.transacted(&queue, result);
-            }
-            Place::NftIn(name) => {
-                let socket = linux.namespaces.get(name).and_then(Handle::nft);
-                let result = match socket {
-                    Some(socket) => linux.wire.transact(socket, &mut queue.batch, nft::transaction()),
-                    None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
-                };
-                return self.transacted(&queue, result);
-            }
-            Place::Named(name) => match linux.namespaces.get(name) {
-                Some(handle) => &handle.socket,
-                None => return self.lost(&queue, &io::Error::from_raw_os_error(libc::ENOENT)),
-            },
-        };
-        let fates = match linux.wire.exchange(socket, &mut queue.batch) {
-            Ok(fates) => fates,
-            Err(error) => return self.lost(&queue, &error),
-        };
-        for (tag, fate) in queue.batch.tags().zip(fates) {
-            match fate {
-                Ok(answer) => {
-                    self.touched[tag.op] |= tag.writes;
-                    if let Some(facts) = answer.as_deref().and_then(LinkFacts::read) {
-                        self.answers.insert(tag.op, facts);
-                    }
-                }
-                Err(refusal) if tag.tolerate.contains(&refusal.errno) => {
-                    self.missed.insert(tag.op);
-                }
-                Err(refusal) => {
-                    let error = error::refused(&self.words(tag.op), &refusal);
-                    self.note(tag.op, error);
-                }
-            }
-        }
-    }
-
-    fn transacted(
-        &mut self,
-        queue: &Queue,
-        result: io::Result<Result<(), Vec<(usize, crate::socket::Refusal)>>>,
-    ) {
-        let tags: Vec<usize> = queue.batch.tags().map(|tag| tag.op).collect();
-        match result {
-            Ok(Ok(())) => {
-                for op in tags {
-                    self.touched[op] = true;
-                }
-            }
-            Ok(Err(refused)) => {
-                for (index, refusal) in refused {
-                    let Some(op) = tags.get(index).copied() else { continue };
-                    let error = error::refused(&self.words(op), &refusal);
-                    self.note(op, error);
-                }
-                if self.back {
-                    // None of it was taken back.
-                    let whole =
-                        OpError { errno: None, message: "refused with the others of its transaction".into() };
-                    for op in tags {
-                        self.note(op, whole.clone());
-                    }
-                }
-            }
-            Err(error) => self.lost(queue, &error),
-        }
-    }
-
-    /// The socket failed: anything may have been done.
-    fn lost(&mut self, queue: &Queue, error: &io::Error) {
-        for tag in queue.batch.tags() {
-            self.touched[tag.op] |= tag.writes;
-            let error = error::failed(&self.words(tag.op), error);
-            self.errors.entry(tag.op).or_insert(error);
-        }
-    }
-
     /// Only once the rules are others: a packet in between would make the old flow anew.
     fn drop_stale_flows(&mut self) {
         let stale = std::mem::take(&mut self.stale);
@@ -538,19 +395,6 @@ impl<'a> Run<'a> {
             }
             Err(error) => Err(self.stop(op, &error)),
         }
-    }
-
-    /// Opens the nftables socket of a namespace, and says where its messages go.
-    fn rules_in(&mut self, op: usize, netns: &Netns) -> Result<Place, Stop> {
-        let Netns::Named(name) = netns else { return Ok(Place::Nft) };
-        self.open(op, name)?;
-        let linux = &mut *self.linux;
-        let opened = match linux.namespaces.get_mut(name) {
-            Some(handle) if handle.nft().is_none() => linux.folder.open_nft(handle),
-            _ => Ok(()),
-        };
-        opened.map_err(|error| self.stop(op, &error))?;
-        Ok(Place::NftIn(name.clone()))
     }
 
     fn retire(&mut self, key: Key, retired: Retired) {

@@ -55,6 +55,9 @@ impl Run<'_> {
     /// Writes what is to be intercepted in a namespace, which is noted when the operation begins.
     pub(super) fn make_interception(&mut self, op: usize, interception: &Interception) -> Result<(), Stop> {
         let netns = &interception.link.netns;
+        if self.goes_with_namespace(netns) {
+            return Ok(());
+        }
         let place = self.rules_in(op, netns)?;
         let first = LinkId { netns: netns.clone(), name: String::new() };
         let known = self.linux.intercepted.range(first..).take_while(|(link, _)| link.netns == *netns);

@@ -117,7 +117,7 @@ pub(super) fn is_there(
 
 /// Writes all messages in one transaction; where one cannot hold them, which takes an hcnd without privileges on the machine
 /// and many hundreds of messages, in as many as it takes.
-pub(super) fn write(wire: &mut Wire, socket: &Socket, messages: Vec<Message>) -> io::Result<()> {
+pub(crate) fn write(wire: &mut Wire, socket: &Socket, messages: Vec<Message>) -> io::Result<()> {
     let limit = socket.send_limit();
     let mut batch = Batch::new();
     for (flags, message) in messages {

@@ -10,7 +10,7 @@ use hcn_dataplane::{Exceptions, Interception, InterceptionRule};
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber, NfTablesMessage, Verdict};
 
-use super::beside::{Message, absent, is_there, new_table, verdicts, within, write};
+use super::beside::{Message, absent, is_there, new_table, verdicts, within};
 use super::elements::{self, Element, Value, ifname};
 use super::expressions::{
     FAMILIES, Family, NF_RETURN, Part, V4, constant, decide, dnat, dnat_port, jump, of_user, rule, to_chain,
@@ -158,14 +158,19 @@ fn to_port(family: &Family, port: u16) -> Vec<Expressions> {
     vec![constant(0, port.to_be_bytes().to_vec()), dnat_port(family)]
 }
 
-/// Puts a namespace into the state that the wanted interceptions mean.
-pub(crate) fn take_over_interception(
+/// The messages after which a namespace has what is wanted: none if it has nothing and nothing is.
+pub(crate) fn intercept_anew(
     wire: &mut Wire,
     socket: &Socket,
     wanted: &[&Interception],
-) -> io::Result<()> {
+) -> io::Result<Vec<Message>> {
     if wanted.is_empty() && !is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE)? {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    write(wire, socket, intercept(wanted.iter().copied()))
+    Ok(intercept(wanted.iter().copied()))
+}
+
+/// The messages after which a namespace has none of hcnd's tables, whatever there was.
+pub(crate) fn nothing_inside() -> Vec<Message> {
+    [TABLE, super::filters::TABLE].into_iter().flat_map(absent).collect()
 }

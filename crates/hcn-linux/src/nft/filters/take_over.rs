@@ -5,8 +5,8 @@ use std::io;
 use hcn_dataplane::{AddressSet, Filter};
 use netlink_packet_netfilter::NetfilterProtoFamily;
 
-use super::super::beside::{absent, is_there, write};
-use super::{Group, Layout, TABLE, new_group, new_table, no_table, set_new};
+use super::super::beside::{absent, is_there};
+use super::{Group, Layout, Message, TABLE, new_group, new_table, no_table, set_new};
 use crate::socket::{Socket, Wire};
 
 /// What is wanted in a table.
@@ -16,14 +16,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) filters: Vec<&'a Filter>,
 }
 
-/// Makes the table of a namespace what is wanted. Where a transaction cannot have all of it, which takes an hcnd without
-/// privileges on the machine and many hundreds of rules, the first one has what fits.
-pub(crate) fn take_over(
-    wire: &mut Wire,
-    socket: &Socket,
-    contents: &Contents<'_>,
-    own: bool,
-) -> io::Result<()> {
+/// The messages after which the table of a namespace is what is wanted.
+pub(crate) fn anew(contents: &Contents<'_>, own: bool) -> Vec<Message> {
     let mut messages = absent(TABLE).to_vec();
     messages.extend(new_table(own));
     messages.extend(contents.sets.iter().flat_map(|set| set_new(&set.name, &set.members)));
@@ -33,13 +27,11 @@ pub(crate) fn take_over(
         }
     }
     messages.extend(contents.filters.iter().flat_map(|filter| Layout::of(filter).make()));
-    write(wire, socket, messages)
+    messages
 }
 
-/// Takes the table of a namespace away, if there is one.
-pub(crate) fn clear(wire: &mut Wire, socket: &Socket) -> io::Result<()> {
-    if is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE)? {
-        write(wire, socket, vec![no_table()])?;
-    }
-    Ok(())
+/// The messages after which there is no table: none if there is none.
+pub(crate) fn none(wire: &mut Wire, socket: &Socket) -> io::Result<Vec<Message>> {
+    let there = is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE)?;
+    Ok(there.then(no_table).into_iter().collect())
 }
