@@ -133,6 +133,8 @@ pub struct Linux {
     may_own_tables: bool,
     /// Tables can be owned and outlive their owner.
     owns_tables: bool,
+    /// What could not be brought back, or not wholly: what of it is there already is right.
+    half_back: HashSet<Key>,
     /// How many filters there are.
     filtering: executor::Filtering,
     /// Ports that exchange nothing with others.
@@ -272,6 +274,7 @@ impl Linux {
             neighbours: Stacks::default(),
             may_own_tables: true,
             owns_tables: false,
+            half_back: HashSet::new(),
             filtering: executor::Filtering::default(),
             isolated: HashSet::new(),
             translated: HashSet::new(),

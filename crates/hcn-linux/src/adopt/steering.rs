@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
-use hcn_dataplane::{Family, Hop, LinkId, Object, Steering};
+use hcn_dataplane::{Family, Hop, Key, LinkId, Object, Steering};
 use ipnet::IpNet;
 use netlink_packet_core::Parseable as _;
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
@@ -66,6 +66,10 @@ impl Adoption<'_> {
     }
 
     fn is_right(&self, wanted: &Steering, there: &BTreeSet<Way>) -> bool {
+        // With a bridge that has to be made anew its route has to be.
+        if self.found.get(&Key::Bridge(wanted.bridge.clone())).is_none() {
+            return false;
+        }
         let up = |name: &str| Some(self.link(&LinkId::host(name)).filter(|facts| facts.up)?.index);
         ways(wanted, up) == *there
     }

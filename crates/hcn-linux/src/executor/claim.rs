@@ -1,11 +1,12 @@
 //! Claims of addresses on bridges, and on the loopback of namespaces: the first adds the address, the last takes it away.
 
-use hcn_dataplane::{Claim, LinkId, Netns, Object, Op};
+use hcn_dataplane::{Address, Claim, LinkId, Netns, Object, Op};
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{Place, Run, Stop, Tag};
 use crate::link::LOOPBACK;
-use crate::{Claimed, address};
+use crate::{Claimed, Linux, address};
 
 impl Run<'_> {
     /// Counts a claim, or brings one back.
@@ -51,6 +52,18 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// An address that could not be brought back at once may be there for a claim already, without its prefix: then it is
+    /// made anew, and the claim counts on it, as it did before.
+    pub(super) fn take_from_claims(&mut self, op: usize, index: u32, address: &Address) {
+        let host = IpNet::from(address.address.addr());
+        match self.linux.claims.get_mut(&(address.link.clone(), host.addr())) {
+            Some(claimed) if claimed.count > 0 && claimed.added => claimed.added = false,
+            _ => return,
+        }
+        let tag = Tag { op, writes: true, tolerate: &[libc::EADDRNOTAVAIL] };
+        self.push(&Place::from(&address.link.netns), tag, 0, address::delete(index, host));
+    }
+
     /// The index of the link of a claim; none where it goes, or is gone, with its namespace, if `lenient`.
     fn carrier(&mut self, op: usize, link: &LinkId, lenient: bool) -> Result<Option<u32>, Stop> {
         let Netns::Named(name) = &link.netns else { return self.index_if_any(op, link, lenient) };
@@ -64,5 +77,18 @@ impl Run<'_> {
         }
         self.open(op, name)?;
         Ok(Some(LOOPBACK))
+    }
+}
+
+impl Linux {
+    /// A claim that was brought back is gone with its link.
+    pub(super) fn lose_claim(&mut self, claim: &Claim) {
+        let key = (claim.link.clone(), claim.address);
+        if let Some(claimed) = self.claims.get_mut(&key) {
+            claimed.count = claimed.count.saturating_sub(1);
+            if claimed.count == 0 {
+                self.claims.remove(&key);
+            }
+        }
     }
 }

@@ -69,15 +69,18 @@ impl Run<'_> {
             Object::ReservedPorts(ports) => self.reserve(op, *ports),
             Object::Address(address) => {
                 let index = self.index(op, &address.link)?;
+                self.take_from_claims(op, index, address);
+                let tag = Tag { op, writes: true, tolerate: self.there_already(object) };
                 let place = Place::from(&address.link.netns);
-                self.write(&place, op, NEW, address::create(index, address));
+                self.push(&place, tag, NEW, address::create(index, address));
                 Ok(())
             }
             Object::Route(route) => {
                 let index = self.index(op, &route.link)?;
                 let on_link = self.needs_on_link(route);
+                let tag = Tag { op, writes: true, tolerate: self.there_already(object) };
                 let place = Place::from(&route.link.netns);
-                self.write(&place, op, NEW, route::create(index, route, on_link));
+                self.push(&place, tag, NEW, route::create(index, route, on_link));
                 Ok(())
             }
             Object::Resolver(resolver) => {
@@ -89,8 +92,13 @@ impl Run<'_> {
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
             // `rooms` knows who.
-            _ => self.make(op, object, false),
+            _ => self.make(op, object, self.linux.half_back.contains(&object.key())),
         }
+    }
+
+    /// The refusals that mean that an object is there as wanted.
+    fn there_already(&self, object: &Object) -> &'static [i32] {
+        if self.linux.half_back.contains(&object.key()) { &[libc::EEXIST] } else { &[] }
     }
 
     /// Takes back what creating changed. The names are free as soon as this is sent.

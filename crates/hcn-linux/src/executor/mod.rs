@@ -5,6 +5,7 @@
 //! matters, or at the end. The kernel goes on after a refused message, so every operation that changed anything
 //! is noted, whether it comes before or after the one that failed.
 
+mod back;
 mod claim;
 mod create;
 mod enslave;
@@ -23,6 +24,7 @@ mod steering;
 mod straighten;
 mod translation;
 
+pub(crate) use back::take_back;
 pub(crate) use enslave::give_back;
 pub(crate) use filters::{Filtering, has_bridge_netfilter, netns_of};
 pub(crate) use overlay::{NeighbourKey, WayKey, route_to};
@@ -31,12 +33,11 @@ use queues::{Queue, Tag};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 
-use hcn_dataplane::{Key, LinkId, Object, Op, OpError, Plan, State, UndoError};
+use hcn_dataplane::{Key, LinkId, Object, Op, OpError};
 use netlink_packet_route::RouteNetlinkMessage;
 
 use crate::conntrack::Stale;
 use crate::link::{self, LinkFacts};
-use crate::reaper::Released;
 use crate::{Linux, Retired, error};
 
 /// The indexes of a veth pair.
@@ -106,6 +107,9 @@ pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usiz
     }
     if run.errors.is_empty() {
         run.drop_stale_flows();
+        for op in ops {
+            run.linux.half_back.remove(&op.key());
+        }
     }
     for op in run.missed.iter().map(|op| &ops[*op]).filter(|op| matches!(op, Op::Remove { .. })) {
         let retired = run.linux.retired.get_mut(&op.key()).and_then(VecDeque::back_mut);
@@ -117,99 +121,6 @@ pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usiz
     let mut touched = run.touched;
     touched.truncate(next);
     (touched, failure)
-}
-
-/// Takes operations back, the last first; `touched` says which changed anything. Goes on after errors.
-pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Result<(), UndoError> {
-    let mut run = Run::new(linux, ops, true);
-    for (index, op) in ops.iter().enumerate().rev() {
-        run.forget(op);
-        if touched[index] {
-            // Why it could not be taken back is in `errors`.
-            let _ = run.unstep(index);
-        }
-    }
-    run.push_last();
-    let _ = run.flush(|_| true);
-    run.drop_stale_flows();
-    let mut lost = BTreeSet::new();
-    for (index, link) in std::mem::take(&mut run.restored) {
-        if run.errors.contains_key(&index) {
-            // Half brought back is worse than gone: what is left to do says to make it anew.
-            run.linux.links.forget(link);
-            run.doomed.push(link);
-            lost.insert(ops[index].key());
-        }
-    }
-    for index in gone_with_links(ops, lost) {
-        let message = "the link that it stands on could not be brought back".to_owned();
-        run.errors.entry(index).or_insert(OpError { errno: None, message });
-    }
-    for link in std::mem::take(&mut run.doomed) {
-        run.linux.reaper.release(Released::Link(link));
-    }
-    if run.errors.is_empty() {
-        run.linux.claims.retain(|_, claimed| claimed.count > 0);
-    }
-    let errors = std::mem::take(&mut run.errors);
-    if errors.is_empty() {
-        return Ok(());
-    }
-    for index in errors.keys() {
-        // It is as the operation left it.
-        run.remember(&ops[*index]);
-        if let Op::Remove { object: Object::Steering(steering), .. } = &ops[*index] {
-            // Half of a table is in the way of a whole one.
-            if let Err(error) = run.linux.remove_steering(steering) {
-                tracing::warn!(%error, "cannot take a part of a routing table away");
-            }
-        }
-    }
-    let gone = gone_with_parents(ops, |index| touched[index] && !errors.contains_key(&index));
-    let left = |index: usize| match ops[index].inverse() {
-        Op::Remove { object, .. } => Op::Remove { implied: gone.contains(&object.key()), object },
-        op => op,
-    };
-    let errors: Vec<(Op, OpError)> =
-        errors.into_iter().rev().map(|(index, error)| (left(index), error)).collect();
-    Err(UndoError { left: Plan { ops: errors.iter().map(|(op, _)| op.clone()).collect() }, errors })
-}
-
-/// Which of the objects that operations made stood on one that is gone again: they went with it.
-fn gone_with_parents(ops: &[Op], is_undone: impl Fn(usize) -> bool) -> BTreeSet<Key> {
-    let made = |op: &Op| matches!(op, Op::Create(_)).then(|| op.object().clone());
-    let made_here: State = ops.iter().filter_map(made).collect();
-    let (mut gone, mut with_parents) = (BTreeSet::new(), BTreeSet::new());
-    for (index, op) in ops.iter().enumerate() {
-        let Op::Create(object) = op else { continue };
-        // Parents are made first.
-        if made_here.parents(object).iter().flatten().any(|parent| gone.contains(parent)) {
-            with_parents.insert(object.key());
-            gone.insert(object.key());
-        } else if is_undone(index) {
-            gone.insert(object.key());
-        }
-    }
-    with_parents
-}
-
-/// Which operations took away what stood on links that could not be brought back.
-fn gone_with_links(ops: &[Op], mut lost: BTreeSet<Key>) -> Vec<usize> {
-    if lost.is_empty() {
-        return Vec::new();
-    }
-    let removed = |op: &Op| matches!(op, Op::Remove { .. }).then(|| op.object().clone());
-    let removed_here: State = ops.iter().filter_map(removed).collect();
-    let mut gone = Vec::new();
-    // Parents are removed last.
-    for (index, op) in ops.iter().enumerate().rev() {
-        let Op::Remove { object, .. } = op else { continue };
-        if removed_here.parents(object).iter().flatten().any(|parent| lost.contains(parent)) {
-            lost.insert(object.key());
-            gone.push(index);
-        }
-    }
-    gone
 }
 
 impl<'a> Run<'a> {

@@ -223,15 +223,16 @@ impl Run<'_> {
 
     /// The indexes of a veth pair; `None` when it is gone.
     pub(super) fn own_veth(&mut self, op: usize, veth: &Veth) -> Result<Option<Pair>, Stop> {
-        let peer = self.linux.links.remove(&veth.peer);
         let (host, peer) = match self.linux.links.remove(&LinkId::host(&veth.name)) {
-            Some(host) => (host, peer),
+            Some(host) => (host, self.linux.links.remove(&veth.peer)),
             None => {
                 let facts = self.look_up(op, &Place::Host, &veth.name)?;
-                match self.check_ours(op, facts)? {
-                    Some(facts) => (facts.index, peer.or(facts.peer)),
-                    None => return Ok(None),
+                // Who has the peer's name may be another one's by now.
+                let Some(facts) = self.check_ours(op, facts)? else { return Ok(None) };
+                if self.linux.links.get(&veth.peer).copied() == facts.peer {
+                    self.linux.links.remove(&veth.peer);
                 }
+                (facts.index, facts.peer)
             }
         };
         let place = Place::from(&veth.peer.netns);
