@@ -23,31 +23,26 @@ mod steering;
 mod subnets;
 mod tunnel;
 mod uplink;
+mod view;
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use gates::require;
-use hcn_dataplane::{HostFacts, Mac};
+use hcn_dataplane::HostFacts;
 use hcn_schema::base::Version;
 pub use netns::named_netns;
 pub(crate) use shards::PORTS_AT_MOST;
 pub use uplink::{named_links, needs_host};
+pub(crate) use view::{Cursors, View, check_incarnation, missing};
 
-use hcn_schema::call::{Answer, Call, Kind, Reference, Verb};
+use hcn_schema::call::{Answer, Call, Kind, Verb};
 use hcn_schema::hns::{Feature, HnsVersion};
 use hcn_schema::notification::{Event, NotificationType};
 use hcn_schema::{Error, Guid, HResult, Raw};
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{
-    Change, Endpoint, Entity, EntityKey, GuestNetworkService, LoadBalancer, Meta, Namespace, Network,
-    PortReservation, SdnRoute,
-};
-use crate::registry::Registry;
-use crate::turns::{CallId, Turns};
+use crate::entity::{Change, Entity, EntityKey};
 use crate::v1::{self, Versioned};
 
 /// What the administrator decides: how networks use links of the host, what names of Windows mean, and what endpoints may do.
@@ -178,44 +173,6 @@ pub(crate) fn interface_name_of(params: &Raw) -> Option<String> {
 
 type Outcome<T> = Result<T, Refusal>;
 
-/// Where the search for the next free value goes on, per pool.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cursors {
-    /// By subnet.
-    pub addresses: HashMap<Guid, IpAddr>,
-    /// By network.
-    pub macs: HashMap<Guid, Mac>,
-    /// The port that was chosen last.
-    pub port: Option<u16>,
-}
-
-impl Cursors {
-    /// Goes on where these searches ended.
-    pub(crate) fn advance(&mut self, by: Self) {
-        self.addresses.extend(by.addresses);
-        self.macs.extend(by.macs);
-        self.port = by.port.or(self.port);
-    }
-}
-
-/// What a decision looks at.
-pub(crate) struct View<'a> {
-    /// Records, reservations of pending calls included.
-    pub registry: &'a Registry,
-    /// Whose turn it is at an entity.
-    pub turns: &'a Turns,
-    /// The call that is being decided.
-    pub call: CallId,
-    /// The entities that it has turned out to need.
-    pub needed: RefCell<Vec<EntityKey>>,
-    /// Last results of the pools.
-    pub cursors: &'a Cursors,
-    /// Time, randomness, host.
-    pub context: &'a Context,
-    /// The incarnation of an entity that this call makes.
-    pub next_incarnation: u64,
-}
-
 /// Decides a changing call.
 pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
     match &call.verb {
@@ -268,97 +225,6 @@ pub(crate) fn decide(view: &View<'_>, call: &Call) -> Outcome<Decision> {
             HResult::INVALID_ARGUMENT,
             "reading calls are answered from the published records",
         ))),
-    }
-}
-
-impl View<'_> {
-    /// Waits for an entity that is being changed, or that a call which came earlier waits to change.
-    fn settled(&self, kind: Kind, id: Guid) -> Outcome<()> {
-        self.all_settled(&[(kind, id)])
-    }
-
-    /// The same for several entities; the call has its turn at all of them, whichever it waits for.
-    fn all_settled(&self, entities: &[(Kind, Guid)]) -> Outcome<()> {
-        let keys = entities.iter().map(|(kind, id)| EntityKey { kind: *kind, id: *id });
-        self.needed.borrow_mut().extend(keys.clone());
-        match keys.into_iter().find(|key| !self.turns.is_turn_of(self.call, key)) {
-            Some(key) => Err(Refusal::Wait(key)),
-            None => Ok(()),
-        }
-    }
-
-    fn network(&self, target: Reference) -> Outcome<&Arc<Network>> {
-        self.settled(Kind::Network, target.id)?;
-        let network = self.registry.networks.get(target.id);
-        let network = network.ok_or_else(|| missing(Kind::Network, target))?;
-        check_target(Kind::Network, target, &network.meta)?;
-        Ok(network)
-    }
-
-    fn endpoint(&self, target: Reference) -> Outcome<&Arc<Endpoint>> {
-        self.settled(Kind::Endpoint, target.id)?;
-        let endpoint = self.registry.endpoints.get(target.id);
-        let endpoint = endpoint.ok_or_else(|| missing(Kind::Endpoint, target))?;
-        check_target(Kind::Endpoint, target, &endpoint.meta)?;
-        Ok(endpoint)
-    }
-
-    fn namespace(&self, target: Reference) -> Outcome<&Arc<Namespace>> {
-        self.settled(Kind::Namespace, target.id)?;
-        let namespace = self.registry.namespaces.get(target.id);
-        let namespace = namespace.ok_or_else(|| missing(Kind::Namespace, target))?;
-        check_target(Kind::Namespace, target, &namespace.meta)?;
-        Ok(namespace)
-    }
-
-    fn load_balancer(&self, target: Reference) -> Outcome<&Arc<LoadBalancer>> {
-        self.settled(Kind::LoadBalancer, target.id)?;
-        let balancer = self.registry.load_balancers.get(target.id);
-        let balancer = balancer.ok_or_else(|| missing(Kind::LoadBalancer, target))?;
-        check_target(Kind::LoadBalancer, target, &balancer.meta)?;
-        Ok(balancer)
-    }
-
-    fn sdn_route(&self, target: Reference) -> Outcome<&Arc<SdnRoute>> {
-        self.settled(Kind::SdnRoute, target.id)?;
-        let route = self.registry.sdn_routes.get(target.id);
-        let route = route.ok_or_else(|| missing(Kind::SdnRoute, target))?;
-        check_target(Kind::SdnRoute, target, &route.meta)?;
-        Ok(route)
-    }
-
-    fn guest_network_service(&self, target: Reference) -> Outcome<&Arc<GuestNetworkService>> {
-        self.settled(Kind::GuestNetworkService, target.id)?;
-        let service = self.registry.guest_network_services.get(target.id);
-        let service = service.ok_or_else(|| missing(Kind::GuestNetworkService, target))?;
-        check_target(Kind::GuestNetworkService, target, &service.meta)?;
-        Ok(service)
-    }
-
-    fn port_reservation(&self, target: Reference) -> Outcome<&Arc<PortReservation>> {
-        self.settled(Kind::PortReservation, target.id)?;
-        let reservation = self.registry.port_reservations.get(target.id);
-        let reservation = reservation.ok_or_else(|| missing(Kind::PortReservation, target))?;
-        check_target(Kind::PortReservation, target, &reservation.meta)?;
-        Ok(reservation)
-    }
-
-    /// The ID of a new entity: the call's wins over the document's (B3), else a fresh one.
-    fn new_id(&self, given: Option<Guid>, document: Option<&str>) -> hcn_schema::Result<Guid> {
-        let given = given.filter(|id| !id.is_zero());
-        let in_document = document.map(|text| crate::text::guid(text, "ID")).transpose()?;
-        Ok(given.or(in_document.filter(|id| !id.is_zero())).unwrap_or(self.context.fresh_id))
-    }
-
-    fn new_meta(&self, id: Guid) -> Meta {
-        Meta {
-            id,
-            incarnation: self.next_incarnation,
-            revision: 1,
-            updated: self.context.filetime,
-            degraded: None,
-            creator_uid: self.context.caller_uid,
-        }
     }
 }
 
@@ -417,47 +283,6 @@ fn same_id(given: Option<&str>, id: Guid) -> hcn_schema::Result<()> {
 fn request(text: Option<&str>) -> Outcome<&str> {
     Ok(text
         .ok_or_else(|| Error::new(HResult::INVALID_JSON, "there is no request").expected("a JSON object"))?)
-}
-
-/// The error for an entity that is not there (3.6), or whose handle outlived it (1.2).
-pub(crate) fn missing(kind: Kind, target: Reference) -> Error {
-    if target.incarnation.is_some() {
-        // A client that modifies an endpoint whose network was deleted expects to hear of the endpoint.
-        let code = match kind {
-            Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
-            _ => HResult::OBJECT_USED_AFTER_UNLOAD,
-        };
-        return Error::new(code, format!("the {kind} {} of this handle was deleted", target.id));
-    }
-    let code = match kind {
-        Kind::Network => HResult::NETWORK_NOT_FOUND,
-        Kind::Endpoint => HResult::ENDPOINT_NOT_FOUND,
-        _ => HResult::NOT_FOUND,
-    };
-    Error::new(code, format!("there is no {kind} {}", target.id))
-}
-
-/// Refuses a handle of an earlier incarnation, and changes of a degraded entity.
-fn check_target(kind: Kind, target: Reference, meta: &Meta) -> Outcome<()> {
-    check_incarnation(kind, target, meta)?;
-    match meta.degraded {
-        None => Ok(()),
-        Some(code) => Err(Refusal::Error(Error::new(
-            HResult::DEGRADED_OPERATION,
-            format!("the {kind} {} is degraded ({code}); the service is repairing it", meta.id),
-        ))),
-    }
-}
-
-/// Refuses a handle of an earlier incarnation.
-pub(crate) fn check_incarnation(kind: Kind, target: Reference, meta: &Meta) -> hcn_schema::Result<()> {
-    match target.incarnation {
-        Some(incarnation) if incarnation != meta.incarnation => Err(Error::new(
-            HResult::OBJECT_USED_AFTER_UNLOAD,
-            format!("the {kind} {} of this handle was deleted and made again", target.id),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// What an event says of an entity as it is now.
