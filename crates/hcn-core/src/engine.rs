@@ -27,6 +27,8 @@ const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long after a failed repair the next one is tried.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
+/// Operations of a repair to which nothing is added.
+const REPAIR_AT_MOST: usize = 1_000;
 
 /// How long after a repair is looked at what came of it.
 const REPAIR_PAUSE: Duration = Duration::from_millis(50);
@@ -326,8 +328,12 @@ impl Engine {
             return;
         }
         if let Some(repair) = pending.repair {
-            // A failed repair has undone itself; what it could not undo comes before the rest.
+            // A failed repair has undone itself; what it could not undo comes before the rest. One that fails so again and
+            // again does not grow without end.
             let mut plan = failure.left.unwrap_or_default();
+            if plan.ops.len() + repair.ops.len() > REPAIR_AT_MOST.max(repair.ops.len()) {
+                plan.ops.clear();
+            }
             plan.ops.extend(repair.ops);
             let code = failure.code.unwrap_or(pending.failure_code);
             let (marked, change) = degrade(&pending.change, code, |step| step.after.clone());

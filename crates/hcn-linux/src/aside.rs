@@ -2,14 +2,16 @@
 //! a path, whose file system may not answer, and changing rules in a namespace, whose root can hold the kernel's lock
 //! of them. All else that hcnd asks of the kernel waits for locks that the whole host shares.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
 /// What takes longer hangs. All others wait meanwhile.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// So many threads may hang at a time.
 const AT_MOST: usize = 8;
 
@@ -43,12 +45,13 @@ impl Aside {
         Ok(())
     }
 
-    /// Does something that may hang.
+    /// Does something that may hang, and waits for it so long.
     ///
     /// # Errors
     /// No thread can be had for it, since too many hang already (EAGAIN); or it panicked.
     pub(crate) fn run<T: Send + 'static>(
         &mut self,
+        patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<Outcome<T>> {
         self.prepare()?;
@@ -61,7 +64,7 @@ impl Aside {
         };
         let helper = self.helper.take().ok_or_else(died)?;
         helper.send(Box::new(work)).map_err(|_| died())?;
-        match answer.recv_timeout(PATIENCE) {
+        match answer.recv_timeout(patience) {
             Ok(result) => {
                 self.helper = Some(helper);
                 Ok(Outcome::Done(result))
@@ -88,6 +91,48 @@ impl Aside {
     }
 }
 
+/// Does what may hang for each path, and begins nothing with one that hangs still.
+pub(crate) struct Paths<T> {
+    aside: Aside,
+    hanging: HashMap<PathBuf, Receiver<T>>,
+}
+
+impl<T> Default for Paths<T> {
+    fn default() -> Self {
+        Self { aside: Aside::default(), hanging: HashMap::new() }
+    }
+}
+
+impl<T: Send + 'static> Paths<T> {
+    /// Does something with a path.
+    ///
+    /// # Errors
+    /// ETIMEDOUT when it hangs, or still hangs; or as [`Aside::run`].
+    pub(crate) fn run(
+        &mut self,
+        path: &Path,
+        work: impl FnOnce(&Path) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        self.hanging.retain(|_, end| matches!(end.try_recv(), Err(TryRecvError::Empty)));
+        if self.hanging.contains_key(path) {
+            return Err(hangs());
+        }
+        let own = path.to_owned();
+        match self.aside.run(PATIENCE, move || work(&own))? {
+            Outcome::Done(result) => Ok(result),
+            Outcome::Hangs(end) => {
+                self.hanging.insert(path.to_owned(), end);
+                Err(hangs())
+            }
+        }
+    }
+
+    /// Test hook: what is done next takes so much longer.
+    pub(crate) fn delay(&mut self, lag: Duration) {
+        self.aside.lag = Some(lag);
+    }
+}
+
 /// The error for what hangs.
 pub(crate) fn hangs() -> io::Error {
     io::Error::from_raw_os_error(libc::ETIMEDOUT)
@@ -106,9 +151,11 @@ mod tests {
     #[test]
     fn what_hangs_is_left_and_its_answer_comes_later() {
         let mut aside = Aside { lag: Some(PATIENCE + Duration::from_millis(500)), ..Aside::default() };
-        let Outcome::Hangs(later) = aside.run(|| 1).unwrap() else { unreachable!("it should have hung") };
+        let Outcome::Hangs(later) = aside.run(PATIENCE, || 1).unwrap() else {
+            unreachable!("it should have hung")
+        };
         let begun = Instant::now();
-        assert!(matches!(aside.run(|| 2), Ok(Outcome::Done(2))));
+        assert!(matches!(aside.run(PATIENCE, || 2), Ok(Outcome::Done(2))));
         assert!(begun.elapsed() < PATIENCE / 4, "the next one waited");
         assert_eq!(later.recv_timeout(PATIENCE).unwrap(), 1);
     }
@@ -126,11 +173,11 @@ mod tests {
         for _ in 0..AT_MOST {
             hang(&aside).unwrap();
         }
-        let error = aside.run(|| ()).map(|_| ()).unwrap_err();
+        let error = aside.run(PATIENCE, || ()).map(|_| ()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
         drop(keep);
         let begun = Instant::now();
-        while aside.run(|| ()).is_err() {
+        while aside.run(PATIENCE, || ()).is_err() {
             assert!(begun.elapsed() < PATIENCE, "they have not ended");
             thread::yield_now();
         }

@@ -110,8 +110,10 @@ pub struct Linux {
     packets: announce::PacketSocket,
     owners: announce::Owners,
     folder: netns::Folder,
-    /// Does what may hang.
+    /// Changes rules inside of namespaces.
     aside: aside::Aside,
+    /// Opens paths that documents name.
+    paths: aside::Paths<netns::Opened>,
     netns_etc: PathBuf,
     ipv6: bool,
     namespaces: HashMap<String, netns::Handle>,
@@ -261,6 +263,7 @@ impl Linux {
             owners: announce::Owners::default(),
             folder,
             aside: aside::Aside::default(),
+            paths: aside::Paths::default(),
             netns_etc: config.netns_etc,
             ipv6: sysctl::has_ipv6(),
             namespaces: HashMap::new(),
@@ -308,10 +311,11 @@ impl Linux {
         self.wire.fault = Some(Fault { after: k, errno: Some(errno) });
     }
 
-    /// For tests: what is done next of what may hang takes so much longer: opening a path, or changing rules in a namespace.
+    /// For tests: the next change of rules in a namespace, and the next path to be opened, take so much longer.
     #[doc(hidden)]
     pub fn delay(&mut self, lag: std::time::Duration) {
         self.aside.lag = Some(lag);
+        self.paths.delay(lag);
     }
 
     /// For tests: as on a kernel where tables cannot be owned; to be said before [`adopt`](Dataplane::adopt).
@@ -328,7 +332,7 @@ impl Linux {
 
     /// What is at a path, or has this name in the netns folder.
     fn look_at(&mut self, place: &str) -> io::Result<NetnsFacts> {
-        let handle = self.folder.look(&mut self.aside, place)?;
+        let handle = self.folder.look(&mut self.paths, place)?;
         let own = self.folder.is_own(&handle)?;
         let links = observe::links(&mut self.wire, &handle.socket)?;
         let identity = handle.identity()?;

@@ -15,10 +15,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
-pub(crate) use rules::{About, Rules, Transacted};
+pub(crate) use rules::{Rules, Transacted};
 
 use crate::announce::PacketSocket;
-use crate::aside::{self, Aside, Outcome};
+use crate::aside::Paths;
 use crate::nft;
 use crate::socket::Socket;
 
@@ -28,6 +28,9 @@ const NSFS_MAGIC: FsType = FsType(libc::NSFS_MAGIC);
 const OURS: u32 = 0o1444;
 /// The namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A file that was opened, or why not.
+pub(crate) type Opened = io::Result<File>;
 
 /// A namespace that is held open.
 pub(crate) struct Handle {
@@ -128,8 +131,13 @@ impl Folder {
     /// # Errors
     /// EEXIST when the name is taken, EINVAL when it is no network namespace, ESTALE when it is another one than was
     /// meant, ETIMEDOUT when its path does not answer; nothing is left then or after any other error.
-    pub(crate) fn take_in(&self, aside: &mut Aside, name: &str, existing: &Existing) -> io::Result<Handle> {
-        let handle = self.enter(open_in_time(aside, PathBuf::from(&existing.path))?)?;
+    pub(crate) fn take_in(
+        &self,
+        paths: &mut Paths<Opened>,
+        name: &str,
+        existing: &Existing,
+    ) -> io::Result<Handle> {
+        let handle = self.enter(open_in_time(paths, Path::new(&existing.path))?)?;
         let inode = handle.identity()?.1;
         if existing.inode != 0 && existing.inode != inode {
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
@@ -145,9 +153,9 @@ impl Folder {
     ///
     /// # Errors
     /// ENOENT, EINVAL when it is no network namespace, or ETIMEDOUT when the path does not answer.
-    pub(crate) fn look(&self, aside: &mut Aside, place: &str) -> io::Result<Handle> {
+    pub(crate) fn look(&self, paths: &mut Paths<Opened>, place: &str) -> io::Result<Handle> {
         let file = match place.contains('/') {
-            true => open_in_time(aside, PathBuf::from(place)),
+            true => open_in_time(paths, Path::new(place)),
             false => open_namespace(&self.file(place)?),
         };
         self.enter(file?)
@@ -197,16 +205,15 @@ impl Folder {
     /// # Errors
     /// ETIMEDOUT while a change of them hangs.
     pub(crate) fn open_rules(&self, handle: &mut Handle) -> io::Result<()> {
-        if handle.rules.is_open()? {
-            return Ok(());
-        }
-        let socket = self.within(|| {
-            setns(&handle.file, CloneFlags::CLONE_NEWNET)?;
-            Socket::open(NETLINK_NETFILTER)
-        })?;
-        socket.make_room(nft::ROOM)?;
-        handle.rules.open(socket);
-        Ok(())
+        let Handle { file, rules, .. } = handle;
+        rules.open(|| {
+            let socket = self.within(|| {
+                setns(&*file, CloneFlags::CLONE_NEWNET)?;
+                Socket::open(NETLINK_NETFILTER)
+            })?;
+            socket.make_room(nft::ROOM)?;
+            Ok(socket)
+        })
     }
 
     /// Takes the name away; the namespace lives on as long as something holds it.
@@ -310,11 +317,8 @@ pub(crate) fn open_namespace(path: &Path) -> io::Result<File> {
 }
 
 /// The same for a path that any file system may be behind.
-fn open_in_time(aside: &mut Aside, path: PathBuf) -> io::Result<File> {
-    match aside.run(move || open_namespace(&path))? {
-        Outcome::Done(file) => file,
-        Outcome::Hangs(_) => Err(aside::hangs()),
-    }
+fn open_in_time(paths: &mut Paths<Opened>, path: &Path) -> Opened {
+    paths.run(path, open_namespace)?
 }
 
 fn back(host: BorrowedFd<'_>) -> io::Result<()> {

@@ -127,6 +127,29 @@ fn rules_that_hang_are_taken_back_when_it_is_over() {
 }
 
 #[test]
+fn taking_back_that_hangs_is_found_out_about() {
+    isolated("taking_back_that_hangs_is_found_out_about", || {
+        let mut linux = start();
+        let before = [endpoints(), vec![blocked(2, "A", 6)]].concat();
+        done(&mut linux, &create(before.clone()));
+        let rules = rules_in("A");
+        let wanted = [endpoints(), vec![blocked(2, "A", 17), intercepted("A")]].concat();
+        let plan = diff(&state(&before), &state(&wanted));
+        for refused in [false, true] {
+            let applied = apply(&mut linux, &plan);
+            if refused {
+                linux.refuse_message(0, libc::ENOMEM);
+            }
+            linux.delay(LAG);
+            let undo = linux.undo(applied).expect_err("it hangs");
+            is_done_later(&mut linux, &undo.left);
+            assert_eq!(rules_in("A"), rules, "refused: {refused}");
+        }
+        done(&mut linux, &remove(&before));
+    });
+}
+
+#[test]
 fn a_namespace_goes_whatever_hangs_in_it() {
     isolated("a_namespace_goes_whatever_hangs_in_it", || {
         let mut linux = start();
@@ -172,13 +195,21 @@ fn a_path_that_does_not_answer_is_given_up() {
         let begun = Instant::now();
         let facts = linux.netns("/run/theirs");
         assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+        // Still it does not, and nobody waits for it again.
+        let begun = Instant::now();
+        assert!(linux.netns("/run/theirs").problem.is_some());
+        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
         let problem = facts.problem.expect("it did not answer");
         assert_eq!(
             (problem.errno, problem.message.as_str()),
             (Some(libc::ETIMEDOUT), "its file system does not answer")
         );
-        // Asked again it answers.
-        assert_eq!(linux.netns("/run/theirs").problem, None);
+        // In the end it answers.
+        let until = Instant::now() + LAG;
+        while linux.netns("/run/theirs").problem.is_some() {
+            assert!(Instant::now() < until, "it never does");
+            sleep(Duration::from_millis(100));
+        }
         sh("umount /run/theirs");
     });
 }

@@ -1,17 +1,16 @@
 //! Taking over filters, and in namespaces what is intercepted, too: the tables of each namespace are made anew as they are
 //! wanted, each in one transaction. Where none is wanted and one is there, it goes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 
 use hcn_dataplane::{Interception, LinkId, Netns, Object, Op, Site};
 
 use super::{Adoption, translation};
 use crate::executor::{has_bridge_netfilter, netns_of};
-use crate::netns::About;
 use crate::nft::filters::{self, Contents};
 use crate::socket::{Batch, Socket, Wire};
-use crate::{link, nft};
+use crate::{aside, link, nft};
 
 impl Adoption<'_> {
     pub(super) fn filters(&mut self) -> io::Result<()> {
@@ -55,6 +54,9 @@ impl Adoption<'_> {
                         netns = name,
                         "rules cannot be taken over: somebody inside changes rules, too"
                     );
+                    if let Some(handle) = self.linux.namespaces.get_mut(&name) {
+                        handle.rules.doubt();
+                    }
                     self.hung.insert(name);
                 }
                 other => other?,
@@ -66,6 +68,10 @@ impl Adoption<'_> {
                 _ => false,
             };
             kept.retain(|object| !hangs(object));
+        }
+        let objects = self.wanted.iter().map(|(_, object)| object);
+        for object in objects.filter(|object| matches!(object, Object::Diversion(_))) {
+            self.linux.filtering.note(&Op::Create(object.clone()));
         }
         for object in kept {
             self.linux.filtering.note(&Op::Create(object.clone()));
@@ -91,14 +97,12 @@ impl Adoption<'_> {
         messages
             .extend(handle.rules.ask(|socket| nft::intercept_anew(&mut linux.wire, socket, &intercepted))?);
         if !messages.is_empty() {
-            // An earlier hcnd's are in no book.
-            let about = if self.is_start { About::Everything } else { About::Objects(BTreeSet::new()) };
             let work = |wire: &mut Wire, socket: &Socket| nft::write(wire, socket, messages).map(Ok);
-            // What is refused is an error of its own here.
-            let _ = handle.rules.transact(&mut linux.aside, &mut linux.wire, about, work)?;
+            // What the kernel refuses is an error already: here it was not begun, since too much hangs.
+            handle.rules.transact(&mut linux.aside, &mut linux.wire, work)?.map_err(|_| aside::hangs())?;
         }
         if filters.is_none() && intercepted.is_empty() {
-            handle.rules.close();
+            handle.rules.close(&mut linux.aside);
         }
         for interception in intercepted {
             linux.intercepted.insert(interception.link.clone(), interception.clone());
@@ -111,7 +115,7 @@ impl Adoption<'_> {
         matches!(netns, Netns::Named(name) if self.hung.contains(name))
     }
 
-    /// Bridges show their frames to rules if there are filters for them.
+    /// Bridges show their frames to rules if there are filters or diversions for them.
     fn show_frames(&mut self) -> io::Result<()> {
         let linux = &mut *self.linux;
         let mut batch = Batch::new();

@@ -202,8 +202,6 @@ impl Look<'_> {
     fn forget(&mut self, object: &Object) -> io::Result<()> {
         let linux = &mut *self.linux;
         match object {
-            Object::Responder(responder) => linux.responders.end(&responder.bridge),
-            Object::Lease(lease) => linux.responders.forget(lease),
             Object::Shaper(shaper) if shaper.received => {
                 let ifb = LinkId::host(&shaping::ifb(&shaper.link.name));
                 self.left.extend(linux.links.get(&ifb));
@@ -214,20 +212,6 @@ impl Look<'_> {
                     linux.wire.exchange(&linux.host, &mut batch)?;
                 }
             }
-            Object::Claim(claim) => {
-                let key = (claim.link.clone(), claim.address);
-                if let Some(claimed) = linux.claims.get_mut(&key) {
-                    claimed.count = claimed.count.saturating_sub(1);
-                }
-            }
-            Object::FdbEntry(entry) => {
-                linux.ways.remove(&(entry.vxlan.clone(), entry.mac), &entry.claimant);
-            }
-            Object::Neighbour(neighbour) => {
-                let key = (neighbour.link.clone(), neighbour.address);
-                linux.neighbours.remove(&key, &neighbour.claimant);
-            }
-            Object::ProxyNeighbour(proxy) => linux.forget_proxy(proxy)?,
             Object::Address(_) | Object::Route(_) => {
                 if let Some((link, prefix)) = crate::executor::on_link(object)
                     && let Some(known) = linux.prefixes.get_mut(link)
@@ -236,7 +220,33 @@ impl Look<'_> {
                     known.swap_remove(position);
                 }
             }
-            Object::Steering(steering) => linux.remove_steering(steering)?,
+            other => linux.forget(other)?,
+        }
+        Ok(())
+    }
+}
+
+impl Linux {
+    /// Forgets an object that went with what it stood on, so that it can be made.
+    pub(crate) fn forget(&mut self, object: &Object) -> io::Result<()> {
+        match object {
+            Object::Responder(responder) => self.responders.end(&responder.bridge),
+            Object::Lease(lease) => self.responders.forget(lease),
+            Object::Claim(claim) => {
+                let key = (claim.link.clone(), claim.address);
+                if let Some(claimed) = self.claims.get_mut(&key) {
+                    claimed.count = claimed.count.saturating_sub(1);
+                }
+            }
+            Object::FdbEntry(entry) => {
+                self.ways.remove(&(entry.vxlan.clone(), entry.mac), &entry.claimant);
+            }
+            Object::Neighbour(neighbour) => {
+                let key = (neighbour.link.clone(), neighbour.address);
+                self.neighbours.remove(&key, &neighbour.claimant);
+            }
+            Object::ProxyNeighbour(proxy) => self.forget_proxy(proxy)?,
+            Object::Steering(steering) => self.remove_steering(steering)?,
             _ => {}
         }
         Ok(())

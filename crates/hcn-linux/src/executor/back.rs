@@ -36,8 +36,12 @@ pub(crate) fn take_back(linux: &mut Linux, ops: &[Op], touched: &[bool]) -> Resu
     for index in errors.keys() {
         // It is as the operation left it.
         run.remember(&ops[*index]);
-        if let Op::Remove { object, .. } = &ops[*index] {
-            run.linux.half_back.insert(object.key());
+        match &ops[*index] {
+            Op::Remove { object, .. } => {
+                run.linux.half_back.insert(object.key());
+            }
+            Op::Create(Object::Claim(claim)) => run.linux.keep_claim(claim),
+            _ => {}
         }
     }
     let gone = gone_with_parents(ops, |index| touched[index] && !errors.contains_key(&index));
@@ -60,8 +64,8 @@ impl Run<'_> {
             if let Entry::Vacant(entry) = self.errors.entry(index) {
                 let message = "the link that it stands on could not be brought back".to_owned();
                 entry.insert(OpError { errno: None, message });
-                if let Object::Claim(claim) = self.ops[index].object() {
-                    self.linux.lose_claim(claim);
+                if let Err(error) = self.linux.forget(self.ops[index].object()) {
+                    tracing::warn!(%error, "cannot clear what stood on a link that is gone");
                 }
             }
         }

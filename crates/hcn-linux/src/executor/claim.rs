@@ -52,12 +52,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// An address that could not be brought back at once may be there for a claim already, without its prefix: then it is
-    /// made anew, and the claim counts on it, as it did before.
+    /// An IPv6 address that could not be brought back at once may be there for a claim already, without its prefix: then it
+    /// is made anew, and the claim counts on it, as it did before. An IPv4 address can be there with each prefix.
     pub(super) fn take_from_claims(&mut self, op: usize, index: u32, address: &Address) {
         let host = IpNet::from(address.address.addr());
         match self.linux.claims.get_mut(&(address.link.clone(), host.addr())) {
-            Some(claimed) if claimed.count > 0 && claimed.added => claimed.added = false,
+            Some(claimed) if host.addr().is_ipv6() && claimed.count > 0 && claimed.added => {
+                claimed.added = false;
+            }
             _ => return,
         }
         let tag = Tag { op, writes: true, tolerate: &[libc::EADDRNOTAVAIL] };
@@ -81,14 +83,10 @@ impl Run<'_> {
 }
 
 impl Linux {
-    /// A claim that was brought back is gone with its link.
-    pub(super) fn lose_claim(&mut self, claim: &Claim) {
-        let key = (claim.link.clone(), claim.address);
-        if let Some(claimed) = self.claims.get_mut(&key) {
-            claimed.count = claimed.count.saturating_sub(1);
-            if claimed.count == 0 {
-                self.claims.remove(&key);
-            }
+    /// A claim that could not be given up is one still.
+    pub(super) fn keep_claim(&mut self, claim: &Claim) {
+        if let Some(claimed) = self.claims.get_mut(&(claim.link.clone(), claim.address)) {
+            claimed.count += 1;
         }
     }
 }

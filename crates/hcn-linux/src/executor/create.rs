@@ -69,7 +69,9 @@ impl Run<'_> {
             Object::ReservedPorts(ports) => self.reserve(op, *ports),
             Object::Address(address) => {
                 let index = self.index(op, &address.link)?;
-                self.take_from_claims(op, index, address);
+                if self.linux.half_back.contains(&object.key()) {
+                    self.take_from_claims(op, index, address);
+                }
                 let tag = Tag { op, writes: true, tolerate: self.there_already(object) };
                 let place = Place::from(&address.link.netns);
                 self.push(&place, tag, NEW, address::create(index, address));
@@ -92,6 +94,10 @@ impl Run<'_> {
             Object::Bridge(_) => self.create_bridges(op..op + 1),
             Object::Veth(_) => self.create_veths(op..op + 1),
             // `rooms` knows who.
+            // What would have been set aside was given up.
+            Object::Joint(_) | Object::Tap(_) | Object::Shaper(_) | Object::Sublink(_) => {
+                self.make(op, object, false)
+            }
             _ => self.make(op, object, self.linux.half_back.contains(&object.key())),
         }
     }
@@ -384,8 +390,8 @@ impl Run<'_> {
     }
 
     fn take_in(&mut self, name: &str, existing: &Existing) -> io::Result<Handle> {
-        let Linux { folder, aside, .. } = &mut *self.linux;
-        let handle = folder.take_in(aside, name, existing)?;
+        let Linux { folder, paths, .. } = &mut *self.linux;
+        let handle = folder.take_in(paths, name, existing)?;
         // The one that has it already was not there when the call was decided.
         match self.linux.namespace_of(handle.identity()?) {
             None => Ok(handle),

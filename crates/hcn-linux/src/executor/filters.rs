@@ -1,10 +1,10 @@
 //! Filters and the sets that they name. Their table is there as long as a namespace has any; a bridge shows its frames to
-//! them (br_netfilter) as long as there is one for it.
+//! rules (br_netfilter) as long as there is a filter or a diversion for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use hcn_dataplane::{AddressSet, Filter, LinkId, Netns, Object, Op, OpError, Site};
+use hcn_dataplane::{AddressSet, Filter, Key, LinkId, Netns, Object, Op, OpError, Site};
 
 use super::{Place, Run, Stop, Tag};
 use crate::link;
@@ -13,19 +13,28 @@ use crate::nft::filters::{self, Group, Layout, Message};
 /// There where the kernel can show frames of bridges to rules of IP.
 const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge";
 
-/// How many filters and sets there are, to tell what must be there for them.
+/// Which filters, sets and diversions there are, to tell what must be there for them.
 #[derive(Debug, Default)]
 pub(crate) struct Filtering {
-    tables: HashMap<Netns, Counted>,
-    bridges: HashMap<String, usize>,
+    tables: HashMap<Netns, Known>,
+    /// Why bridges show their frames.
+    bridges: HashMap<String, BTreeSet<Key>>,
+}
+
+/// What a table is there for.
+#[derive(Debug, Default)]
+struct Known {
+    sets: BTreeSet<Key>,
+    /// Filters of packets that the host carries.
+    carried: BTreeSet<Key>,
+    /// Filters on links.
+    links: BTreeMap<Key, Filter>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     sets: usize,
-    /// Filters of packets that the host carries.
     carried: usize,
-    /// Filters on links.
     links: usize,
 }
 
@@ -43,44 +52,70 @@ impl Counted {
 }
 
 impl Filtering {
-    /// Counts what an operation makes, and what it takes away.
+    /// Notes what an operation makes, and what it takes away.
     pub(crate) fn note(&mut self, op: &Op) {
         let (object, made) = match op {
-            Op::Create(object) => (object, true),
+            Op::Create(object) | Op::Change { to: object, .. } => (object, true),
             Op::Remove { object, .. } => (object, false),
-            Op::Change { .. } => return,
         };
-        let step = |count: &mut usize| *count = if made { *count + 1 } else { count.saturating_sub(1) };
-        let netns = match object {
-            Object::AddressSet(_) => Netns::Host,
-            Object::Filter(filter) => netns_of(filter).clone(),
-            _ => return,
-        };
-        let counted = self.tables.entry(netns.clone()).or_default();
-        match object {
-            Object::Filter(Filter { site: Site::Link(_), .. }) => step(&mut counted.links),
-            Object::Filter(_) => step(&mut counted.carried),
-            _ => step(&mut counted.sets),
-        }
-        if counted.all() == 0 {
-            self.tables.remove(&netns);
-        }
-        if let Object::Filter(Filter { site: Site::Bridge(bridge) | Site::Host(bridge), .. }) = object {
-            let count = self.bridges.entry(bridge.clone()).or_default();
-            step(count);
-            if *count == 0 {
+        let key = object.key();
+        if let Some(bridge) = shown_by(object) {
+            let why = self.bridges.entry(bridge.to_owned()).or_default();
+            if made {
+                why.insert(key.clone())
+            } else {
+                why.remove(&key)
+            };
+            if why.is_empty() {
                 self.bridges.remove(bridge);
             }
+        }
+        let netns = match object {
+            Object::AddressSet(_) => &HOST,
+            Object::Filter(filter) => netns_of(filter),
+            _ => return,
+        };
+        let known = self.tables.entry(netns.clone()).or_default();
+        match object {
+            Object::Filter(filter) if matches!(filter.site, Site::Link(_)) => {
+                if made {
+                    known.links.insert(key, filter.clone())
+                } else {
+                    known.links.remove(&key)
+                };
+            }
+            _ => {
+                let keys =
+                    if matches!(object, Object::Filter(_)) { &mut known.carried } else { &mut known.sets };
+                if made {
+                    keys.insert(key)
+                } else {
+                    keys.remove(&key)
+                };
+            }
+        }
+        if self.counted(netns).all() == 0 {
+            self.tables.remove(netns);
         }
     }
 
     /// Whether a bridge is to show its frames to rules.
     pub(crate) fn on(&self, bridge: &str) -> bool {
-        self.bridges.contains_key(bridge)
+        self.bridges.contains_key(bridge) && has_bridge_netfilter()
+    }
+
+    /// The filters on links in a namespace.
+    pub(super) fn inside(&self, netns: &Netns) -> Vec<Filter> {
+        self.tables.get(netns).map(|known| known.links.values().cloned().collect()).unwrap_or_default()
     }
 
     fn counted(&self, netns: &Netns) -> Counted {
-        self.tables.get(netns).copied().unwrap_or_default()
+        let counted = |known: &Known| Counted {
+            sets: known.sets.len(),
+            carried: known.carried.len(),
+            links: known.links.len(),
+        };
+        self.tables.get(netns).map(counted).unwrap_or_default()
     }
 }
 
@@ -91,6 +126,15 @@ pub(crate) fn netns_of(filter: &Filter) -> &Netns {
     match &filter.site {
         Site::Link(link) => &link.netns,
         Site::Bridge(_) | Site::Host(_) => &HOST,
+    }
+}
+
+/// The bridge that shows its frames to rules because of this object.
+fn shown_by(object: &Object) -> Option<&str> {
+    match object {
+        Object::Filter(Filter { site: Site::Bridge(bridge) | Site::Host(bridge), .. }) => Some(bridge),
+        Object::Diversion(diversion) => Some(&diversion.bridge),
+        _ => None,
     }
 }
 
@@ -132,7 +176,7 @@ impl Run<'_> {
             return Err(Stop);
         }
         let place = self.rules_in(op, netns_of(filter))?;
-        if self.was_in_vain(op, netns_of(filter)) {
+        if self.write_all_inside(op, &place, netns_of(filter)) {
             return Ok(());
         }
         let group = Group::of(filter);
@@ -144,20 +188,32 @@ impl Run<'_> {
             self.send_rules(op, &place, filters::new_group(group));
         }
         self.send_rules(op, &place, Layout::of(filter).make());
-        if let Some(bridge) = bridge
-            && self.linux.filtering.bridges.get(bridge) == Some(&1)
-        {
-            return self.show_frames(op, bridge, true);
-        }
-        Ok(())
+        bridge.map_or(Ok(()), |bridge| self.begin_to_show(op, bridge))
+    }
+
+    /// Has a bridge show its frames, if this is the first that needs it.
+    pub(super) fn begin_to_show(&mut self, op: usize, bridge: &str) -> Result<(), Stop> {
+        let is_first = self.linux.filtering.bridges.get(bridge).is_some_and(|why| why.len() == 1)
+            && has_bridge_netfilter();
+        if is_first { self.show_frames(op, bridge, true) } else { Ok(()) }
+    }
+
+    /// Has a bridge show its frames no more, if nothing needs it.
+    pub(super) fn end_to_show(&mut self, op: usize, bridge: &str) -> Result<(), Stop> {
+        let is_last = !self.linux.filtering.bridges.contains_key(bridge) && has_bridge_netfilter();
+        if is_last { self.show_frames(op, bridge, false) } else { Ok(()) }
     }
 
     pub(super) fn unmake_filter(&mut self, op: usize, filter: &Filter) -> Result<(), Stop> {
         if self.goes_with_namespace(netns_of(filter)) {
             return Ok(());
         }
+        if self.is_gone(netns_of(filter)) {
+            self.touched[op] = true;
+            return Ok(());
+        }
         let place = self.rules_in(op, netns_of(filter))?;
-        if self.was_in_vain(op, netns_of(filter)) {
+        if self.write_all_inside(op, &place, netns_of(filter)) {
             return Ok(());
         }
         let group = Group::of(filter);
@@ -170,17 +226,15 @@ impl Run<'_> {
                 self.send_rules(op, &place, filters::no_group(group));
             }
         }
-        if let Site::Bridge(bridge) | Site::Host(bridge) = &filter.site
-            && !self.linux.filtering.on(bridge)
-        {
-            return self.show_frames(op, bridge, false);
+        match &filter.site {
+            Site::Bridge(bridge) | Site::Host(bridge) => self.end_to_show(op, bridge),
+            Site::Link(_) => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn alter_filter(&mut self, op: usize, from: &Filter, to: &Filter) -> Result<(), Stop> {
         let place = self.rules_in(op, netns_of(to))?;
-        if self.was_in_vain(op, netns_of(to)) {
+        if self.write_all_inside(op, &place, netns_of(to)) {
             return Ok(());
         }
         self.send_rules(op, &place, Layout::of(from).become_other(&Layout::of(to)));

@@ -33,7 +33,11 @@ impl Run<'_> {
 
     /// Two VLAN links of one number cannot be on one parent, not even for a moment: so one that goes is deleted at once,
     /// and made anew if that is taken back.
-    pub(super) fn make_vlan(&mut self, op: usize, vlan: &Vlan, _again: bool) -> Result<(), Stop> {
+    pub(super) fn make_vlan(&mut self, op: usize, vlan: &Vlan, again: bool) -> Result<(), Stop> {
+        if again {
+            // Deleting it may have been refused, or all of it was not made.
+            self.unmake_vlan(op, vlan, Away::TakenBack)?;
+        }
         let parent = self.foreign(op, &vlan.parent)?.index;
         let bridge = self.index(op, &LinkId::host(&vlan.bridge))?;
         self.write(&Place::Host, op, NEW, link::new_vlan(vlan, parent, bridge));

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use hcn_dataplane::{Netns, Object, Op, OpError};
+use hcn_dataplane::{Netns, OpError};
 use netlink_packet_core::NetlinkSerializable;
 
 use super::{Run, Stop};
 use crate::link::LinkFacts;
-use crate::netns::{About, Transacted};
+use crate::netns::Transacted;
 use crate::socket::{Batch, Socket, Wire};
 use crate::{Linux, error, nft};
 
@@ -148,16 +148,12 @@ impl Run<'_> {
 
     /// Changes rules in a namespace.
     fn transact_inside(&mut self, netns: &str, batch: &Batch<Tag>) -> io::Result<Transacted> {
-        let ops = batch.tags().map(|tag| &self.ops[tag.op]);
-        // What is intercepted is written anew whenever it changes.
-        let filters = ops.filter(|op| matches!(op.object(), Object::Filter(_)));
-        let about = About::Objects(filters.map(Op::key).collect());
         let Linux { namespaces, aside, wire, .. } = &mut *self.linux;
         let handle = namespaces.get_mut(netns).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
         let mut batch = batch.bare();
         let work =
             move |wire: &mut Wire, socket: &Socket| wire.transact(socket, &mut batch, nft::transaction());
-        handle.rules.transact(aside, wire, about, work)
+        handle.rules.transact(aside, wire, work)
     }
 
     fn transacted(&mut self, queue: &Queue, result: io::Result<Transacted>) {
@@ -202,25 +198,33 @@ impl Run<'_> {
         self.open(op, name)?;
         let Linux { folder, namespaces, .. } = &mut *self.linux;
         let opened = match namespaces.get_mut(name) {
-            Some(handle) => folder.open_rules(handle).map(|()| handle.rules.take_unsure()),
+            Some(handle) => folder.open_rules(handle),
             None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         };
-        let unsure = opened.map_err(|error| self.stop(op, &error))?;
-        let place = Place::NftIn(name.clone());
-        if unsure {
-            for (flags, message) in nft::nothing_inside() {
-                self.write(&place, op, flags, message);
-            }
-        }
-        Ok(place)
+        opened.map_err(|error| self.stop(op, &error))?;
+        Ok(Place::NftIn(name.clone()))
     }
 
-    /// Whether the operation would take back what came to nothing: a transaction that hung, and was refused in the end.
-    pub(super) fn was_in_vain(&mut self, op: usize, netns: &Netns) -> bool {
+    /// Writes all rules in a namespace anew, if it is not known what is there; says whether that was so.
+    pub(super) fn write_all_inside(&mut self, op: usize, place: &Place, netns: &Netns) -> bool {
         let Netns::Named(name) = netns else { return false };
-        let key = self.ops[op].key();
-        let vain = self.linux.namespaces.get_mut(name).is_some_and(|handle| handle.rules.was_in_vain(&key));
-        self.touched[op] |= vain;
-        vain
+        if !self.linux.namespaces.get(name).is_some_and(|handle| handle.rules.is_unsure()) {
+            return false;
+        }
+        let filters = self.linux.filtering.inside(netns);
+        let mut messages = nft::filters::inside(&filters, self.linux.owns_tables);
+        messages.extend(nft::intercept(self.linux.intercepted_in(netns)));
+        for (flags, message) in messages {
+            self.write(place, op, flags, message);
+        }
+        true
+    }
+
+    /// Whether a namespace is gone with all that was in it.
+    pub(super) fn is_gone(&self, netns: &Netns) -> bool {
+        let Netns::Named(name) = netns else { return false };
+        let nothing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        !self.linux.namespaces.contains_key(name)
+            && self.linux.folder.adopt(name).is_err_and(|error| nothing(&error))
     }
 }

@@ -26,10 +26,7 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Filter(object) => self.make_filter(op, object),
-            Object::Outbound(_) | Object::Diversion(_) => {
-                self.make_translation(op, object);
-                Ok(())
-            }
+            Object::Outbound(_) | Object::Diversion(_) => self.make_translation(op, object),
             Object::Interception(object) => self.make_interception(op, object),
             Object::Guard(object) => {
                 self.make_guard(op, object);
@@ -84,10 +81,7 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Filter(object) => self.unmake_filter(op, object),
-            Object::Outbound(_) | Object::Diversion(_) => {
-                self.unmake_translation(op, object);
-                Ok(())
-            }
+            Object::Outbound(_) | Object::Diversion(_) => self.unmake_translation(op, object),
             Object::Interception(object) => self.unmake_interception(op, object),
             Object::Guard(object) => {
                 self.unmake_guard(op, object);

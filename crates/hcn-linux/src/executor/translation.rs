@@ -1,30 +1,37 @@
 //! What endpoints' own policies translate, on the host and in their namespaces.
 
-use std::io;
-
 use hcn_dataplane::{Interception, LinkId, Netns, Object, Op};
 
 use super::{Place, Run, Stop};
 use crate::conntrack::Stale;
-use crate::nft;
+use crate::{Linux, nft};
 
 impl Run<'_> {
     /// The table is there as long as anybody has a part in it. Who has one is noted when the operation begins, and
     /// forgotten when it is taken back.
-    pub(super) fn make_translation(&mut self, op: usize, object: &Object) {
+    /// A bridge shows its frames while connections of neighbours on it may have to go to a proxy.
+    pub(super) fn make_translation(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
         self.turn_flows(None, Some(object));
         let first = self.linux.translated.len() == 1;
         let owned = self.linux.owns_tables;
         for (flags, message) in nft::translate(object, first.then_some(owned)) {
             self.write(&Place::Nft, op, flags, message);
         }
+        match object {
+            Object::Diversion(diversion) => self.begin_to_show(op, &diversion.bridge),
+            _ => Ok(()),
+        }
     }
 
-    pub(super) fn unmake_translation(&mut self, op: usize, object: &Object) {
+    pub(super) fn unmake_translation(&mut self, op: usize, object: &Object) -> Result<(), Stop> {
         self.turn_flows(Some(object), None);
         let last = self.linux.translated.is_empty();
         for (flags, message) in nft::leave_alone(object, last) {
             self.write(&Place::Nft, op, flags, message);
+        }
+        match object {
+            Object::Diversion(diversion) => self.end_to_show(op, &diversion.bridge),
+            _ => Ok(()),
         }
     }
 
@@ -59,24 +66,29 @@ impl Run<'_> {
             return Ok(());
         }
         let place = self.rules_in(op, netns)?;
-        let first = LinkId { netns: netns.clone(), name: String::new() };
-        let known = self.linux.intercepted.range(first..).take_while(|(link, _)| link.netns == *netns);
-        let messages = nft::intercept(known.map(|(_, interception)| interception));
-        for (flags, message) in messages {
+        if self.write_all_inside(op, &place, netns) {
+            return Ok(());
+        }
+        for (flags, message) in nft::intercept(self.linux.intercepted_in(netns)) {
             self.write(&place, op, flags, message);
         }
         Ok(())
     }
 
     pub(super) fn unmake_interception(&mut self, op: usize, interception: &Interception) -> Result<(), Stop> {
-        if let Netns::Named(name) = &interception.link.netns
-            && !self.linux.namespaces.contains_key(name)
-            && self.linux.folder.adopt(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        {
-            // It is gone with all that was in it.
+        if self.is_gone(&interception.link.netns) {
             self.touched[op] = true;
             return Ok(());
         }
         self.make_interception(op, interception)
+    }
+}
+
+impl Linux {
+    /// What is intercepted in a namespace.
+    pub(super) fn intercepted_in(&self, netns: &Netns) -> impl Iterator<Item = &Interception> {
+        let first = LinkId { netns: netns.clone(), name: String::new() };
+        let known = self.intercepted.range(first..).take_while(move |(link, _)| link.netns == *netns);
+        known.map(|(_, interception)| interception)
     }
 }

@@ -17,7 +17,7 @@ use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber, NfTablesMe
 
 pub(crate) use layout::Layout;
 pub(crate) use sets::{set_changes, set_gone, set_new};
-pub(crate) use take_over::{Contents, anew, none};
+pub(crate) use take_over::{Contents, anew, inside, none};
 
 use super::beside::{self, within, without_chain, without_set};
 use super::elements::{self, Element};

@@ -169,8 +169,3 @@ pub(crate) fn intercept_anew(
     }
     Ok(intercept(wanted.iter().copied()))
 }
-
-/// The messages after which a namespace has none of hcnd's tables, whatever there was.
-pub(crate) fn nothing_inside() -> Vec<Message> {
-    [TABLE, super::filters::TABLE].into_iter().flat_map(absent).collect()
-}

@@ -32,7 +32,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 pub(crate) use beside::write;
 pub(crate) use elements::{difference, of};
 pub(crate) use guard::{guard, reguard, take_over_guards, unguard};
-pub(crate) use interception::{intercept, intercept_anew, nothing_inside};
+pub(crate) use interception::{intercept, intercept_anew};
 pub(crate) use isolation::{isolate, release, take_over_isolation};
 pub use places::rules_of;
 pub(crate) use preserving::{preserve, preserve_no_more, preserve_otherwise, take_over_preserved};

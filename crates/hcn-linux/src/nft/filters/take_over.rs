@@ -30,6 +30,14 @@ pub(crate) fn anew(contents: &Contents<'_>, own: bool) -> Vec<Message> {
     messages
 }
 
+/// The messages after which the table in a namespace has these filters, and is not there without any, whatever there was.
+pub(crate) fn inside(filters: &[Filter], own: bool) -> Vec<Message> {
+    if filters.is_empty() {
+        return absent(TABLE).into();
+    }
+    anew(&Contents { sets: Vec::new(), filters: filters.iter().collect() }, own)
+}
+
 /// The messages after which there is no table: none if there is none.
 pub(crate) fn none(wire: &mut Wire, socket: &Socket) -> io::Result<Vec<Message>> {
     let there = is_there(wire, socket, NetfilterProtoFamily::Inet, TABLE)?;
