@@ -196,3 +196,50 @@ fn connections_to_a_service_go_to_the_proxy_too_and_others_find_their_back_end()
         }
     });
 }
+
+#[test]
+fn a_proxy_gets_connections_to_neighbours_whatever_else_the_bridge_has() {
+    in_sandbox!(Sandbox::new(), {
+        let World { mut client, a, b, beside, .. } = world("NAT");
+        serve_as(&b.namespace, 7777, "b");
+        let near = [beside.addresses[0].as_str(), beside.addresses[1].as_str()];
+        let to_all = |family: usize| {
+            let destination = SocketAddr::new(near[family].parse().unwrap(), PROXY).to_string();
+            let ip = ["0.0.0.0/0", "::/0"][family];
+            [6, 17].map(|protocol| {
+                policy(
+                    "L4Proxy",
+                    &json!({"IP": ip, "Port": "7777", "Protocol": protocol, "Destination": destination}),
+                )
+            })
+        };
+        let policies = FAMILIES.map(to_all).concat();
+        let block = policy(
+            "ACL",
+            &json!({
+                "Protocols": "6", "Action": "Block", "Direction": "In", "LocalPorts": "9999", "RuleType": "Switch",
+            }),
+        );
+        let asked = |by: &Container, value: &str| {
+            FAMILIES.map(|family| {
+                bridge_nf(value);
+                answer(&by.namespace, &b.addresses[family]).0
+            })
+        };
+        for value in ["0", "1"] {
+            modify(&mut client, "Endpoint", &a.endpoint, "Update", &policies);
+            assert_eq!(asked(&a, value), ["beside"; 2], "bridge-nf {value}");
+            assert_eq!(asked(&beside, value), ["b"; 2], "bridge-nf {value}");
+            // Rules of another endpoint come and go.
+            modify(&mut client, "Endpoint", &beside.endpoint, "Add", &[block.clone()]);
+            assert_eq!(asked(&a, value), ["beside"; 2], "with a rule, bridge-nf {value}");
+            modify(&mut client, "Endpoint", &beside.endpoint, "Remove", &[block.clone()]);
+            assert_eq!(asked(&a, value), ["beside"; 2], "without it again, bridge-nf {value}");
+            client = kill_hcnd();
+            assert_eq!(asked(&a, value), ["beside"; 2], "after a kill, bridge-nf {value}");
+            modify(&mut client, "Endpoint", &a.endpoint, "Update", &[json!({})]);
+            assert_eq!(asked(&a, value), ["b"; 2], "without a proxy, bridge-nf {value}");
+        }
+        assert!(!run_ok(&["ip", "-d", "link", "show", "type", "bridge"]).contains("nf_call_iptables 1"));
+    });
+}
