@@ -265,6 +265,7 @@ impl Owner {
         let entities = self.engine.working().entities().count();
         tracing::info!(entities, found = found.len(), repairs = actions.len(), "took over what was there");
         self.perform(actions);
+        self.metrics.set_repairs(self.engine.repairs());
         self.release_reservations().await;
     }
 
