@@ -4,6 +4,7 @@
 use std::fs;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
+use hcn_tests::service::kill_hcnd_and;
 use hcn_tests::traffic::{
     BEHIND, HOST, SECOND, ask_tcp, ask_tcp_at, ask_udp, second_uplink, serve, set_sysctl,
 };
@@ -46,6 +47,17 @@ fn leaves_as(container: &Container, addresses: [&str; 2]) {
 
 fn rules() -> String {
     run_ok(&["ip", "rule"]) + &run_ok(&["ip", "-6", "rule"])
+}
+
+/// Takes away the rules by which endpoints leave by a link of their own.
+fn take_rules() {
+    for family in ["-4", "-6"] {
+        let listed = run_ok(&["ip", family, "rule"]);
+        for rule in listed.lines().filter(|rule| rule.contains("iif hcn")) {
+            let (preference, _) = rule.split_once(':').unwrap();
+            run_ok(&["ip", family, "rule", "del", "pref", preference]);
+        }
+    }
 }
 
 #[test]
@@ -96,6 +108,17 @@ fn constrained() {
     leaves_as(&inside, UPLINK);
     modify(&mut client, "Update", &inside.endpoint, &constraint(&json!("up2")));
     leaves_as(&inside, SECOND);
+    // Over the death of hcnd, also if somebody takes it away meanwhile.
+    for taken in [false, true] {
+        client = kill_hcnd_and(|| {
+            if taken {
+                take_rules();
+                leaves_as(&inside, UPLINK);
+            }
+        });
+        leaves_as(&inside, SECOND);
+        leaves_as(&other, UPLINK);
+    }
     // What comes to it by its uplink is answered.
     let port = json!([{"Type": "PortMapping", "Settings": {"Protocol": 6, "InternalPort": 7777, "ExternalPort": 8080}}]);
     modify(&mut client, "Add", &inside.endpoint, &port);

@@ -3,15 +3,10 @@
 //! rules are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
-use std::fs;
-use std::os::unix::net::UnixStream;
-use std::process::Command;
-
 use hcn_tests::client::{Client, Container, DUAL, with_version};
-use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::service::{kill_hcnd, kill_hcnd_and};
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, ping, serve_as, set_sysctl, wait_for_outside};
-use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, netns_exec, run};
-use nix::sys::signal::{Signal, kill};
+use hcn_tests::{Sandbox, in_sandbox, netns_exec, run};
 use serde_json::{Value, json};
 
 const FAMILIES: [usize; 2] = [0, 1];
@@ -48,22 +43,6 @@ fn filtered(netns: &str) -> bool {
 fn frames_shown() -> bool {
     let listed = run(&["ip", "-d", "link", "show", "type", "bridge"]);
     listed.stdout.contains("nf_call_iptables 1")
-}
-
-/// Kills hcnd, does something, and starts it again.
-fn start_again(meanwhile: impl FnOnce()) -> Background {
-    let hcnd = sandbox_hcnd();
-    kill(hcnd, Signal::SIGKILL).unwrap();
-    // Its last thread closes what it holds, a moment after it has ended.
-    let holds = || fs::read_to_string("/proc/net/unix").unwrap().contains("hcnd/dataplane");
-    eventually("it is gone", || !is_running(hcnd) && !holds());
-    meanwhile();
-    let socket = sandbox_socket();
-    let again = Background::start(
-        Command::new("hcnd").args(["--socket", socket.to_str().unwrap()]).env_remove("HCND_SOCKET"),
-    );
-    eventually("the next one listens", || UnixStream::connect(&socket).is_ok());
-    again
 }
 
 /// A network of 192.0.2.0/24 and containers with these last numbers, which serve TCP 80 and UDP 53.
@@ -122,8 +101,7 @@ fn sets_of_addresses_as_azure_npm_writes_them() {
         assert!(!udp(&others[0].namespace, "192.0.2.11", 53) && !tcp(HOST, "192.0.2.11", 80));
         assert_ne!(ping(&others[0].namespace, "192.0.2.11").code, Some(0));
         assert!(tcp(&server.namespace, "192.0.2.13", 81), "what it begins is answered");
-        let _again = start_again(|| {});
-        let mut client = Client::new();
+        let mut client = kill_hcnd();
         assert_eq!(from(80), [true, false, false]);
         let more = json!([set("azure-npm-1001", "192.0.2.14,192.0.2.12,192.0.2.13")]);
         modify(&mut client, "Network", &network, "Update", &more);
@@ -206,8 +184,7 @@ fn tiers_and_rules_of_a_network() {
             ),
         ]);
         modify(&mut client, "Endpoint", &tiered.endpoint, "Update", &tiers);
-        let mut running = None;
-        for _ in 0..2 {
+        for round in 0..2 {
             assert!(from("198.51.100.7", tiered, 80), "passed on and allowed");
             assert!(!from("198.51.100.8", tiered, 80), "passed on and blocked");
             assert!(!from(stranger, tiered, 80) && !from("198.51.100.7", tiered, 81), "blocked");
@@ -218,9 +195,8 @@ fn tiers_and_rules_of_a_network() {
             assert!(!tcp(&tiered.namespace, "192.0.2.11", 80));
             assert!(!from("203.0.113.66", other, 22));
             // And again with another hcnd.
-            if running.is_none() {
-                running = Some(start_again(|| {}));
-                client = Client::new();
+            if round == 0 {
+                client = kill_hcnd();
             }
         }
         let listed = run(&["nft", "list", "table", "inet", "hcnd_filter"]);
@@ -253,7 +229,6 @@ fn rules_of_both_types_act_while_an_endpoint_is_attached() {
         let comes = || FAMILIES.map(|family| tcp(&asking.namespace, &server.addresses[family], 80));
         let goes = || FAMILIES.map(|family| tcp(&server.namespace, &asking.addresses[family], 80));
         let by_udp = || FAMILIES.iter().all(|family| udp(&asking.namespace, &server.addresses[*family], 80));
-        let mut running: Vec<Background> = Vec::new();
         for (rule_type, shown) in [("Switch", "1"), ("Host", "1"), ("Switch", "0")] {
             for name in ["iptables", "ip6tables"] {
                 assert!(set_sysctl(&format!("net.bridge.bridge-nf-call-{name}"), shown));
@@ -269,15 +244,12 @@ fn rules_of_both_types_act_while_an_endpoint_is_attached() {
             modify(&mut client, "Endpoint", &server.endpoint, "Update", &json!([block(rule_type, "Out")]));
             assert_eq!((comes(), goes(), by_udp()), ([true; 2], [false; 2], true), "{rule_type}");
             // Somebody takes the rules away meanwhile.
-            let again = start_again(|| {
-                running.clear();
+            client = kill_hcnd_and(|| {
                 let rules = ["nft", "delete", "table", "inet", "hcnd_filter"];
                 let gone = if in_host { run(&rules) } else { netns_exec(place, &rules) };
                 assert_eq!(gone.code, Some(0), "{gone}");
                 assert_eq!(goes(), [true; 2], "{rule_type}");
             });
-            running.push(again);
-            client = Client::new();
             assert_eq!((comes(), goes(), by_udp()), ([true; 2], [false; 2], true), "{rule_type}");
 
             client.detach(&server.namespace, &server.endpoint);

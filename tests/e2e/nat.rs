@@ -11,21 +11,16 @@ mod routes;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
-use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::service::{kill_hcnd, kill_hcnd_and};
 use hcn_tests::traffic::{
     HOST, ask_tcp_at, ask_udp_at, in_netns, seen_as, serve, serve_as, set_sysctl, wait_for_outside,
 };
-use hcn_tests::{Background, Sandbox, eventually, in_sandbox, netns_exec, patience, run_ok};
-use nix::sys::signal::{Signal, kill};
+use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
 
 const FAMILIES: [usize; 2] = [0, 1];
@@ -81,25 +76,6 @@ fn modify(client: &mut Client, kind: &str, id: &str, request: &str, policies: &[
     let settings =
         json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
     client.ok(&format!("{kind}.Modify"), &json!({"id": id, "settings": settings}));
-}
-
-/// Kills hcnd and starts another one, which lives until the next one.
-fn kill_hcnd() -> Client {
-    static LATEST: Mutex<Option<Background>> = Mutex::new(None);
-    let old = sandbox_hcnd();
-    kill(old, Signal::SIGKILL).unwrap();
-    let mut latest = LATEST.lock().unwrap();
-    // What it held is free once the last of its threads has ended.
-    match latest.take() {
-        Some(ours) => drop(ours),
-        None => eventually("hcnd is gone", || !Path::new(&format!("/proc/{old}")).exists()),
-    }
-    let socket = sandbox_socket();
-    let mut again = Command::new("hcnd");
-    again.args(["--socket", socket.to_str().unwrap()]).env_remove("HCND_SOCKET");
-    *latest = Some(Background::start(&mut again));
-    eventually("another one listens", || UnixStream::connect(&socket).is_ok());
-    Client::new()
 }
 
 /// Shows bridged frames to rules, or does not.
@@ -212,10 +188,21 @@ fn only_destinations_are_translated_to_the_virtual_address() {
         });
         let a = client.container(&network, &json!({"Policies": policies}));
         settled(&a);
-        for family in FAMILIES {
-            assert_eq!(seen_as(&a.namespace, OTHERS[family]), virtual_ips[family]);
-            assert_eq!(seen_as(&a.namespace, OUTSIDE[family]), UPLINK[family]);
-        }
+        let as_said = || {
+            for family in FAMILIES {
+                assert_eq!(seen_as(&a.namespace, OTHERS[family]), virtual_ips[family]);
+                assert_eq!(seen_as(&a.namespace, OUTSIDE[family]), UPLINK[family]);
+            }
+        };
+        as_said();
+        // Over the death of hcnd, also if somebody takes it away meanwhile.
+        let _ = kill_hcnd_and(as_said);
+        as_said();
+        let mut client = kill_hcnd_and(|| {
+            run_ok(&["nft", "delete", "table", "inet", "hcnd_nat"]);
+            assert_eq!(seen_as(&a.namespace, OTHERS[0]), UPLINK[0]);
+        });
+        as_said();
         // The first that is about a destination decides.
         let exceptions = outbound(&json!({"Exceptions": OUTSIDE}));
         modify(&mut client, "Endpoint", &a.endpoint, "Add", &exceptions);

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use hcn_tests::client::{Client, Container, DUAL};
 use hcn_tests::dhcp::{DISCOVER, Dhcp};
 use hcn_tests::kernel::{assert_unchanged, settled_dump};
+use hcn_tests::service::{kill_hcnd_and, sandbox_hcnd};
 use hcn_tests::traffic::{HOST, in_netns};
 use hcn_tests::vm::Machine;
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, netns_exec, patience, run, run_ok};
@@ -198,7 +199,7 @@ fn a_virtual_machine_sends_as_fast_as_it_may() {
 fn a_limit_outlives_the_death_of_hcnd() {
     in_sandbox!(Sandbox::new(), {
         let folder = TempDir::new().unwrap();
-        let old = hcn_tests::service::sandbox_hcnd();
+        let old = sandbox_hcnd();
         kill(old, Signal::SIGTERM).unwrap();
         eventually("the sandbox's hcnd has ended", || !is_running(old));
         let socket = folder.path().join("hcnd.sock");
@@ -322,6 +323,12 @@ fn a_dhcp_client_is_told_the_mtu_of_its_endpoint() {
     });
 }
 
+/// The alias of a link of the host.
+fn alias(link: &str) -> String {
+    let shown: Value = serde_json::from_str(&run_ok(&["ip", "-j", "link", "show", "dev", link])).unwrap();
+    shown[0]["ifalias"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn the_name_of_a_port_is_in_the_alias_of_its_link() {
     in_sandbox!(Sandbox::new(), {
@@ -329,11 +336,6 @@ fn the_name_of_a_port_is_in_the_alias_of_its_link() {
         let network = client.network(&DUAL);
         let named = |name: &str| json!({"Type": "PortName", "Settings": {"Name": name}});
         let container = client.container(&network, &json!({"Name": "web", "Policies": [named("front")]}));
-        let alias = |port: &str| {
-            let shown: Value =
-                serde_json::from_str(&run_ok(&["ip", "-j", "link", "show", "dev", port])).unwrap();
-            shown[0]["ifalias"].as_str().unwrap().to_owned()
-        };
         let port = port(&container);
         assert_eq!(alias(&port), format!("hcn endpoint {} web front", container.endpoint));
         modify(&mut client, &container.endpoint, "Update", &[named("back door")]);
@@ -341,5 +343,57 @@ fn the_name_of_a_port_is_in_the_alias_of_its_link() {
         modify(&mut client, &container.endpoint, "Remove", &[named("back door")]);
         assert_eq!(alias(&port), format!("hcn endpoint {} web", container.endpoint));
         assert_eq!(run(&["ip", "link", "show", "dev", &port]).code, Some(0));
+    });
+}
+
+#[test]
+fn sizes_and_names_outlive_the_death_of_hcnd() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let given = |kind: &str, settings: Value| json!({"Type": kind, "Settings": settings});
+        let [tunnelled, smaller, other] = [
+            json!([
+                given("EncapOverhead", json!({"Overhead": 50})),
+                given("PortName", json!({"Name": "front"}))
+            ]),
+            json!([given("InterfaceParameters", json!({"Mtu": 1400}))]),
+            json!([]),
+        ]
+        .map(|policies| client.container(&network, &json!({"Name": "web", "Policies": policies})));
+        let named = format!("hcn endpoint {} web front", tunnelled.endpoint);
+        let as_said = || {
+            for (container, size) in [(&tunnelled, 1450), (&smaller, 1400), (&other, 1500)] {
+                assert_eq!(mtu(HOST, &port(container)), size);
+                assert_eq!(mtu(&container.namespace, "eth0"), size);
+            }
+            for (from, size) in [(&tunnelled, 1450), (&smaller, 1400)] {
+                for address in &other.addresses {
+                    assert!(fits(from, size, address), "{size} to {address}");
+                }
+            }
+            assert_eq!(alias(&port(&tunnelled)), named);
+            assert_eq!(alias(&port(&other)), format!("hcn endpoint {} web", other.endpoint));
+        };
+        as_said();
+        let _ = kill_hcnd_and(as_said);
+        as_said();
+        // Also if somebody changes them meanwhile.
+        let mut client = kill_hcnd_and(|| {
+            for container in [&tunnelled, &smaller] {
+                run_ok(&["ip", "link", "set", "dev", &port(container), "mtu", "1500"]);
+                run_ok(&["ip", "-n", &container.namespace, "link", "set", "dev", "eth0", "mtu", "1500"]);
+            }
+            let renamed = format!("hcn endpoint {} web other", tunnelled.endpoint);
+            run_ok(&["ip", "link", "set", "dev", &port(&tunnelled), "alias", &renamed]);
+        });
+        as_said();
+        modify(
+            &mut client,
+            &smaller.endpoint,
+            "Remove",
+            &[given("InterfaceParameters", json!({"Mtu": 1400}))],
+        );
+        assert_eq!(mtu(&smaller.namespace, "eth0"), 1500);
     });
 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use frames::{Frame, Mac, arp, arriving, neighbour, router, tagged_twice, udp, udp6};
 use hcn_tests::client::{Client, Container, DUAL, with_version};
+use hcn_tests::service::kill_hcnd_and;
 use hcn_tests::traffic::{is_silent, ping, serve, set_sysctl};
 use hcn_tests::vm::Machine;
 use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, run, run_ok};
@@ -163,6 +164,40 @@ fn own_name() {
     client.attach(&namespace, &id);
     let listed = run_ok(&["nft", "list", "table", "bridge", "hcnd_guard"]);
     assert!(!listed.contains(&client.addresses(&id)[0]), "{listed}");
+}
+
+#[test]
+fn who_may_send_in_other_names_outlives_the_death_of_hcnd() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [honest, free, other] =
+            ["Off", "On", "Off"].map(|word| client.container(&network, &spoofing(word)));
+        let [sender, of_free, of_other] =
+            [&honest, &free, &other].map(|container| Sender::of(&mut client, container));
+        let as_said = || {
+            let own = sender.honest();
+            assert_eq!(arriving(&honest.namespace, &other.namespace, &own), names(&own));
+            let lies = sender.lying(of_other.v4, of_other.v6);
+            assert_eq!(arriving(&honest.namespace, &other.namespace, &lies), Vec::<&str>::new());
+            let lies = of_free.lying(of_other.v4, of_other.v6);
+            assert_eq!(arriving(&free.namespace, &other.namespace, &lies), names(&lies));
+        };
+        as_said();
+        let _ = kill_hcnd_and(as_said);
+        as_said();
+        // Also if somebody takes the rules away meanwhile.
+        let mut client = kill_hcnd_and(|| {
+            run_ok(&["nft", "delete", "table", "bridge", "hcnd_guard"]);
+            let lies = sender.lying(of_other.v4, of_other.v6);
+            assert_eq!(arriving(&honest.namespace, &other.namespace, &lies), names(&lies));
+        });
+        as_said();
+        for container in [&honest, &other] {
+            client.delete("Endpoint", &container.endpoint);
+        }
+        assert!(!is_guarded(), "the one that is left may send in any name");
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -15,13 +16,15 @@ use hcn_store::{Era, Loaded, Store};
 use hcnd::config::Config;
 use hcnd::daemon::{Listeners, runtime, serve_on};
 use hcnd::state::Restored;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
-use crate::process::{descendants, eventually};
+use crate::client::Client;
+use crate::process::{Background, descendants, eventually};
 use crate::wire::Wire;
 
 /// A data plane that the test can look into, and make fail, while the daemon uses it.
@@ -244,6 +247,36 @@ pub fn sandbox_hcnd() -> Pid {
     let found: Vec<Pid> = descendants(Pid::from_raw(1)).into_iter().filter(is_hcnd).collect();
     assert_eq!(found.len(), 1, "one hcnd below PID 1: {found:?}");
     found[0]
+}
+
+/// Kills the sandbox's hcnd and starts another one with the same options, which lives until the next one and has put right
+/// what it found wrong.
+#[must_use]
+pub fn kill_hcnd() -> Client {
+    kill_hcnd_and(|| ())
+}
+
+/// The same, with something that happens while there is none.
+#[must_use]
+pub fn kill_hcnd_and(meanwhile: impl FnOnce()) -> Client {
+    static LATEST: Mutex<Option<Background>> = Mutex::new(None);
+    let old = sandbox_hcnd();
+    let words = fs::read_to_string(format!("/proc/{old}/cmdline")).unwrap();
+    let options = words.split_terminator('\0').skip(1);
+    kill(old, Signal::SIGKILL).unwrap();
+    let mut latest = LATEST.lock().unwrap();
+    // What it held is free once the last of its threads has ended.
+    match latest.take() {
+        Some(ours) => drop(ours),
+        None => eventually("hcnd is gone", || !Path::new(&format!("/proc/{old}")).exists()),
+    }
+    meanwhile();
+    *latest = Some(Background::start(Command::new("hcnd").args(options).env_remove("HCND_SOCKET")));
+    eventually("another one listens", || UnixStream::connect(sandbox_socket()).is_ok());
+    let mut client = Client::new();
+    let metrics = |client: &mut Client| client.ok("Service.Metrics", &json!({}))["text"].to_string();
+    eventually("what was missing is there", || metrics(&mut client).contains("hcnd_repairs 0\\n"));
+    client
 }
 
 /// How much a process holds.

@@ -167,12 +167,28 @@ fn the_proxys_own_connections_go_out() {
         let b =
             client.container(&network, &json!({"Policies": [intercepted(&json!({"UserSID": "S-1-5-18"}))]}));
         settled(&client.container(&network, &json!({})));
-        for (container, own) in [(&a, 7), (&b, 1337)] {
-            serve_all(container);
-            for server in OUTSIDE {
-                assert!(!as_user(container, own, server).contains("outgoing"));
-                assert!(as_user(container, 8, server).contains("outgoing"));
+        serve_all(&a);
+        serve_all(&b);
+        let as_said = || {
+            for (container, own) in [(&a, 7), (&b, 1337)] {
+                for server in OUTSIDE {
+                    assert!(!as_user(container, own, server).contains("outgoing"));
+                    assert!(as_user(container, 8, server).contains("outgoing"));
+                }
             }
-        }
+        };
+        as_said();
+        // Over the death of hcnd, also if somebody takes it away meanwhile.
+        let _ = kill_hcnd_and(as_said);
+        as_said();
+        let _ = kill_hcnd_and(|| {
+            for container in [&a, &b] {
+                let gone =
+                    netns_exec(&container.namespace, &["nft", "delete", "table", "inet", "hcnd_proxy"]);
+                assert_eq!(gone.code, Some(0), "{gone}");
+                assert!(!as_user(container, 8, OUTSIDE[0]).contains("outgoing"));
+            }
+        });
+        as_said();
     });
 }
