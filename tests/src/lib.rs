@@ -18,6 +18,7 @@ pub mod dns;
 pub mod kernel;
 pub mod neighbours;
 mod nodes;
+pub mod overlay;
 pub mod podman;
 mod process;
 mod sandbox;
