@@ -137,6 +137,113 @@ fn a_stream_survives_what_is_not_about_it_and_ends_with_a_block() {
     });
 }
 
+/// A rule of a tier, for what comes in.
+fn tier(rule: &Value) -> Value {
+    json!({"Type": "TierAcl", "Settings": {"Name": "tier", "Direction": "In", "Order": 1, "TierAclRules": [rule]}})
+}
+
+fn network_acl(port: u16) -> Value {
+    json!({"Type": "NetworkACL", "Settings": {"Action": "Block", "Direction": "In", "RuleType": "Switch",
+        "Protocols": "6", "LocalPorts": port.to_string()}})
+}
+
+#[test]
+fn a_stream_survives_changes_of_every_other_kind() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [server, peer] = [(); 2].map(|()| client.container(&network, &json!({})));
+        Stream::serve(&server);
+        let mut streams =
+            server.addresses.iter().map(|to| Stream::open(&peer.namespace, to)).collect::<Vec<_>>();
+        let mut flow = |what: &str| {
+            streams.iter_mut().zip(["IPv4", "IPv6"]).for_each(|(stream, family)| {
+                stream.must_flow(&format!("{what}, {family}"));
+            });
+        };
+        flow("before any change");
+        let given = |kind: &str, settings: &Value| json!({"Type": kind, "Settings": settings});
+        let proxies = ["192.0.2.1:1080", "[2001:db8:abcd:12::1]:1080"]
+            .map(|proxy| given("L4Proxy", &json!({"Port": "22", "Protocol": 6, "Destination": proxy})));
+        let other_port =
+            json!({"Id": "other", "TierAclRuleAction": "Block", "Protocols": "6", "LocalPorts": "22"});
+        let rules = [
+            acl(
+                &json!({"Action": "Allow", "Direction": "In", "Protocols": "6", "LocalPorts": STREAM.to_string()}),
+            ),
+            acl(&json!({"Action": "Block", "Direction": "In", "Priority": 9})),
+            acl(&json!({"Action": "Block", "Direction": "Out", "Protocols": "17", "RuleType": "Host"})),
+        ];
+        let of_endpoint = [
+            json!([given("QOS", &json!({"MaximumOutgoingBandwidthInBytes": 1_250_000}))]),
+            json!([given("EncapOverhead", &json!({"Overhead": 50}))]),
+            json!([given("InterfaceParameters", &json!({"Mtu": 1400}))]),
+            json!([given("PortName", &json!({"Name": "front"}))]),
+            json!(proxies),
+            json!([tier(&other_port)]),
+        ];
+        for container in [&server, &peer] {
+            let side = if container.endpoint == server.endpoint { "the server" } else { "the client" };
+            for policies in &of_endpoint {
+                for request in ["Add", "Update", "Remove"] {
+                    change(&mut client, "Endpoint", &container.endpoint, request, policies);
+                    flow(&format!("{request} {policies} of {side}"));
+                }
+            }
+            // All together, and the same again.
+            let all: Vec<Value> =
+                of_endpoint.iter().flat_map(|one| one.as_array().unwrap().clone()).collect();
+            change(&mut client, "Endpoint", &container.endpoint, "Add", &json!(all));
+            flow(&format!("everything of {side}"));
+            let all = client.query("Endpoint", &container.endpoint)["Policies"].clone();
+            change(&mut client, "Endpoint", &container.endpoint, "Update", &all);
+            flow(&format!("the same of {side} again"));
+        }
+        // Rules that the stream passes only since one allows it.
+        for request in ["Add", "Update", "Update"] {
+            change(&mut client, "Endpoint", &server.endpoint, request, &json!(rules));
+            flow(&format!("{request} of rules that allow it"));
+        }
+        for request in ["Add", "Update", "Remove"] {
+            change(&mut client, "Network", &network, request, &json!([network_acl(22)]));
+            flow(&format!("{request} of a rule of the network"));
+        }
+    });
+}
+
+#[test]
+fn every_kind_of_block_stops_a_stream_at_once() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [server, peer] = [(); 2].map(|()| client.container(&network, &json!({})));
+        Stream::serve(&server);
+        let host =
+            |direction: &str| acl(&json!({"Action": "Block", "Direction": direction, "RuleType": "Host"}));
+        let in_tier = tier(&json!({"Id": "no", "TierAclRuleAction": "Block", "Protocols": "6"}));
+        let blocks = [
+            ("Network", &network, network_acl(STREAM)),
+            ("Endpoint", &server.endpoint, in_tier),
+            ("Endpoint", &server.endpoint, host("In")),
+            ("Endpoint", &peer.endpoint, host("Out")),
+        ];
+        for (kind, id, block) in blocks {
+            let block = json!([block]);
+            let mut streams =
+                server.addresses.iter().map(|to| Stream::open(&peer.namespace, to)).collect::<Vec<_>>();
+            streams.iter_mut().for_each(|stream| stream.must_flow("before"));
+            change(&mut client, kind, id, "Add", &block);
+            for stream in &mut streams {
+                assert!(!stream.flows(Duration::from_millis(600)), "it is blocked by {block}");
+            }
+            change(&mut client, kind, id, "Remove", &block);
+            for stream in &mut streams {
+                eventually("it goes on", || stream.flows(Duration::from_millis(1000)));
+            }
+        }
+    });
+}
+
 /// What is told of a packet must be what happens.
 fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool) -> (String, bool) {
     let address: IpAddr = to.parse().unwrap();
