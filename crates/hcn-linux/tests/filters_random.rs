@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use packets::{GRE, ICMP, ICMPV6, Node, Packet, SCTP, TCP, UDP};
 
 /// In a run of all tests.
-const PACKETS: usize = 1000;
+const PACKETS: usize = 10_000;
 /// With one choice of filters.
 const OF_A_ROUND: usize = 60;
 const SETS: [&str; 3] = ["one", "azure-npm-1001", "another one"];
