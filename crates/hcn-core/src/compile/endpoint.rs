@@ -94,6 +94,11 @@ fn place(registry: &Registry, endpoint: &Endpoint) -> Option<Netns> {
     }
 }
 
+/// Whether its interface is the host's own, and its addresses so are, too.
+pub(crate) fn is_on_host(registry: &Registry, endpoint: &Endpoint) -> bool {
+    place(registry, endpoint) == Some(Netns::Host)
+}
+
 /// Its link, with its addresses and routes.
 pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object> {
     if let (Some(network), Some(port)) = (registry.networks.get(endpoint.network), &endpoint.vm_port) {

@@ -21,7 +21,9 @@ use std::collections::HashSet;
 
 use hcn_dataplane::{LinkId, Object, State};
 
+pub(crate) use endpoint::is_on_host;
 pub(crate) use filters::is_filtered;
+pub(crate) use outside::is_on_link;
 pub(crate) use overlay::reached_alike;
 pub(crate) use responders::tell_alike;
 

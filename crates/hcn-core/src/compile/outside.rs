@@ -90,7 +90,7 @@ pub(super) fn sublink(network: &Network, endpoint: &Endpoint, link: &LinkId, ali
 }
 
 /// Whether endpoints find the others of the prefix of this address themselves; else they send by the host.
-pub(super) fn is_on_link(network: &Network, address: IpNet) -> bool {
+pub(crate) fn is_on_link(network: &Network, address: IpNet) -> bool {
     address.addr().is_ipv4() || !network.is_routed()
 }
 

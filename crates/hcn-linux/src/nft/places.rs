@@ -1,6 +1,6 @@
 //! Where the rules of an object are, in the words of `nft list`: for people who look for them.
 
-use hcn_dataplane::{Frontend, Netns, Object, Site};
+use hcn_dataplane::{Frontend, HostSide, Netns, Object, Site, Ways};
 
 use super::{TABLE, filters, interception, maps, preserving, translation};
 
@@ -45,7 +45,16 @@ pub fn rules_of(object: &Object, incoming: bool) -> Option<String> {
             format!("inet {TABLE} set {set}")
         }
         Object::Preserved(_) => format!("bridge {} map sent4, sent6", preserving::TABLE),
-        Object::Barrier(_) => format!("inet {TABLE} set {}", maps::CLOSED),
+        Object::Barrier(barrier) => {
+            let ways = (barrier.ways != Ways::Open).then_some(maps::CLOSED);
+            let host = match (&barrier.host, &barrier.ways) {
+                (HostSide::Open, _) => None,
+                (HostSide::Closed, Ways::Closed) => Some(maps::SEALED),
+                (HostSide::Closed | HostSide::Only(_), _) => Some(maps::WALLED),
+            };
+            let sets: Vec<&str> = ways.into_iter().chain(host).collect();
+            format!("inet {TABLE} set {}", sets.join(", "))
+        }
         _ => return None,
     })
 }

@@ -1,7 +1,10 @@
 //! What becomes of a packet of an endpoint, or for one, and which policy decides: the way of the first packet of a
 //! connection through everything that records mean, from the same objects that the kernel gets.
 
+mod barriers;
+mod ends;
 mod matching;
+mod translation;
 mod walk;
 
 use std::net::{IpAddr, SocketAddr};
