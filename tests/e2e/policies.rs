@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use hcn_tests::client::{Client, Container, DUAL};
-use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, wait_for_outside};
-use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run};
+use hcn_tests::client::{Client, Container, DUAL, network_document};
+use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, set_sysctl, wait_for_outside};
+use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run, run_ok};
 use serde_json::{Value, json};
 
 const PORT: u16 = 7000;
@@ -17,6 +17,7 @@ const STREAM: u16 = 7001;
 const VIP: &str = "198.18.0.1";
 const FAMILIES: [usize; 2] = [0, 1];
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
+const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
 
 fn change(client: &mut Client, kind: &str, id: &str, request: &str, policies: &Value) {
     let settings =
@@ -244,31 +245,87 @@ fn every_kind_of_block_stops_a_stream_at_once() {
     });
 }
 
-/// What is told of a packet must be what happens.
-fn agrees(client: &mut Client, from: &Container, to: &str, port: u16, udp: bool) -> (String, bool) {
-    let address: IpAddr = to.parse().unwrap();
-    let question = json!({"To": SocketAddr::new(address, port).to_string(), "Protocol": if udp { "udp" } else { "tcp" }});
-    let told =
-        client.ok("Endpoint.Explain", &json!({"id": from.endpoint, "query": question}))["properties"].clone();
-    let answer = match udp {
-        true => ask_udp_at(&from.namespace, to, port),
-        false => ask_tcp_at(&from.namespace, to, port),
-    };
-    let passes = answer.as_ref().is_ok_and(|answer| !answer.is_empty());
-    assert_eq!(told["Verdict"] == "Allow", passes, "{question}: {answer:?}, but {told:#}");
-    for step in told["Steps"].as_array().unwrap().iter().filter(|step| step["Stage"] == "Filter") {
-        // Its rule is where it is told to be; lists that are not the last have a chain of their own behind it.
-        let place = step["Nft"].as_str().unwrap();
-        let (chain, netns) = place.split_once(" in netns ").unwrap_or((place, ""));
-        let [family, table, "chain", name] = chain.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("{place}")
-        };
-        let list = ["nft", "list", "table", family, table];
-        let listed = if netns.is_empty() { run(&list) } else { netns_exec(netns, &list) };
-        let (_, found) = listed.stdout.split_once(&format!("chain {name}")).unwrap();
-        assert!(found.contains(step["Rule"].as_str().unwrap()), "{step}: {listed}");
+/// Somebody who is no endpoint.
+fn somebody(namespace: &str, addresses: &[&str]) -> Container {
+    let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+    Container { namespace: namespace.to_owned(), endpoint: String::new(), addresses }
+}
+
+/// What became of a packet.
+struct Outcome {
+    answer: String,
+    passes: bool,
+    /// What is told to decide.
+    by: String,
+}
+
+impl Outcome {
+    #[track_caller]
+    fn is_by(&self, rule: &str) -> bool {
+        assert!(self.by.contains(rule), "{rule}: {} {}", self.passes, self.by);
+        self.passes
     }
-    (answer.unwrap_or_default(), passes)
+}
+
+/// What is told of a packet, at each end that is an endpoint, must be what happens.
+fn agrees(
+    client: &mut Client,
+    from: &Container,
+    to: &Container,
+    family: usize,
+    port: u16,
+    udp: bool,
+) -> Outcome {
+    let answer = match udp {
+        true => ask_udp_at(&from.namespace, &to.addresses[family], port),
+        false => ask_tcp_at(&from.namespace, &to.addresses[family], port),
+    };
+    told(client, from, to, family, (port, udp), answer.unwrap_or_default())
+}
+
+/// The same of a packet that was sent already.
+fn told(
+    client: &mut Client,
+    from: &Container,
+    to: &Container,
+    family: usize,
+    (port, udp): (u16, bool),
+    answer: String,
+) -> Outcome {
+    let passes = !answer.is_empty();
+    let protocol = if udp { "udp" } else { "tcp" };
+    let destination = SocketAddr::new(to.addresses[family].parse().unwrap(), port).to_string();
+    let questions = [
+        (from, json!({"To": destination, "Protocol": protocol})),
+        (to, json!({"From": from.addresses[family], "Port": port, "Protocol": protocol})),
+    ];
+    let mut reasons = Vec::new();
+    for (end, question) in questions.iter().filter(|(end, _)| !end.endpoint.is_empty()) {
+        let asked = json!({"id": end.endpoint, "query": question});
+        let told = client.ok("Endpoint.Explain", &asked)["properties"].clone();
+        assert_eq!(told["Verdict"] == "Allow", passes, "{question}: {answer:?}, but {told:#}");
+        if passes && [from, to].iter().all(|end| !end.endpoint.is_empty()) {
+            // The server says who asked.
+            let source = told["Arrives"].as_str().unwrap().split(' ').nth(1).unwrap();
+            let source = source.parse::<SocketAddr>().unwrap().ip().to_string();
+            assert!(answer.ends_with(&format!(" {source}")), "{question}: {answer}, but {told:#}");
+        }
+        // Its rules are where they are told to be; lists that are not the last have a chain of their own behind it.
+        for step in told["Steps"].as_array().unwrap().iter().filter(|step| step["Stage"] == "Filter") {
+            let place = step["Nft"].as_str().unwrap();
+            let (chain, netns) = place.split_once(" in netns ").unwrap_or((place, ""));
+            let [family, table, "chain", name] = chain.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{place}")
+            };
+            let list = ["nft", "list", "table", family, table];
+            let listed = if netns.is_empty() { run(&list) } else { netns_exec(netns, &list) };
+            let (_, found) = listed.stdout.split_once(&format!("chain {name}")).unwrap();
+            assert!(found.contains(step["Rule"].as_str().unwrap()), "{step}: {listed}");
+        }
+        reasons.push(told["DecidedBy"].as_str().unwrap().to_owned());
+    }
+    assert!(reasons.iter().all(|by| *by == reasons[0]), "{questions:?}: {reasons:?}");
+    Outcome { answer, passes, by: reasons.swap_remove(0) }
 }
 
 #[test]
@@ -304,19 +361,128 @@ fn what_is_told_of_packets_is_what_happens() {
         for port in [PORT, STREAM] {
             serve_as("outside", port, "ok");
         }
+        let outside = somebody("outside", &OUTSIDE);
         let mut outcomes = (0, 0);
         let mut count = |passes: bool| if passes { outcomes.0 += 1 } else { outcomes.1 += 1 };
         for family in FAMILIES {
             for from in all {
                 for to in all.iter().filter(|to| to.endpoint != from.endpoint) {
                     for (port, udp) in [(PORT, false), (PORT, true), (STREAM, false)] {
-                        count(agrees(&mut client, from, &to.addresses[family], port, udp).1);
+                        let outcome = agrees(&mut client, from, to, family, port, udp);
+                        let is_peer = from.endpoint == peer.endpoint;
+                        count(outcome.is_by(match &to.endpoint {
+                            to if *to == ruled.endpoint && udp => "Policies[0] no-udp of",
+                            to if *to == ruled.endpoint && is_peer => "Policies[1] peers-only of",
+                            to if *to == ruled.endpoint => "Policies[2] rest of",
+                            to if *to == tiered.endpoint && port == STREAM => "early no of",
+                            to if *to == tiered.endpoint && is_peer => "late peer of",
+                            to if *to == tiered.endpoint => "late end of",
+                            _ => "nothing",
+                        }));
                     }
                 }
-                count(agrees(&mut client, from, OUTSIDE[family], PORT, false).1);
+                let outcome = agrees(&mut client, from, &outside, family, PORT, false);
+                let is_held = family == 0 && from.endpoint == ruled.endpoint;
+                count(outcome.is_by(if is_held { "nobody of" } else { "NAT of network" }));
             }
         }
         assert!(outcomes.0 > 20 && outcomes.1 > 20, "{outcomes:?}");
+    });
+}
+
+/// Between networks, with the host and with what is outside.
+#[test]
+fn what_is_told_of_networks_and_the_host_is_what_happens() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let mut client = Client::new();
+        let held = json!({"Policies": [acl(&json!({"Id": "none", "Action": "Block", "Direction": "In"}))]});
+        let mut ends = Vec::new();
+        for (kind, prefix) in [("NAT", 2), ("NAT", 3), ("Internal", 4), ("Private", 5), ("Overlay", 6)] {
+            let prefixes = [format!("10.44.{prefix}.0/24"), format!("fd44:{prefix}::/64")];
+            let mut settings = network_document(&prefixes.each_ref().map(String::as_str));
+            settings["Type"] = json!(kind);
+            let created = client.ok("Network.Create", &json!({"settings": settings}));
+            let network = created["id"].as_str().unwrap();
+            let policies = if prefix == 3 { &held } else { &json!({}) };
+            ends.push(client.container(network, policies));
+            for (to, by) in prefixes.iter().zip(UPLINK) {
+                run_ok(&["ip", "-n", "outside", "route", "add", to, "via", by]);
+            }
+            if prefix == 2 {
+                // Its interface is the host's own, and so are its rules.
+                let endpoint = client.endpoint(network, &held);
+                let host = client.namespace("HostDefault");
+                client.attach(&host, &endpoint);
+                let addresses = client.addresses(&endpoint);
+                ends.push(Container { namespace: HOST.to_owned(), endpoint, addresses });
+            }
+        }
+        ends.extend([somebody(HOST, &UPLINK), somebody("outside", &OUTSIDE)]);
+        for end in ends.iter().filter(|end| end.namespace != HOST) {
+            serve_as(&end.namespace, PORT, "ok");
+        }
+        serve_as(HOST, PORT, "ok");
+        let [.., host, outside] = &ends[..] else { panic!("two at least") };
+        let pairs = ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to)));
+        let pairs = pairs.filter(|(from, to)| {
+            // The host asks as whom it likes, which is no endpoint.
+            let is_hosts = from.namespace == HOST && !from.endpoint.is_empty();
+            let asked = !from.endpoint.is_empty() || !to.endpoint.is_empty();
+            from.addresses != to.addresses && asked && !is_hosts
+        });
+        let all: Vec<_> = pairs.flat_map(|(from, to)| FAMILIES.map(|family| (from, to, family))).collect();
+        let mut outcomes = [0; 2];
+        for some in all.chunks(16) {
+            // What is dropped takes its time.
+            let answers: Vec<String> = thread::scope(|scope| {
+                let ask = |(from, to, family): &(&Container, &Container, usize)| {
+                    let (netns, server) = (from.namespace.clone(), to.addresses[*family].clone());
+                    scope.spawn(move || ask_tcp_at(&netns, &server, PORT).unwrap_or_default())
+                };
+                let asking: Vec<_> = some.iter().map(ask).collect();
+                asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+            });
+            for ((from, to, family), answer) in some.iter().zip(answers) {
+                let Outcome { passes, by, .. } = told(&mut client, from, to, *family, (PORT, false), answer);
+                outcomes[usize::from(passes)] += 1;
+                assert!(passes || by.contains("none of endpoint") || by.contains(" of network"), "{by}");
+            }
+        }
+        assert!(outcomes.iter().all(|count| *count > 20), "{outcomes:?}");
+        // Which of the two it is, where it is one of them for sure.
+        let [nat, _, ruled, internal, private, overlay, ..] = &ends[..] else { panic!("six at least") };
+        for (from, to, by) in [
+            (nat, ruled, "none of"),
+            (outside, internal, "Internal of"),
+            (internal, nat, "Internal of"),
+            (private, host, "Private of"),
+            (overlay, host, "Overlay of"),
+            (host, overlay, "Overlay of"),
+        ] {
+            assert!(!agrees(&mut client, from, to, 0, PORT, false).is_by(by));
+        }
+    });
+}
+
+#[test]
+fn translation_to_a_neighbour_is_told_where_frames_are_shown() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let server = client.container(&network, &json!({}));
+        serve_as(&server.namespace, PORT, "ok");
+        let outbound = json!({"Type": "OutBoundNAT", "Settings": {"Destinations": [server.addresses[0]]}});
+        let from = client.container(&network, &json!({"Policies": [outbound]}));
+        // Where the host has every bridge show its frames there need be no rule.
+        for (shown, by) in [("1", "OutBoundNAT of"), ("0", "nothing")] {
+            if set_sysctl("net.bridge.bridge-nf-call-iptables", shown) {
+                agrees(&mut client, &from, &server, 0, PORT, false).is_by(by);
+            }
+        }
+        let allow = json!([acl(&json!({"Action": "Allow", "Direction": "In"}))]);
+        change(&mut client, "Endpoint", &server.endpoint, "Add", &allow);
+        assert_eq!(agrees(&mut client, &from, &server, 0, PORT, false).answer, "ok 192.0.2.1");
     });
 }
 
@@ -326,25 +492,35 @@ fn rules_services_translation_and_proxies_work_together() {
         wait_for_outside();
         let mut client = Client::new();
         let network = client.network(&DUAL);
-        let [backend, proxy] = [(); 2].map(|()| client.container(&network, &json!({})));
+        let [backend, proxy, neighbour] = [(); 3].map(|()| client.container(&network, &json!({})));
         serve_as(&backend.namespace, PORT, "backend");
         serve_as(&proxy.namespace, PORT, "proxy");
+        serve_as(&neighbour.namespace, PORT, "neighbour");
         serve_as("outside", PORT, "outside");
         client.load_balancer(&json!({"HostComputeEndpoints": [backend.endpoint], "FrontendVIPs": [VIP],
             "PortMappings": [{"Protocol": 6, "InternalPort": PORT, "ExternalPort": 80}]}));
         let web = client.container(&network, &json!({"Policies": [
             {"Type": "OutBoundNAT", "Settings": {"Exceptions": ["198.51.100.0/24"]}},
+            {"Type": "L4Proxy", "Settings": {"IP": neighbour.addresses[0], "Port": PORT.to_string(), "Protocol": 6,
+                "Destination": format!("{}:{PORT}", proxy.addresses[0])}},
             {"Type": "L4Proxy", "Settings": {"IP": "203.0.113.0/24", "Port": PORT.to_string(), "Protocol": 6,
                 "Destination": format!("{}:{PORT}", proxy.addresses[0]), "OutboundNat": true}},
             acl(&json!({"Id": "backend", "Action": "Allow", "Direction": "Out", "RemoteAddresses": backend.addresses[0], "Priority": 1})),
             acl(&json!({"Id": "proxy", "Action": "Allow", "Direction": "Out", "RemoteAddresses": proxy.addresses[0], "Priority": 2})),
             acl(&json!({"Id": "rest", "Action": "Block", "Direction": "Out", "Protocols": "6", "Priority": 3})),
         ]}));
-        let answer = |client: &mut Client, to: &str, port: u16| agrees(client, &web, to, port, false);
+        let answer = |client: &mut Client, to: &str, port: u16| {
+            // At the place of its family.
+            agrees(client, &web, &somebody("", &[to; 2]), usize::from(to.contains(':')), port, false)
+        };
         // Rules are about the back end, not the virtual address.
-        assert!(answer(&mut client, VIP, 80).0.starts_with("backend"));
-        assert!(answer(&mut client, OUTSIDE[0], PORT).0.starts_with("proxy"));
-        assert!(!answer(&mut client, OUTSIDE[1], PORT).1, "the rest is blocked");
+        assert!(answer(&mut client, VIP, 80).answer.starts_with("backend"));
+        assert!(answer(&mut client, OUTSIDE[0], PORT).answer.starts_with("proxy"));
+        // Beside it, too; the proxy would answer past the host, which hides the client.
+        let beside = answer(&mut client, &neighbour.addresses[0], PORT);
+        assert!(beside.is_by("proxy of"));
+        assert_eq!(beside.answer, "proxy 192.0.2.1");
+        assert!(!answer(&mut client, OUTSIDE[1], PORT).is_by("rest of"), "the rest is blocked");
         let udp = ask_udp_at(&web.namespace, OUTSIDE[0], PORT).unwrap();
         assert_eq!(udp, "outside 203.0.113.10", "the proxy is for TCP");
         // The back end lets nobody in: the service does not help.
@@ -355,15 +531,15 @@ fn rules_services_translation_and_proxies_work_together() {
             "Add",
             &json!([acl(&json!({"Action": "Block", "Direction": "In"}))]),
         );
-        assert!(!answer(&mut client, VIP, 80).1);
+        assert!(!answer(&mut client, VIP, 80).passes);
         change(&mut client, "Endpoint", &backend.endpoint, "Update", &json!([{}]));
-        assert!(answer(&mut client, VIP, 80).1);
+        assert!(answer(&mut client, VIP, 80).is_by("backend of"));
         // Without the proxy the rules meet the real destination.
         let rules = client.query("Endpoint", &web.endpoint)["Policies"].clone();
         let proxies: Vec<&Value> =
             rules.as_array().unwrap().iter().filter(|policy| policy["Type"] == "L4Proxy").collect();
         change(&mut client, "Endpoint", &web.endpoint, "Remove", &json!(proxies));
-        assert!(!answer(&mut client, OUTSIDE[0], PORT).1);
+        assert!(!answer(&mut client, OUTSIDE[0], PORT).is_by("rest of"));
         change(&mut client, "Endpoint", &web.endpoint, "Update", &json!([{}]));
         assert_eq!(ask_tcp_at(&web.namespace, OUTSIDE[0], PORT).unwrap(), "outside 203.0.113.10");
         assert!(ask_tcp_at(HOST, &web.addresses[0], PORT).is_err(), "nobody listens there");

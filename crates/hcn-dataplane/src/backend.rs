@@ -141,6 +141,8 @@ pub struct HostFacts {
     /// The links that carry addresses or default routes, and those of the links that were asked for that there are;
     /// none of hcnd's.
     pub links: Vec<HostLink>,
+    /// Whether every bridge shows its frames to the rules for IPv4 and for IPv6, whatever is set of the single one.
+    pub shows_frames: [bool; 2],
     /// What the kernel has.
     pub kernel: Kernel,
     /// The network namespace that the call is about, where it is one that somebody else made.

@@ -1,6 +1,7 @@
 //! What the host looks like besides what is hcnd's own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -76,9 +77,16 @@ pub(crate) fn read(wire: &mut Wire, socket: &Socket, named: &[String]) -> io::Re
         routes: routes.collect(),
         uplink: uplink.and_then(name),
         links: links.into_values().map(host_link).collect(),
+        shows_frames: ["iptables", "ip6tables"].map(shows_frames),
         kernel: Kernel::default(),
         netns: None,
     })
+}
+
+/// Without br_netfilter there is no such setting.
+fn shows_frames(to: &str) -> bool {
+    let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{to}");
+    fs::read_to_string(setting).is_ok_and(|value| value.trim() != "0")
 }
 
 fn host_link(facts: LinkFacts) -> HostLink {

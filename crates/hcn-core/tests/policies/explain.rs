@@ -177,6 +177,34 @@ fn a_constrained_network_is_reached_by_its_link_alone() {
 }
 
 #[test]
+fn what_stands_on_the_uplink_and_the_host_exchange_nothing() {
+    let mut service = Service::default();
+    let network = service.network("Transparent", "[]").unwrap();
+    let endpoint = service.attached(network, "[]", false);
+    for question in [to(HOST), from(HOST)] {
+        let (verdict, by) = service.verdict(endpoint, &question);
+        assert!(verdict == "Block" && by.starts_with("Transparent of network"), "{question} {by}");
+    }
+    assert_eq!(service.verdict(endpoint, &to(FAR)).0, "Allow");
+    assert_eq!(service.verdict(endpoint, &from(FAR)).0, "Allow");
+}
+
+#[test]
+fn endpoints_of_a_tunnel_meet_behind_the_uplink() {
+    let mut service = Service::default();
+    let network = service.network("L2Tunnel", "[]").unwrap();
+    let block = one("ACL", r#"{"Action":"Block","Direction":"In"}"#);
+    let peer = service.attached(network, &block, false);
+    let endpoint = service.attached(network, "[]", false);
+    let told = service.explained(endpoint, &to(&service.address(peer))).unwrap();
+    assert_eq!(
+        (&told["Steps"][0]["Stage"], &told["Verdict"]),
+        (&"L2Tunnel".into(), &"Block".into()),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_the_host_sends_to_itself_meets_no_rules() {
     let mut service = Service::default();
     let network = service.network("NAT", "[]").unwrap();

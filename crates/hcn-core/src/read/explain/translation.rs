@@ -218,7 +218,7 @@ impl Walk<'_> {
     }
 
     /// Whether a packet that goes back onto its network stays among the ports of the bridge, where no rule sees it: with
-    /// filters and proxies, the bridge shows its frames.
+    /// filters and proxies the bridge shows its frames, and where the host wants it all do.
     fn only_bridges(&self, onto: &Network) -> bool {
         let subnet_of = |address| onto.subnet_of(address).map(|subnet| subnet.id);
         let neighbours = subnet_of(self.packet.source) == subnet_of(self.packet.destination)
@@ -228,8 +228,11 @@ impl Walk<'_> {
             Object::Diversion(_) => true,
             _ => false,
         };
+        let [v4, v6] = self.host.shows_frames;
+        let shown = if self.packet.source.is_ipv4() { v4 } else { v6 };
         let mut all = self.registry.endpoints_of(onto.meta.id);
-        self.led == Led::Nowhere
+        !shown
+            && self.led == Led::Nowhere
             && neighbours
             && !all.any(|endpoint| self.objects(endpoint).iter().any(shows))
     }
