@@ -416,6 +416,8 @@ fn what_is_told_of_networks_and_the_host_is_what_happens() {
                 client.attach(&host, &endpoint);
                 let addresses = client.addresses(&endpoint);
                 ends.push(Container { namespace: HOST.to_owned(), endpoint, addresses });
+                // It exchanges nothing with others of its network.
+                ends.push(client.container(network, &json!({"Flags": 2})));
             }
         }
         ends.extend([somebody(HOST, &UPLINK), somebody("outside", &OUTSIDE)]);
@@ -432,6 +434,7 @@ fn what_is_told_of_networks_and_the_host_is_what_happens() {
             from.addresses != to.addresses && asked && !is_hosts
         });
         let all: Vec<_> = pairs.flat_map(|(from, to)| FAMILIES.map(|family| (from, to, family))).collect();
+        let reasons = ["none of endpoint", "DisableInterComputeCommunication of", " of network"];
         let mut outcomes = [0; 2];
         for some in all.chunks(16) {
             // What is dropped takes its time.
@@ -446,14 +449,17 @@ fn what_is_told_of_networks_and_the_host_is_what_happens() {
             for ((from, to, family), answer) in some.iter().zip(answers) {
                 let Outcome { passes, by, .. } = told(&mut client, from, to, *family, (PORT, false), answer);
                 outcomes[usize::from(passes)] += 1;
-                assert!(passes || by.contains("none of endpoint") || by.contains(" of network"), "{by}");
+                assert!(passes || reasons.iter().any(|reason| by.contains(reason)), "{by}");
             }
         }
         assert!(outcomes.iter().all(|count| *count > 20), "{outcomes:?}");
         // Which of the two it is, where it is one of them for sure.
-        let [nat, _, ruled, internal, private, overlay, ..] = &ends[..] else { panic!("six at least") };
+        let [nat, _, alone, ruled, internal, private, overlay, ..] = &ends[..] else {
+            panic!("seven at least")
+        };
         for (from, to, by) in [
             (nat, ruled, "none of"),
+            (nat, alone, "DisableInterComputeCommunication of"),
             (outside, internal, "Internal of"),
             (internal, nat, "Internal of"),
             (private, host, "Private of"),
