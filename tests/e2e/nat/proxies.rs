@@ -214,12 +214,12 @@ fn a_proxy_gets_connections_to_neighbours_whatever_else_the_bridge_has() {
             })
         };
         let policies = FAMILIES.map(to_all).concat();
-        let block = policy(
+        let block = [policy(
             "ACL",
             &json!({
                 "Protocols": "6", "Action": "Block", "Direction": "In", "LocalPorts": "9999", "RuleType": "Switch",
             }),
-        );
+        )];
         let asked = |by: &Container, value: &str| {
             FAMILIES.map(|family| {
                 bridge_nf(value);
@@ -231,9 +231,9 @@ fn a_proxy_gets_connections_to_neighbours_whatever_else_the_bridge_has() {
             assert_eq!(asked(&a, value), ["beside"; 2], "bridge-nf {value}");
             assert_eq!(asked(&beside, value), ["b"; 2], "bridge-nf {value}");
             // Rules of another endpoint come and go.
-            modify(&mut client, "Endpoint", &beside.endpoint, "Add", &[block.clone()]);
+            modify(&mut client, "Endpoint", &beside.endpoint, "Add", &block);
             assert_eq!(asked(&a, value), ["beside"; 2], "with a rule, bridge-nf {value}");
-            modify(&mut client, "Endpoint", &beside.endpoint, "Remove", &[block.clone()]);
+            modify(&mut client, "Endpoint", &beside.endpoint, "Remove", &block);
             assert_eq!(asked(&a, value), ["beside"; 2], "without it again, bridge-nf {value}");
             client = kill_hcnd();
             assert_eq!(asked(&a, value), ["beside"; 2], "after a kill, bridge-nf {value}");

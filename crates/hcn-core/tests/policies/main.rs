@@ -4,6 +4,7 @@
 
 mod anything;
 mod constraints;
+mod documents;
 mod endpoints;
 mod explain;
 mod filters;
