@@ -1,249 +1,25 @@
-//! Policies together, on live traffic: connections survive every change that is not about them and end at once where a rule
-//! says so; rules, load balancers, translation and proxies at a time; and what `Explain` tells is what packets do.
+//! Policies together: rules, load balancers, translation and proxies at a time; and what `Explain` tells is what packets do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
 
 use hcn_tests::client::{Client, Container, DUAL, network_document};
-use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, set_sysctl, wait_for_outside};
-use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run, run_ok};
+use hcn_tests::policies::{acl, change};
+use hcn_tests::service::kill_hcnd;
+use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, serve_as, set_sysctl, wait_for_outside};
+use hcn_tests::{Sandbox, in_sandbox, netns_exec, run, run_ok};
 use serde_json::{Value, json};
 
 const PORT: u16 = 7000;
-const STREAM: u16 = 7001;
-const VIP: &str = "198.18.0.1";
+/// Some rules are about this one.
+const OTHER_PORT: u16 = 7001;
+const VIPS: [&str; 2] = ["198.18.0.1", "2001:db8:18::1"];
 const FAMILIES: [usize; 2] = [0, 1];
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
 const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
-
-fn change(client: &mut Client, kind: &str, id: &str, request: &str, policies: &Value) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
-    client.ok(&format!("{kind}.Modify"), &json!({"id": id, "settings": settings}));
-}
-
-fn acl(settings: &Value) -> Value {
-    json!({"Type": "ACL", "Settings": settings})
-}
-
-/// A connection on which octets go to and fro, and the last one that was sent.
-struct Stream(TcpStream, u8);
-
-impl Stream {
-    /// Lets a container echo what it gets.
-    fn serve(container: &Container) {
-        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, STREAM));
-        let listener = in_netns(&container.namespace, || TcpListener::bind(any).unwrap());
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                thread::spawn(move || {
-                    let mut writer = stream.try_clone().unwrap();
-                    // It ends with the connection.
-                    let _ = io::copy(&mut &stream, &mut writer);
-                });
-            }
-        });
-    }
-
-    fn open(netns: &str, server: &str) -> Self {
-        let server = SocketAddr::new(server.parse().unwrap(), STREAM);
-        let connect = || TcpStream::connect_timeout(&server, patience(Duration::from_secs(1))).unwrap();
-        Self(in_netns(netns, connect), 0)
-    }
-
-    /// Whether an octet comes back in time; what is dropped is sent again after 200 ms for the first time.
-    fn flows(&mut self, time: Duration) -> bool {
-        self.0.set_read_timeout(Some(patience(time))).unwrap();
-        self.1 = self.1.wrapping_add(1);
-        let mut octet = [0];
-        // What was asked before may be answered late.
-        self.0.write_all(&[self.1]).is_ok()
-            && std::iter::from_fn(|| self.0.read_exact(&mut octet).ok().map(|()| octet[0]))
-                .any(|got| got == self.1)
-    }
-
-    #[track_caller]
-    fn must_flow(&mut self, what: &str) {
-        assert!(self.flows(Duration::from_millis(150)), "{what}");
-    }
-}
-
-#[test]
-fn a_stream_survives_what_is_not_about_it_and_ends_with_a_block() {
-    in_sandbox!(Sandbox::new(), {
-        let mut client = Client::new();
-        let network = client.network(&DUAL);
-        let [server, peer, third] = [(); 3].map(|()| client.container(&network, &json!({})));
-        Stream::serve(&server);
-        for family in FAMILIES {
-            let mut stream = Stream::open(&peer.namespace, &server.addresses[family]);
-            stream.must_flow("before any rule");
-            let other = json!([acl(
-                &json!({"Action": "Block", "Direction": "In", "LocalPorts": "22", "Protocols": "6"})
-            )]);
-            change(&mut client, "Endpoint", &server.endpoint, "Add", &other);
-            stream.must_flow("a rule about another port");
-            change(
-                &mut client,
-                "Endpoint",
-                &third.endpoint,
-                "Add",
-                &json!([acl(&json!({"Action": "Block", "Direction": "In"}))]),
-            );
-            stream.must_flow("rules of another endpoint");
-            let host = json!([acl(&json!({"Action": "Allow", "Direction": "In", "RuleType": "Host"}))]);
-            change(&mut client, "Endpoint", &server.endpoint, "Add", &host);
-            stream.must_flow("a rule in the namespace");
-            change(
-                &mut client,
-                "Endpoint",
-                &server.endpoint,
-                "Add",
-                &json!([{"Type": "PortMapping", "Settings":
-                {"Protocol": 6, "InternalPort": STREAM, "ExternalPort": 8000, "Flags": 2 * family}}]),
-            );
-            stream.must_flow("a port mapping");
-            let set =
-                json!([{"Type": "SetPolicy", "Settings": {"Id": "s", "Values": third.addresses[family]}}]);
-            change(&mut client, "Network", &network, "Add", &set);
-            let named = acl(&json!({"Action": "Block", "Direction": "In", "LocalAddresses": "s"}));
-            change(&mut client, "Endpoint", &server.endpoint, "Add", &json!([named]));
-            stream.must_flow("a set of others");
-            // The client is in the set now.
-            let set =
-                json!([{"Type": "SetPolicy", "Settings": {"Id": "s", "Values": peer.addresses[family]}}]);
-            change(&mut client, "Network", &network, "Update", &set);
-            assert!(!stream.flows(Duration::from_millis(1000)), "it is blocked");
-            change(&mut client, "Endpoint", &server.endpoint, "Update", &json!([{}]));
-            change(&mut client, "Network", &network, "Remove", &set);
-            eventually("it goes on", || stream.flows(Duration::from_millis(1000)));
-            // A block of the side that answers leaves what it has begun itself alone.
-            let out = json!([acl(&json!({"Action": "Block", "Direction": "Out"}))]);
-            change(&mut client, "Endpoint", &server.endpoint, "Add", &out);
-            stream.must_flow("answers pass");
-            let blocked = ask_tcp_at(&server.namespace, &third.addresses[family], PORT);
-            assert!(blocked.is_err(), "the server begins nothing");
-            change(&mut client, "Endpoint", &peer.endpoint, "Add", &out);
-            assert!(!stream.flows(Duration::from_millis(1000)), "the client sends no more");
-            for container in [&server, &peer, &third] {
-                change(&mut client, "Endpoint", &container.endpoint, "Update", &json!([{}]));
-            }
-            let mapping = client.query("Endpoint", &server.endpoint)["Policies"].clone();
-            change(&mut client, "Endpoint", &server.endpoint, "Remove", &mapping);
-            eventually("it goes on again", || stream.flows(Duration::from_millis(1000)));
-        }
-    });
-}
-
-/// A rule of a tier, for what comes in.
-fn tier(rule: &Value) -> Value {
-    json!({"Type": "TierAcl", "Settings": {"Name": "tier", "Direction": "In", "Order": 1, "TierAclRules": [rule]}})
-}
-
-fn network_acl(port: u16) -> Value {
-    json!({"Type": "NetworkACL", "Settings": {"Action": "Block", "Direction": "In", "RuleType": "Switch",
-        "Protocols": "6", "LocalPorts": port.to_string()}})
-}
-
-#[test]
-fn a_stream_survives_changes_of_every_other_kind() {
-    in_sandbox!(Sandbox::new(), {
-        let mut client = Client::new();
-        let network = client.network(&DUAL);
-        let [server, peer] = [(); 2].map(|()| client.container(&network, &json!({})));
-        Stream::serve(&server);
-        let mut streams =
-            server.addresses.iter().map(|to| Stream::open(&peer.namespace, to)).collect::<Vec<_>>();
-        let mut flow = |what: &str| {
-            streams.iter_mut().zip(["IPv4", "IPv6"]).for_each(|(stream, family)| {
-                stream.must_flow(&format!("{what}, {family}"));
-            });
-        };
-        flow("before any change");
-        let given = |kind: &str, settings: &Value| json!({"Type": kind, "Settings": settings});
-        let proxies = ["192.0.2.1:1080", "[2001:db8:abcd:12::1]:1080"]
-            .map(|proxy| given("L4Proxy", &json!({"Port": "22", "Protocol": 6, "Destination": proxy})));
-        let other_port =
-            json!({"Id": "other", "TierAclRuleAction": "Block", "Protocols": "6", "LocalPorts": "22"});
-        let rules = [
-            acl(
-                &json!({"Action": "Allow", "Direction": "In", "Protocols": "6", "LocalPorts": STREAM.to_string()}),
-            ),
-            acl(&json!({"Action": "Block", "Direction": "In", "Priority": 9})),
-            acl(&json!({"Action": "Block", "Direction": "Out", "Protocols": "17", "RuleType": "Host"})),
-        ];
-        let of_endpoint = [
-            json!([given("QOS", &json!({"MaximumOutgoingBandwidthInBytes": 1_250_000}))]),
-            json!([given("EncapOverhead", &json!({"Overhead": 50}))]),
-            json!([given("InterfaceParameters", &json!({"Mtu": 1400}))]),
-            json!([given("PortName", &json!({"Name": "front"}))]),
-            json!(proxies),
-            json!([tier(&other_port)]),
-        ];
-        for container in [&server, &peer] {
-            let side = if container.endpoint == server.endpoint { "the server" } else { "the client" };
-            for policies in &of_endpoint {
-                for request in ["Add", "Update", "Remove"] {
-                    change(&mut client, "Endpoint", &container.endpoint, request, policies);
-                    flow(&format!("{request} {policies} of {side}"));
-                }
-            }
-            // All together, and the same again.
-            let all: Vec<Value> =
-                of_endpoint.iter().flat_map(|one| one.as_array().unwrap().clone()).collect();
-            change(&mut client, "Endpoint", &container.endpoint, "Add", &json!(all));
-            flow(&format!("everything of {side}"));
-            let all = client.query("Endpoint", &container.endpoint)["Policies"].clone();
-            change(&mut client, "Endpoint", &container.endpoint, "Update", &all);
-            flow(&format!("the same of {side} again"));
-        }
-        // Rules that the stream passes only since one allows it.
-        for request in ["Add", "Update", "Update"] {
-            change(&mut client, "Endpoint", &server.endpoint, request, &json!(rules));
-            flow(&format!("{request} of rules that allow it"));
-        }
-        for request in ["Add", "Update", "Remove"] {
-            change(&mut client, "Network", &network, request, &json!([network_acl(22)]));
-            flow(&format!("{request} of a rule of the network"));
-        }
-    });
-}
-
-#[test]
-fn every_kind_of_block_stops_a_stream_at_once() {
-    in_sandbox!(Sandbox::new(), {
-        let mut client = Client::new();
-        let network = client.network(&DUAL);
-        let [server, peer] = [(); 2].map(|()| client.container(&network, &json!({})));
-        Stream::serve(&server);
-        let host =
-            |direction: &str| acl(&json!({"Action": "Block", "Direction": direction, "RuleType": "Host"}));
-        let in_tier = tier(&json!({"Id": "no", "TierAclRuleAction": "Block", "Protocols": "6"}));
-        let blocks = [
-            ("Network", &network, network_acl(STREAM)),
-            ("Endpoint", &server.endpoint, in_tier),
-            ("Endpoint", &server.endpoint, host("In")),
-            ("Endpoint", &peer.endpoint, host("Out")),
-        ];
-        for (kind, id, block) in blocks {
-            let block = json!([block]);
-            let mut streams =
-                server.addresses.iter().map(|to| Stream::open(&peer.namespace, to)).collect::<Vec<_>>();
-            streams.iter_mut().for_each(|stream| stream.must_flow("before"));
-            change(&mut client, kind, id, "Add", &block);
-            for stream in &mut streams {
-                assert!(!stream.flows(Duration::from_millis(600)), "it is blocked by {block}");
-            }
-            change(&mut client, kind, id, "Remove", &block);
-            for stream in &mut streams {
-                eventually("it goes on", || stream.flows(Duration::from_millis(1000)));
-            }
-        }
-    });
-}
+const OUTSIDE_PREFIXES: [&str; 2] = ["203.0.113.0/24", "2001:db8:ffff::/64"];
+const GATEWAYS: [&str; 2] = ["192.0.2.1", "2001:db8:abcd:12::1"];
 
 /// Somebody who is no endpoint.
 fn somebody(namespace: &str, addresses: &[&str]) -> Container {
@@ -354,11 +130,11 @@ fn what_is_told_of_packets_is_what_happens() {
         ]}));
         let all = [&plain, &peer, &ruled, &tiered];
         for container in all {
-            for port in [PORT, STREAM] {
+            for port in [PORT, OTHER_PORT] {
                 serve_as(&container.namespace, port, "ok");
             }
         }
-        for port in [PORT, STREAM] {
+        for port in [PORT, OTHER_PORT] {
             serve_as("outside", port, "ok");
         }
         let outside = somebody("outside", &OUTSIDE);
@@ -367,14 +143,14 @@ fn what_is_told_of_packets_is_what_happens() {
         for family in FAMILIES {
             for from in all {
                 for to in all.iter().filter(|to| to.endpoint != from.endpoint) {
-                    for (port, udp) in [(PORT, false), (PORT, true), (STREAM, false)] {
+                    for (port, udp) in [(PORT, false), (PORT, true), (OTHER_PORT, false)] {
                         let outcome = agrees(&mut client, from, to, family, port, udp);
                         let is_peer = from.endpoint == peer.endpoint;
                         count(outcome.is_by(match &to.endpoint {
                             to if *to == ruled.endpoint && udp => "Policies[0] no-udp of",
                             to if *to == ruled.endpoint && is_peer => "Policies[1] peers-only of",
                             to if *to == ruled.endpoint => "Policies[2] rest of",
-                            to if *to == tiered.endpoint && port == STREAM => "early no of",
+                            to if *to == tiered.endpoint && port == OTHER_PORT => "early no of",
                             to if *to == tiered.endpoint && is_peer => "late peer of",
                             to if *to == tiered.endpoint => "late end of",
                             _ => "nothing",
@@ -492,10 +268,24 @@ fn translation_to_a_neighbour_is_told_where_frames_are_shown() {
     });
 }
 
+/// What lies behind outside, where packets keep their source.
+const BEHIND: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
+
+fn ip(netns: &str, words: &str) {
+    let done = netns_exec(netns, &["ip"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    assert_eq!(done.code, Some(0), "{done}");
+}
+
 #[test]
 fn rules_services_translation_and_proxies_work_together() {
     in_sandbox!(Sandbox::new(), {
         wait_for_outside();
+        for (behind, (prefix, host)) in
+            BEHIND.iter().zip(["192.0.2.0/24", "2001:db8:abcd:12::/64"].into_iter().zip(UPLINK))
+        {
+            ip("outside", &format!("address add {behind} dev lo"));
+            ip("outside", &format!("route add {prefix} via {host}"));
+        }
         let mut client = Client::new();
         let network = client.network(&DUAL);
         let [backend, proxy, neighbour] = [(); 3].map(|()| client.container(&network, &json!({})));
@@ -503,51 +293,81 @@ fn rules_services_translation_and_proxies_work_together() {
         serve_as(&proxy.namespace, PORT, "proxy");
         serve_as(&neighbour.namespace, PORT, "neighbour");
         serve_as("outside", PORT, "outside");
-        client.load_balancer(&json!({"HostComputeEndpoints": [backend.endpoint], "FrontendVIPs": [VIP],
+        client.load_balancer(&json!({"HostComputeEndpoints": [backend.endpoint], "FrontendVIPs": VIPS,
             "PortMappings": [{"Protocol": 6, "InternalPort": PORT, "ExternalPort": 80}]}));
-        let web = client.container(&network, &json!({"Policies": [
+        let both = |addresses: &[String]| addresses.join(",");
+        let proxies = FAMILIES.map(|family| {
+            let to = SocketAddr::new(proxy.addresses[family].parse().unwrap(), PORT).to_string();
+            let of = |ip: &str, nat: bool| {
+                json!({"Type": "L4Proxy", "Settings": {"IP": ip, "Port": PORT.to_string(), "Protocol": 6,
+                    "Destination": to, "OutboundNat": nat}})
+            };
+            [of(&neighbour.addresses[family], false), of(OUTSIDE_PREFIXES[family], true)]
+        });
+        let rules = json!([
             {"Type": "OutBoundNAT", "Settings": {"Exceptions": ["198.51.100.0/24"]}},
-            {"Type": "L4Proxy", "Settings": {"IP": neighbour.addresses[0], "Port": PORT.to_string(), "Protocol": 6,
-                "Destination": format!("{}:{PORT}", proxy.addresses[0])}},
-            {"Type": "L4Proxy", "Settings": {"IP": "203.0.113.0/24", "Port": PORT.to_string(), "Protocol": 6,
-                "Destination": format!("{}:{PORT}", proxy.addresses[0]), "OutboundNat": true}},
-            acl(&json!({"Id": "backend", "Action": "Allow", "Direction": "Out", "RemoteAddresses": backend.addresses[0], "Priority": 1})),
-            acl(&json!({"Id": "proxy", "Action": "Allow", "Direction": "Out", "RemoteAddresses": proxy.addresses[0], "Priority": 2})),
+            {"Type": "OutBoundNAT", "Settings": {"Flags": 2, "Exceptions": ["2001:db8:51::/64"]}},
+            acl(&json!({"Id": "backend", "Action": "Allow", "Direction": "Out", "RemoteAddresses": both(&backend.addresses), "Priority": 1})),
+            acl(&json!({"Id": "proxy", "Action": "Allow", "Direction": "Out", "RemoteAddresses": both(&proxy.addresses), "Priority": 2})),
+            acl(&json!({"Id": "behind", "Action": "Allow", "Direction": "Out", "RemoteAddresses": BEHIND.join(","), "Priority": 2})),
             acl(&json!({"Id": "rest", "Action": "Block", "Direction": "Out", "Protocols": "6", "Priority": 3})),
-        ]}));
+        ]);
+        let all: Vec<Value> =
+            rules.as_array().unwrap().iter().chain(proxies.iter().flatten()).cloned().collect();
+        let web = client.container(&network, &json!({"Policies": all}));
         let answer = |client: &mut Client, to: &str, port: u16| {
             // At the place of its family.
             agrees(client, &web, &somebody("", &[to; 2]), usize::from(to.contains(':')), port, false)
         };
-        // Rules are about the back end, not the virtual address.
-        assert!(answer(&mut client, VIP, 80).answer.starts_with("backend"));
-        assert!(answer(&mut client, OUTSIDE[0], PORT).answer.starts_with("proxy"));
-        // Beside it, too; the proxy would answer past the host, which hides the client.
-        let beside = answer(&mut client, &neighbour.addresses[0], PORT);
-        assert!(beside.is_by("proxy of"));
-        assert_eq!(beside.answer, "proxy 192.0.2.1");
-        assert!(!answer(&mut client, OUTSIDE[1], PORT).is_by("rest of"), "the rest is blocked");
-        let udp = ask_udp_at(&web.namespace, OUTSIDE[0], PORT).unwrap();
-        assert_eq!(udp, "outside 203.0.113.10", "the proxy is for TCP");
+        for killed in [false, true] {
+            if killed {
+                client = kill_hcnd();
+            }
+            for family in FAMILIES {
+                // Rules are about the back end, not the virtual address.
+                assert!(answer(&mut client, VIPS[family], 80).answer.starts_with("backend"));
+                assert!(answer(&mut client, OUTSIDE[family], PORT).answer.starts_with("proxy"));
+                // Beside it, too; the proxy would answer past the host, which hides the client.
+                let beside = answer(&mut client, &neighbour.addresses[family], PORT);
+                assert!(beside.is_by("proxy of"));
+                assert_eq!(beside.answer, format!("proxy {}", GATEWAYS[family]));
+                // What is excepted keeps its source, all else leaves with the host's.
+                let behind = answer(&mut client, BEHIND[family], PORT).answer;
+                assert_eq!(behind, format!("outside {}", web.addresses[family]));
+                let udp = ask_udp_at(&web.namespace, OUTSIDE[family], PORT).unwrap();
+                assert_eq!(udp, format!("outside {}", UPLINK[family]), "the proxy and the rules are for TCP");
+                let mapped = answer(&mut client, OUTSIDE[family], 81);
+                assert!(!mapped.is_by("rest of"), "the rest is blocked");
+            }
+        }
         // The back end lets nobody in: the service does not help.
-        change(
-            &mut client,
-            "Endpoint",
-            &backend.endpoint,
-            "Add",
-            &json!([acl(&json!({"Action": "Block", "Direction": "In"}))]),
-        );
-        assert!(!answer(&mut client, VIP, 80).passes);
+        let nobody = json!([acl(&json!({"Action": "Block", "Direction": "In"}))]);
+        change(&mut client, "Endpoint", &backend.endpoint, "Add", &nobody);
+        for vip in VIPS {
+            assert!(!answer(&mut client, vip, 80).passes);
+        }
         change(&mut client, "Endpoint", &backend.endpoint, "Update", &json!([{}]));
-        assert!(answer(&mut client, VIP, 80).is_by("backend of"));
+        for vip in VIPS {
+            assert!(answer(&mut client, vip, 80).is_by("backend of"));
+        }
+        // Without the translation what was excepted is translated; the others stand.
+        change(&mut client, "Endpoint", &web.endpoint, "Remove", &json!(all[..2]));
+        for family in FAMILIES {
+            let behind = answer(&mut client, BEHIND[family], PORT).answer;
+            assert_eq!(behind, format!("outside {}", UPLINK[family]));
+            assert!(answer(&mut client, OUTSIDE[family], PORT).answer.starts_with("proxy"));
+        }
         // Without the proxy the rules meet the real destination.
-        let rules = client.query("Endpoint", &web.endpoint)["Policies"].clone();
-        let proxies: Vec<&Value> =
-            rules.as_array().unwrap().iter().filter(|policy| policy["Type"] == "L4Proxy").collect();
-        change(&mut client, "Endpoint", &web.endpoint, "Remove", &json!(proxies));
-        assert!(!answer(&mut client, OUTSIDE[0], PORT).is_by("rest of"));
+        change(&mut client, "Endpoint", &web.endpoint, "Remove", &json!(proxies.concat()));
+        for family in FAMILIES {
+            assert!(!answer(&mut client, OUTSIDE[family], PORT).is_by("rest of"));
+            assert!(answer(&mut client, VIPS[family], 80).is_by("backend of"));
+        }
         change(&mut client, "Endpoint", &web.endpoint, "Update", &json!([{}]));
-        assert_eq!(ask_tcp_at(&web.namespace, OUTSIDE[0], PORT).unwrap(), "outside 203.0.113.10");
+        for family in FAMILIES {
+            let seen = ask_tcp_at(&web.namespace, OUTSIDE[family], PORT).unwrap();
+            assert_eq!(seen, format!("outside {}", UPLINK[family]));
+        }
         assert!(ask_tcp_at(HOST, &web.addresses[0], PORT).is_err(), "nobody listens there");
     });
 }

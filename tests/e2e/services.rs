@@ -130,6 +130,34 @@ fn published_port() {
 }
 
 #[test]
+fn what_is_published_is_reached_while_its_endpoint_is_attached() {
+    in_sandbox!(Sandbox::new(), {
+        let (mut client, _, containers) = world(2);
+        let [server, other] = &containers[..] else { unreachable!() };
+        publish(&mut client, &server.endpoint, &all_mappings(EXTERNAL, 0));
+        let reached = |is: bool| {
+            for netns in ["outside", &other.namespace] {
+                for family in FAMILIES {
+                    if is {
+                        assert_eq!(answers(netns, UPLINK[family], EXTERNAL).0, names(&[0]), "{netns}");
+                    } else {
+                        let answer = ask_tcp_at(netns, UPLINK[family], EXTERNAL);
+                        assert!(answer.is_err(), "{netns}: {answer:?}");
+                    }
+                }
+            }
+        };
+        reached(true);
+        client.detach(&server.namespace, &server.endpoint);
+        reached(false);
+        client.attach(&server.namespace, &server.endpoint);
+        reached(true);
+        client.delete("Endpoint", &server.endpoint);
+        reached(false);
+    });
+}
+
+#[test]
 fn frames_that_netfilter_sees_on_the_bridge_are_translated_alike() {
     in_sandbox!(Sandbox::new(), {
         let (mut client, _network, containers) = world(2);

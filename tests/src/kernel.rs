@@ -63,9 +63,7 @@ pub fn ruleset() -> BTreeSet<String> {
     let text = run_ok(&["nft", "list", "ruleset"]);
     let json: Value = serde_json::from_str(&run_ok(&["nft", "-j", "list", "ruleset"])).unwrap();
     assert!(json["nftables"].is_array(), "{json}");
-    // Elements of a set come in any order, several on a line; what packets add to one goes by itself.
-    let parts = text.split(['\n', ',']).filter(|part| !part.contains(" expires "));
-    parts.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+    parts(&text)
 }
 
 fn dump_netns(dump: &mut BTreeMap<String, BTreeSet<String>>, netns: Option<&str>) {
@@ -105,14 +103,49 @@ fn dump_netns(dump: &mut BTreeMap<String, BTreeSet<String>>, netns: Option<&str>
     });
     dump.insert(format!("{place} addresses"), addresses.collect());
     let mut routes = BTreeSet::new();
+    let mut rules = BTreeSet::new();
     for family in ["-4", "-6"] {
-        let listed = ip(&[family, "route", "show"]);
-        routes.extend(listed.iter().filter(|route| !text(route, "dst").starts_with("fe80")).map(|route| {
-            let members = ["dst", "gateway", "dev", "protocol"].map(|member| text(route, member));
-            format!("{family} {} {}", members.join(" "), route["metric"])
+        // What is local goes with the addresses.
+        let listed = ip(&[family, "route", "show", "table", "all"]);
+        let listed = listed.iter().filter(|route| {
+            route["table"] != "local"
+                && !text(route, "dst").starts_with("fe80")
+                && text(route, "type") != "multicast"
+        });
+        routes.extend(listed.map(|route| {
+            let members = ["type", "dst", "gateway", "dev", "protocol"].map(|member| text(route, member));
+            format!("{family} {} {} table {}", members.join(" "), route["metric"], route["table"])
         }));
+        rules.extend(ip(&[family, "rule", "show"]).iter().map(|rule| format!("{family} {rule}")));
     }
     dump.insert(format!("{place} routes"), routes);
+    dump.insert(format!("{place} policy rules"), rules);
+    let disciplines: Vec<Value> = serde_json::from_str(&run_ok(&tc(netns))).unwrap_or_default();
+    // What links have by themselves says nothing.
+    let own = ["noqueue", "noop", "mq", "fq_codel", "pfifo_fast"];
+    let disciplines =
+        disciplines.iter().filter(|discipline| !own.contains(&text(discipline, "kind").as_str()));
+    let disciplines =
+        disciplines.map(|discipline| format!("{} {}", text(discipline, "dev"), text(discipline, "kind")));
+    dump.insert(format!("{place} disciplines"), disciplines.collect());
+    if let Some(netns) = netns {
+        let listed = run_ok(&["ip", "netns", "exec", netns, "nft", "list", "ruleset"]);
+        dump.insert(format!("{place} rules"), parts(&listed));
+    }
+}
+
+fn tc(netns: Option<&str>) -> Vec<&str> {
+    let mut argv = vec!["tc"];
+    argv.extend(netns.into_iter().flat_map(|netns| ["-n", netns]));
+    argv.extend(["-j", "qdisc", "show"]);
+    argv
+}
+
+/// What a list of rules says. Elements of a set come in any order, several on a line; what packets add to one goes by
+/// itself.
+fn parts(text: &str) -> BTreeSet<String> {
+    let parts = text.split(['\n', ',']).filter(|part| !part.contains(" expires "));
+    parts.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
 /// The group of the links that hcnd makes, as `ip` prints it. Those that are in use are up.

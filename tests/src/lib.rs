@@ -20,6 +20,7 @@ pub mod neighbours;
 mod nodes;
 pub mod overlay;
 pub mod podman;
+pub mod policies;
 mod process;
 mod sandbox;
 pub mod service;

@@ -167,8 +167,12 @@ fn a_namespace_goes_whatever_hangs_in_it() {
 #[test]
 fn a_start_goes_on_though_rules_of_one_namespace_hang() {
     isolated("a_start_goes_on_though_rules_of_one_namespace_hang", || {
+        // One namespace alone: the rules of which hang first is chance.
         let wanted: State =
-            [endpoints(), vec![blocked(2, "A", 6), intercepted("A")]].concat().into_iter().collect();
+            [network(), vec![netns("A")], endpoint(2, "A"), vec![blocked(2, "A", 6), intercepted("A")]]
+                .concat()
+                .into_iter()
+                .collect();
         let (mut linux, found) = start_with(&State::new());
         done(&mut linux, &diff(&found, &wanted));
         let rules = rules_in("A");

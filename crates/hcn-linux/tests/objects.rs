@@ -6,7 +6,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use hcn_dataplane::{Address, Dataplane, LinkId, Mac, Netns, Object, Op, Plan, Resolver, Route, Veth};
+use hcn_dataplane::{
+    Address, Dataplane, HostFacts, LinkId, Mac, Netns, Object, Op, Plan, Resolver, Route, Veth,
+};
 use hcn_linux::{Linux, StartError};
 
 #[test]
@@ -382,7 +384,9 @@ fn names_that_lead_elsewhere_are_refused() {
 fn the_uplink_is_the_link_of_the_best_default_route() {
     isolated("the_uplink_is_the_link_of_the_best_default_route", || {
         let mut linux = start();
-        assert_eq!(linux.host(&[]).unwrap(), hcn_dataplane::HostFacts::default());
+        // Whether bridges show their frames is the kernel's choice.
+        let nothing = HostFacts { shows_frames: [false; 2], ..linux.host(&[]).unwrap() };
+        assert_eq!(nothing, HostFacts::default());
         sh("ip link add up0 mtu 1400 type veth peer name x0 && ip link set up0 up && ip link set x0 up");
         sh("ip link add up1 mtu 1300 type veth peer name x1 && ip link set up1 up && ip link set x1 up");
         sh("ip addr add 192.0.2.1/24 dev up0 && ip addr add 198.51.100.1/24 dev up1");

@@ -16,6 +16,14 @@ fn leads(container: &Container, prefix: &str, gateway: &str) {
     assert!(found.len() == 1 && found[0].contains(&wanted), "{prefix} by {gateway}: {found:?}");
 }
 
+/// Gives a container addresses that it has behind its own.
+fn has_behind(container: &Container, addresses: [&str; 2]) {
+    for address in addresses {
+        let added = netns_exec(&container.namespace, &["ip", "address", "add", address, "dev", "lo"]);
+        assert_eq!(added.code, Some(0), "{added}");
+    }
+}
+
 fn sdn(settings: &Value) -> Value {
     policy("SDNRoute", settings)
 }
@@ -55,10 +63,11 @@ fn an_endpoints_policies_are_routes_in_its_namespace() {
         let mut client = kill_hcnd();
         all(&a);
         // Packets take them: the neighbour gets what is for what lies behind it.
-        let lo = ["ip", "address", "add", "198.18.2.1/32", "dev", "lo"];
-        assert_eq!(netns_exec(&gateway.namespace, &lo).code, Some(0));
+        has_behind(&gateway, ["198.18.2.1", "2001:db8:5::1"]);
         serve(&gateway.namespace);
-        assert_eq!(seen_as(&a.namespace, "198.18.2.1"), a.addresses[0]);
+        for (behind, own) in ["198.18.2.1", "2001:db8:5::1"].into_iter().zip(&a.addresses) {
+            assert_eq!(seen_as(&a.namespace, behind), *own);
+        }
         open.works();
         client.detach(&a.namespace, &a.endpoint);
         client.attach(&a.namespace, &a.endpoint);
@@ -71,7 +80,10 @@ fn a_policy_wins_over_the_documents_route_to_the_same_destination() {
     in_sandbox!(Sandbox::as_ordinary_user(), {
         let mut client = Client::new();
         let network = client.network(&DUAL);
-        let other = client.container(&network, &json!({}));
+        // It sends in the name of what lies behind it.
+        let other = client.container(&network, &json!({"AdditionalParams": {"MacAddressSpoofing": "On"}}));
+        has_behind(&other, ["198.18.1.1", "2001:db8:6::1"]);
+        serve(&other.namespace);
         let default = json!({"NextHop": GATEWAYS[0], "DestinationPrefix": "0.0.0.0/0"});
         let routes_of = json!([default, {"NextHop": GATEWAYS[0], "DestinationPrefix": "198.18.1.0/24"}]);
         let to = json!({"DestinationPrefix": "198.18.1.0/24", "NextHop": other.addresses[0]});
@@ -80,9 +92,13 @@ fn a_policy_wins_over_the_documents_route_to_the_same_destination() {
         modify(&mut client, "Endpoint", &a.endpoint, "Remove", &[sdn(&to)]);
         leads(&a, "198.18.1.0/24", GATEWAYS[0]);
         // So does an SDN route, and a policy over both.
-        let document = with_version(&json!({"HostComputeEndpoints": [a.endpoint], "Routes": [to]}));
+        let of_ipv6 = json!({"DestinationPrefix": "2001:db8:6::/64", "NextHop": other.addresses[1]});
+        let document = with_version(&json!({"HostComputeEndpoints": [a.endpoint], "Routes": [to, of_ipv6]}));
         let id = client.ok("SdnRoute.Create", &json!({"settings": document}))["id"].clone();
         leads(&a, "198.18.1.0/24", &other.addresses[0]);
+        for (behind, own) in ["198.18.1.1", "2001:db8:6::1"].into_iter().zip(&a.addresses) {
+            assert_eq!(seen_as(&a.namespace, behind), *own);
+        }
         modify(
             &mut client,
             "Endpoint",
