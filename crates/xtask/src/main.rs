@@ -38,7 +38,7 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
-    /// Run all tests, several programs at a time; exit code 1 if one fails
+    /// Run all tests, two programs at a time; exit code 1 if one fails
     Test,
     /// Measure hcnd beside the kernel's own cost, in one run
     #[command(subcommand)]

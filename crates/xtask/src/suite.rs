@@ -1,4 +1,4 @@
-//! Runs every test of the workspace, several programs at a time: most of them wait more than they work, so that `cargo test`,
+//! Runs every test of the workspace, two programs at a time: most of them wait more than they work, so that `cargo test`,
 //! which runs one after the other, leaves the processors idle half of the time.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 /// How many programs run at a time, and how many tests of each.
-const PROGRAMS: usize = 3;
+const PROGRAMS: usize = 2;
 const THREADS: &str = "2";
 
 /// The longest ones begin, so that none of them is left for the end.
@@ -67,7 +67,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
 /// When a program has its turn.
 fn place(name: &str) -> usize {
     let is = |other: &&str| *other == name;
-    match FIRST.iter().position(|first| is(&first)) {
+    match FIRST.iter().position(is) {
         Some(place) => place,
         None if HUNGRY.iter().any(is) => FIRST.len() + 1,
         None => FIRST.len(),
