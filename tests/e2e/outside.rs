@@ -273,13 +273,13 @@ fn an_uplink_whose_gateway_does_not_answer_any_more_is_moved_back() {
     let (sandbox, _folder) = configured(BRIDGE);
     in_sandbox!(sandbox, {
         forward();
-        let before = dump();
         let other = "02:00:00:00:00:77";
         let rules = format!(
             "table netdev t {{ chain c {{ type filter hook ingress device eth0 priority 0; ether saddr {other} drop; }}; }}"
         );
         let nft = netns_exec("outside", &["nft", &rules]);
         assert_eq!(nft.code, Some(0), "{nft}");
+        let before = dump();
         let mut client = Client::new();
         let policies =
             json!([{"Type": "SourceMacAddress", "Settings": {"SourceMacAddress": other.replace(':', "-")}}]);
