@@ -4,6 +4,7 @@
 use std::fs;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
+use hcn_tests::policies::change;
 use hcn_tests::service::kill_hcnd_and;
 use hcn_tests::traffic::{
     BEHIND, HOST, SECOND, ask_tcp, ask_tcp_at, ask_udp, second_uplink, serve, set_sysctl,
@@ -32,9 +33,7 @@ fn constraint(to: &Value) -> Value {
 }
 
 fn modify(client: &mut Client, request: &str, endpoint: &str, policies: &Value) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
-    client.ok("Endpoint.Modify", &json!({"id": endpoint, "settings": settings}));
+    change(client, "Endpoint", endpoint, request, policies);
 }
 
 /// Whether it leaves as these addresses of the host, wherever it goes.

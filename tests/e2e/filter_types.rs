@@ -7,6 +7,7 @@ use std::thread;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::overlay::{container, mac, places, remote, stretched};
+use hcn_tests::policies::change;
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, serve_as, wait_for_outside};
 use hcn_tests::vm::Machine;
 use hcn_tests::{Node, Sandbox, eventually, in_sandbox, run, run_ok};
@@ -108,9 +109,7 @@ fn block(rule_type: &str, direction: &str) -> Value {
 }
 
 fn modify(client: &mut Client, endpoint: &str, request: &str, policy: &Value) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": [policy]}});
-    client.ok("Endpoint.Modify", &json!({"id": endpoint, "settings": settings}));
+    change(client, "Endpoint", endpoint, request, &json!([policy]));
 }
 
 /// A sandbox where uplinks of Transparent networks are ports of their bridges, and what must live as long.

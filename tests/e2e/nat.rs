@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
+use hcn_tests::policies::change;
 use hcn_tests::service::{kill_hcnd, kill_hcnd_and};
 use hcn_tests::traffic::{
     HOST, ask_tcp_at, ask_udp_at, in_netns, seen_as, serve, serve_as, set_sysctl, wait_for_outside,
@@ -73,9 +74,7 @@ fn outbound(settings: &Value) -> Vec<Value> {
 }
 
 fn modify(client: &mut Client, kind: &str, id: &str, request: &str, policies: &[Value]) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
-    client.ok(&format!("{kind}.Modify"), &json!({"id": id, "settings": settings}));
+    change(client, kind, id, request, &json!(policies));
 }
 
 /// Shows bridged frames to rules, or does not.

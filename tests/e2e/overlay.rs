@@ -9,6 +9,7 @@ use std::process::Command;
 
 use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::overlay::{container, flagged, mac, overlay, places, populate, remote, stretched};
+use hcn_tests::policies::change;
 use hcn_tests::service::sandbox_socket;
 use hcn_tests::traffic::{
     HOST, PORT, ask_tcp, ask_tcp_at, in_netns, is_silent, seen_as, serve, wait_for_outside,
@@ -32,9 +33,7 @@ fn router(client: &mut Client, network: &str) -> String {
 }
 
 fn policies(client: &mut Client, request: &str, network: &str, policies: &Value) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
-    client.ok("Network.Modify", &json!({"id": network, "settings": settings}));
+    change(client, "Network", network, request, policies);
 }
 
 fn remote_subnets(subnet: u8, vsid: u32, provider: &str, router: &str) -> Value {

@@ -8,6 +8,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
+use hcn_tests::policies::change;
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, set_sysctl, wait_for_outside};
 use hcn_tests::{Sandbox, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
@@ -75,9 +76,7 @@ fn all_mappings(external: u16, flags: u32) -> Vec<Value> {
 }
 
 fn publish(client: &mut Client, endpoint: &str, policies: &[Value]) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": "Update", "Settings": {"Policies": policies}});
-    client.ok("Endpoint.Modify", &json!({"id": endpoint, "settings": settings}));
+    change(client, "Endpoint", endpoint, "Update", &json!(policies));
 }
 
 fn balancer(endpoints: &[&Container], vips: &[&str], flags: u32) -> Value {

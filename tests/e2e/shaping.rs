@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use hcn_tests::client::{Client, Container, DUAL};
 use hcn_tests::dhcp::{DISCOVER, Dhcp};
 use hcn_tests::kernel::{assert_unchanged, settled_dump};
+use hcn_tests::policies::change;
 use hcn_tests::service::{kill_hcnd_and, sandbox_hcnd};
 use hcn_tests::traffic::{HOST, in_netns};
 use hcn_tests::vm::Machine;
@@ -112,9 +113,7 @@ fn qos(rate: u64) -> Value {
 }
 
 fn modify(client: &mut Client, endpoint: &str, request: &str, policies: &[Value]) {
-    let settings =
-        json!({"ResourceType": "Policy", "RequestType": request, "Settings": {"Policies": policies}});
-    client.ok("Endpoint.Modify", &json!({"id": endpoint, "settings": settings}));
+    change(client, "Endpoint", endpoint, request, &json!(policies));
 }
 
 fn port(container: &Container) -> String {

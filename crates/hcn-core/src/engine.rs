@@ -331,7 +331,7 @@ impl Engine {
             // A failed repair has undone itself; what it could not undo comes before the rest. One that fails so again and
             // again does not grow without end.
             let mut plan = failure.left.unwrap_or_default();
-            if plan.ops.len() + repair.ops.len() > REPAIR_AT_MOST.max(repair.ops.len()) {
+            if plan.ops.len() + repair.ops.len() > REPAIR_AT_MOST {
                 plan.ops.clear();
             }
             plan.ops.extend(repair.ops);

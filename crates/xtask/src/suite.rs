@@ -19,7 +19,7 @@ const THREADS: &str = "2";
 /// The longest ones begin, so that none of them is left for the end.
 const FIRST: [&str; 3] = ["tests/conformance", "hcn-linux/chaos", "tests/churn"];
 
-/// What they measure is theirs alone, or they take all that there is.
+/// What they measure is theirs alone.
 const ALONE: [&str; 5] = ["tests/badinput", "tests/floods", "tests/load", "tests/repair", "tests/shaping"];
 
 /// They take what there is, and measure nothing: the last of those that run beside others.
