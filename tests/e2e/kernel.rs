@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
 use std::fs;
+use std::time::Duration;
 
 use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
+use hcn_tests::policies::change;
+use hcn_tests::service::kill_hcnd;
+use hcn_tests::stream::Stream;
 use hcn_tests::traffic::{HOST, is_silent, seen_as, serve, wait_for_outside};
 use hcn_tests::{Sandbox, in_sandbox, netns_exec, run_ok};
 use serde_json::{Value, json};
@@ -16,6 +20,8 @@ const REQUEST_UNSUPPORTED: u32 = 0x803b_0015;
 /// The addresses of the world outside on the uplink's segment, and of the host.
 const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
 const UPLINK: [&str; 2] = ["203.0.113.10", "2001:db8:ffff::10"];
+/// The port of connections that last.
+const STREAM: u16 = 7000;
 const UPLINK_MAC: &str = "52:54:00:00:00:0a";
 
 /// How each feature is made by hand, or seen, in a network namespace that is thrown away.
@@ -243,6 +249,11 @@ fn vlan_of_subnets(kind: &str) {
     wait_for_outside();
     let [tagged, astray, bare] = frames.of_mac();
     assert!(tagged > 10 && astray == 0 && bare == 0, "tagged {tagged}, otherwise {astray}, not {bare}");
+    client = kill_hcnd();
+    for family in FAMILIES {
+        assert_eq!(seen_as(&router, &a.addresses[family]), gateways[family]);
+        assert_eq!(seen_as(&a.namespace, &b.addresses[family]), a.addresses[family]);
+    }
     client.detach(&a.namespace, &a.endpoint);
     assert!(is_silent(&router, &a.addresses[0]));
     delete(&mut client, &id, &[&a, &b]);
@@ -314,6 +325,32 @@ fn vlans_of_endpoints() {
         tagged > 5 && astray == 0 && untagged == 0,
         "tagged {tagged}, otherwise {astray}, not {untagged}"
     );
+    // One leaves it, goes into another one, and is there after a kill; a connection in the first one goes on.
+    let stream = Stream::start_within(
+        Duration::from_secs(4),
+        &tenant_netns,
+        &a.namespace,
+        (tenant[0], STREAM),
+        STREAM,
+    );
+    let vlan = |id: u16| json!([{"Type": "VLAN", "Settings": {"IsolationId": id}}]);
+    let place = |container: &Container| container.addresses[0].clone();
+    change(&mut client, "Endpoint", &b.endpoint, "Remove", &vlan(10));
+    assert_eq!(seen_as(&b.namespace, &place(&bare)), place(&b));
+    assert_eq!(seen_as(&b.namespace, OUTSIDE[0]), place(&b));
+    assert!(is_silent(&b.namespace, &place(&a)));
+    change(&mut client, "Endpoint", &b.endpoint, "Update", &vlan(20));
+    for killed in [false, true] {
+        if killed {
+            client = kill_hcnd();
+        }
+        assert_eq!(seen_as(&b.namespace, &place(&other)), place(&b));
+        assert!(is_silent(&b.namespace, &place(&bare)));
+        assert!(is_silent(&b.namespace, &place(&a)));
+    }
+    change(&mut client, "Endpoint", &b.endpoint, "Update", &vlan(10));
+    assert_eq!(seen_as(&b.namespace, &place(&a)), place(&b));
+    assert!(stream.end() > 0);
     delete(&mut client, &id, &[&bare, &a, &b, &other]);
     netns_exec("outside", &["nft", "delete", "table", "netdev", "frames"]);
     assert_unchanged(&before, "the network is gone");

@@ -277,18 +277,14 @@ impl Object {
             return true;
         }
         match (self, to) {
-            (Self::Bridge(a), Self::Bridge(b)) => {
-                a.arp == b.arp && a.proxy_arp == b.proxy_arp && a.vlan_filtering == b.vlan_filtering
-            }
+            (Self::Bridge(a), Self::Bridge(b)) => a.arp == b.arp && a.proxy_arp == b.proxy_arp,
             (Self::Veth(a), Self::Veth(b)) => {
-                a.peer == b.peer && a.ipv6 == b.ipv6 && a.isolated == b.isolated && a.vlan == b.vlan
+                a.peer == b.peer && a.ipv6 == b.ipv6 && a.isolated == b.isolated
             }
             (Self::Joint(a), Self::Joint(b)) => {
                 a.ends == b.ends && a.bridges == b.bridges && a.isolated == b.isolated
             }
-            (Self::Tap(a), Self::Tap(b)) => {
-                a.owner == b.owner && a.isolated == b.isolated && a.vlan == b.vlan
-            }
+            (Self::Tap(a), Self::Tap(b)) => a.owner == b.owner && a.isolated == b.isolated,
             (Self::Sublink(a), Self::Sublink(b)) => {
                 a.parent == b.parent && a.sharing == b.sharing && a.mac == b.mac && a.ipv6 == b.ipv6
             }

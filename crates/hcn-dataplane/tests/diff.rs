@@ -61,7 +61,6 @@ fn object() -> impl Strategy<Value = Object> {
                 ipv6,
                 arp: true,
                 proxy_arp: false,
-                vlan_filtering: false,
             })
         }),
         (0u8..3, any::<bool>()).prop_map(|(n, host)| Object::Barrier(Barrier {

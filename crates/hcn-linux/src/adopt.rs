@@ -23,6 +23,7 @@ use crate::observe::{self, Links};
 use crate::reaper::Released;
 use crate::reserved::Reserved;
 use crate::socket::Batch;
+use crate::vlans::Vlans;
 use crate::{Linux, announce, executor, nft, reaper, resolver, sysctl};
 
 pub(crate) use inside::{find_address, find_route, index_of_claim, is_claim};
@@ -37,6 +38,7 @@ pub(crate) fn adopt(linux: &mut Linux, wanted: &State) -> Result<State, OpError>
         wanted,
         found: State::new(),
         links: HashMap::new(),
+        vlans: Vlans::default(),
         is_start: true,
         hung: BTreeSet::new(),
     };
@@ -59,7 +61,15 @@ pub(crate) fn restore_rules(linux: &mut Linux, wanted: &State) -> Result<(), OpE
     let links = HashMap::from([(Netns::Host, links)]);
     linux.filtering = executor::Filtering::default();
     let found = State::new();
-    let mut adoption = Adoption { linux, wanted, found, links, is_start: false, hung: BTreeSet::new() };
+    let mut adoption = Adoption {
+        linux,
+        wanted,
+        found,
+        links,
+        vlans: Vlans::default(),
+        is_start: false,
+        hung: BTreeSet::new(),
+    };
     adoption.tables_of_rules()?;
     match adoption.hung.first() {
         None => Ok(()),
@@ -79,6 +89,8 @@ struct Adoption<'a> {
     found: State,
     /// The links of the host and of each wanted namespace.
     links: HashMap<Netns, Links>,
+    /// Those that its ports are in.
+    vlans: Vlans,
     /// What is there was made by an earlier hcnd.
     is_start: bool,
     /// Namespaces whose rules could not be written, since somebody inside holds the kernel's lock of them.
@@ -90,6 +102,8 @@ impl Adoption<'_> {
         let at = |step: &'static str| move |error: io::Error| (step, error);
         let linux = &mut *self.linux;
         let links = observe::links(&mut linux.wire, &linux.host).map_err(at("read the host's links"))?;
+        let vlans = Vlans::read(&mut linux.wire, &linux.host, links.values());
+        self.vlans = vlans.map_err(at("read the VLANs of the host's bridges"))?;
         self.links.insert(Netns::Host, links);
         let unwanted = self.namespaces().map_err(at("take over the namespaces of an earlier hcnd"))?;
         self.bridges();
@@ -275,6 +289,7 @@ impl Adoption<'_> {
                 mac: peer.mac.unwrap_or(wanted.mac),
                 // Of both ends, the one that has to be changed.
                 mtu: if peer.mtu == wanted.mtu { host.mtu } else { peer.mtu },
+                vlan: self.vlans.of(host, wanted.vlan),
                 ..wanted.clone()
             };
             let (host, peer) = (host.index, peer.index);

@@ -45,6 +45,7 @@ mod stack;
 mod steering;
 mod sysctl;
 mod tun;
+mod vlans;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

@@ -2,7 +2,9 @@
 
 mod facts;
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 
 use hcn_dataplane::{Bridge, Joint, Mac, Sharing, Sublink, Veth, Vlan, Vxlan};
@@ -405,7 +407,11 @@ pub(crate) fn new_vlan(vlan: &Vlan, parent: u32, bridge: u32) -> RouteNetlinkMes
     RouteNetlinkMessage::NewLink(message)
 }
 
-/// RTM_NEWLINK: a bridge filters by VLAN from now on; ports that nothing is said of are in VLAN 1.
+/// The VLAN that every port is in of which nothing is said.
+pub(crate) const FIRST_VLAN: u16 = 1;
+const LAST_VLAN: u16 = 4094;
+
+/// RTM_NEWLINK: a bridge filters by VLAN from now on.
 pub(crate) fn filter_vlans(bridge: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewLink(message(
         bridge,
@@ -436,17 +442,27 @@ pub(crate) fn tag_port(index: u32, vlan: u16) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(port_vlans(index, vec![BridgeVlanInfo { flags, vid: vlan }]))
 }
 
-/// RTM_DELLINK of a port: it leaves the VLAN that ports are in at first.
-pub(crate) fn leave_first_vlan(index: u32) -> RouteNetlinkMessage {
-    let flags = BridgeVlanInfoFlags::empty();
-    RouteNetlinkMessage::DelLink(port_vlans(index, vec![BridgeVlanInfo { flags, vid: 1 }]))
+/// RTM_DELLINK of a port: it leaves all VLANs but this one; those that it is not in do not matter.
+pub(crate) fn leave_other_vlans(index: u32, vlan: u16) -> RouteNetlinkMessage {
+    let others = [vlans(FIRST_VLAN..=vlan - 1), vlans(vlan + 1..=LAST_VLAN)];
+    RouteNetlinkMessage::DelLink(port_vlans(index, others.concat()))
 }
 
-/// RTM_SETLINK of a port: frames of all other VLANs pass it with their tags.
+/// RTM_SETLINK of a port: frames of all VLANs but the first pass it with their tags.
 pub(crate) fn trunk(index: u32) -> RouteNetlinkMessage {
-    let range = [(BridgeVlanInfoFlags::RangeBegin, 2), (BridgeVlanInfoFlags::RangeEnd, 4094)];
-    let vlans = range.map(|(flags, vid)| BridgeVlanInfo { flags, vid });
-    RouteNetlinkMessage::SetLink(port_vlans(index, vlans.to_vec()))
+    RouteNetlinkMessage::SetLink(port_vlans(index, vlans(FIRST_VLAN + 1..=LAST_VLAN)))
+}
+
+/// VLANs one after another, as the kernel is told of them.
+fn vlans(numbers: RangeInclusive<u16>) -> Vec<BridgeVlanInfo> {
+    use BridgeVlanInfoFlags as Flags;
+    let (first, last) = numbers.into_inner();
+    let ends = match first.cmp(&last) {
+        Ordering::Less => vec![(Flags::RangeBegin, first), (Flags::RangeEnd, last)],
+        Ordering::Equal => vec![(Flags::empty(), first)],
+        Ordering::Greater => Vec::new(),
+    };
+    ends.into_iter().map(|(flags, vid)| BridgeVlanInfo { flags, vid }).collect()
 }
 
 fn port_vlans(index: u32, vlans: Vec<BridgeVlanInfo>) -> LinkMessage {

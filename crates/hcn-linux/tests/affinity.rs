@@ -295,7 +295,7 @@ fn connections_end_with_their_back_end_once_a_change_is_settled() {
             let to = socket(vip, 7100);
             let connect = |from| {
                 let stream = inside(from, move || TcpStream::connect(to).unwrap());
-                stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                stream.set_read_timeout(Some(patience(Duration::from_secs(2)))).unwrap();
                 stream
             };
             let says = |mut stream: &TcpStream| {
@@ -325,7 +325,7 @@ fn connections_end_with_their_back_end_once_a_change_is_settled() {
             for stream in &goes {
                 let began = Instant::now();
                 assert_eq!(says(stream).unwrap_err().kind(), ErrorKind::ConnectionReset);
-                assert!(began.elapsed() < Duration::from_millis(500));
+                assert!(began.elapsed() < patience(Duration::from_millis(500)));
             }
             says(&stays).unwrap();
             // The last one goes, too: there is nobody to be sent to.

@@ -249,7 +249,7 @@ fn after_a_refused_message_all_is_as_before() {
 
 /// Does what is left to be done, as the service does it every few seconds: by then what was given up is deleted.
 fn try_again(linux: &mut Linux, left: &Plan, place: &str) {
-    let until = Instant::now() + Duration::from_secs(4);
+    let until = soon();
     loop {
         sleep(Duration::from_millis(150));
         match linux.apply(left) {

@@ -74,7 +74,7 @@ fn listen(linux: &mut Linux) -> Receiver<Notice> {
 
 /// Everything that was told until it is quiet.
 fn heard(told: &Receiver<Notice>, what: &str) -> Notice {
-    let mut all = told.recv_timeout(SOON).unwrap_or_else(|_| panic!("{what}: nothing is heard"));
+    let mut all = told.recv_timeout(patience(SOON)).unwrap_or_else(|_| panic!("{what}: nothing is heard"));
     while let Ok(more) = told.recv_timeout(QUIET) {
         all.merge(more);
     }
@@ -225,7 +225,7 @@ fn when_word_is_lost_everything_is_looked_at() {
             }))
             .unwrap();
         sh(&format!("ip link set {BRIDGE} mtu 1400"));
-        assert!(told.recv_timeout(SOON).unwrap().host);
+        assert!(told.recv_timeout(patience(SOON)).unwrap().host);
         // Nobody reads while more is told than fits.
         sh(
             "ip link add own type bridge && yes 'link set own up\nlink set own down' | head -16000 > /run/batch && ip -batch /run/batch",

@@ -137,7 +137,7 @@ fn rules() -> Vec<String> {
 
 /// Links that were set aside take a moment.
 fn are(wanted: &[String], what: &str) {
-    let until = Instant::now() + Duration::from_secs(4);
+    let until = soon();
     loop {
         let now = rules();
         if wanted == now {

@@ -297,7 +297,7 @@ fn compare(mut linux: hcn_linux::Linux, packets: usize, mut chance: Chance) {
         let arrives: BTreeSet<u32> =
             expected.iter().filter(|(_, (_, passes))| *passes).map(|(number, _)| *number).collect();
         let mut arrived = BTreeSet::new();
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = soon();
         while !arrives.is_subset(&arrived) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
             arrived.extend(nodes.iter().flat_map(Node::received));

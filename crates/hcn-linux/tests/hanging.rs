@@ -59,7 +59,7 @@ fn hangs(linux: &mut Linux, plan: &Plan) -> ApplyError {
     linux.delay(LAG);
     let begun = Instant::now();
     let error = linux.apply(plan).unwrap_err();
-    assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < patience(AT_MOST), "{:?}", begun.elapsed());
     assert_eq!(error.source.errno, Some(libc::ETIMEDOUT), "{error}: {}", error.source);
     error
 }
@@ -71,7 +71,7 @@ fn others_go_on(linux: &mut Linux) {
     let again = [endpoint(3, "B"), vec![blocked(3, "B", 17)]].concat();
     done(linux, &create(again));
     done(linux, &remove(&[blocked(3, "B", 17)]));
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < patience(Duration::from_secs(1)), "{:?}", begun.elapsed());
 }
 
 /// What is left is done as soon as it can be.
@@ -83,7 +83,7 @@ fn is_done_later(linux: &mut Linux, left: &Plan) {
             Ok(applied) => return linux.settle(applied),
             Err(error) => {
                 assert_eq!(error.source.errno, Some(libc::ETIMEDOUT), "{error}: {}", error.source);
-                assert!(begun.elapsed() < Duration::from_millis(500), "it is not waited for twice");
+                assert!(begun.elapsed() < patience(Duration::from_millis(500)), "it is not waited for twice");
             }
         }
         assert!(Instant::now() < until, "it never came to an end");
@@ -159,7 +159,7 @@ fn a_namespace_goes_whatever_hangs_in_it() {
         hangs(&mut linux, &create([intercepted("A")]));
         let begun = Instant::now();
         done(&mut linux, &diff(&state(&all), &without));
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < patience(Duration::from_secs(1)), "{:?}", begun.elapsed());
         assert!(!succeeds("test -e /run/netns/A"));
     });
 }
@@ -181,7 +181,7 @@ fn a_start_goes_on_though_rules_of_one_namespace_hang() {
         linux.delay(LAG);
         let begun = Instant::now();
         let found = linux.adopt(&wanted).unwrap();
-        assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < patience(AT_MOST), "{:?}", begun.elapsed());
         let left = diff(&found, &wanted);
         assert_eq!(left.ops.len(), 2, "{left}");
         is_done_later(&mut linux, &left);
@@ -198,11 +198,11 @@ fn a_path_that_does_not_answer_is_given_up() {
         linux.delay(LAG);
         let begun = Instant::now();
         let facts = linux.netns("/run/theirs");
-        assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < patience(AT_MOST), "{:?}", begun.elapsed());
         // Still it does not, and nobody waits for it again.
         let begun = Instant::now();
         assert!(linux.netns("/run/theirs").problem.is_some());
-        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < patience(Duration::from_millis(500)), "{:?}", begun.elapsed());
         let problem = facts.problem.expect("it did not answer");
         assert_eq!(
             (problem.errno, problem.message.as_str()),

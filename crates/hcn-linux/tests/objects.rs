@@ -191,7 +191,7 @@ fn what_was_settled_is_soon_gone() {
             && sh("ip -o link").lines().any(|line| line.contains("hcr") || line.contains("hve"))
         {
             // 50 ms on an idle machine; tests share theirs with others, and the benchmark measures.
-            assert!(settled.elapsed() < Duration::from_secs(2), "{}", sh("ip -o link"));
+            assert!(settled.elapsed() < patience(Duration::from_secs(2)), "{}", sh("ip -o link"));
             std::thread::sleep(Duration::from_millis(5));
         }
         println!("measured: 40 endpoints gone {:?} after the last was settled", settled.elapsed());

@@ -5,12 +5,12 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::*;
 use hcn_dataplane::{
     Address, Bridge, Dataplane, Enslaved, HostRoute, Mac, Object, Op, Plan, ProxyNeighbour, Sharing, State,
-    Sublink, diff,
+    Sublink, Veth, Vlan, diff,
 };
 use hcn_linux::Linux;
 
@@ -32,7 +32,7 @@ fn add_uplink() {
     );
     sh("ip route add default via 192.0.2.1 dev up0 table 77");
     sh("ip -6 route add default via 2001:db8::1 dev up0 metric 1024 src 2001:db8::10");
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = soon();
     while !(answers("192.0.2.1") && answers("2001:db8::1")) {
         assert!(Instant::now() < until, "the gateway answers");
     }
@@ -57,6 +57,7 @@ fn all() -> BTreeSet<String> {
         "ip route show table all proto static; ip route show table all proto dhcp; ip route show table 77",
     );
     add("address", "ip -br -4 addr show dev up0; ip -o -4 addr show dev up0");
+    add("vlans", "bridge -j vlan show || true");
     for file in ["ipv4/neigh/up0/proxy_delay", "ipv6/neigh/up0/proxy_delay", "ipv6/conf/up0/proxy_ndp"] {
         add(file, &format!("cat /proc/sys/net/{file}"));
     }
@@ -64,19 +65,7 @@ fn all() -> BTreeSet<String> {
 }
 
 fn settles(wanted: &BTreeSet<String>, what: &str) {
-    let until = Instant::now() + Duration::from_secs(4);
-    loop {
-        let now = all();
-        if now == *wanted {
-            return;
-        }
-        if Instant::now() > until {
-            let missing: Vec<_> = wanted.difference(&now).collect();
-            let extra: Vec<_> = now.difference(wanted).collect();
-            panic!("{what}\nmissing: {missing:#?}\nleft over: {extra:#?}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    settles_as(wanted, all, what);
 }
 
 fn rests() -> BTreeSet<String> {
@@ -93,7 +82,6 @@ fn uplink_bridge() -> Object {
         ipv6: true,
         arp: true,
         proxy_arp: false,
-        vlan_filtering: false,
     })
 }
 
@@ -152,6 +140,34 @@ fn proxies() -> Vec<Object> {
     ]
 }
 
+/// A port of the bridge that carries a VLAN of the uplink.
+fn vlan_link(id: u16) -> Object {
+    Object::Vlan(Vlan {
+        name: format!("hvl{id:08x}"),
+        alias: "hcn network 1".into(),
+        parent: UPLINK.into(),
+        id,
+        bridge: BRIDGE.into(),
+        mtu: 1500,
+    })
+}
+
+/// An endpoint whose port is in a VLAN, or in none.
+fn veth_in(vlan: Option<u16>) -> Object {
+    let Object::Veth(veth) = veth(20, "A") else { unreachable!() };
+    Object::Veth(Veth { vlan, ..veth })
+}
+
+/// Whether the kernel has VLANs: links, and bridges that filter by them.
+fn has_vlans() -> [bool; 2] {
+    [
+        "ip link add p0 link up0 type vlan id 9 && ip link del p0",
+        "ip link add p0 type bridge vlan_filtering 1 && ip -d link show p0 | grep 'vlan_filtering 1'; \
+         found=$?; ip link del p0 && exit $found",
+    ]
+    .map(succeeds)
+}
+
 fn reachable() {
     for address in ["192.0.2.1", "2001:db8::1"] {
         assert!(answers(address), "{address}");
@@ -178,6 +194,14 @@ fn fail_everywhere(linux: &mut Linux, name: &str, plan: &Plan) -> usize {
         reachable();
     }
     unreachable!()
+}
+
+/// A plan that the kernel has no means for fails, and changes nothing.
+fn lacks(linux: &mut Linux, name: &str, plan: &Plan) {
+    let before = rests();
+    let Err(error) = linux.apply(plan) else { panic!("{name}: the kernel has it") };
+    assert!(error.undo.is_none(), "{name}: {error}: {:?}", error.undo);
+    settles(&before, name);
 }
 
 fn removal(objects: &[Object]) -> Plan {
@@ -212,6 +236,100 @@ fn the_uplink_is_as_before_whatever_fails() {
             settles(&bare, &format!("{name} is gone"));
         }
         println!("measured: {tried} messages refused, one at a time");
+    });
+}
+
+#[test]
+fn vlans_are_as_before_whatever_fails() {
+    isolated("vlans_are_as_before_whatever_fails", || {
+        add_uplink();
+        let [links, filtering] = has_vlans();
+        let mut linux = start();
+        let bare = rests();
+        let ground = vec![bridge(), netns("A")];
+        done(&mut linux, &create(ground.clone()));
+        let mut tried = 0;
+        if links {
+            tried += fail_everywhere(&mut linux, "a VLAN", &create([vlan_link(100)]));
+            done(&mut linux, &create([vlan_link(100)]));
+            assert!(sh("ip -d link show dev hvl00000064").contains("vlan protocol 802.1Q id 100"));
+            tried += fail_everywhere(&mut linux, "without a VLAN", &removal(&[vlan_link(100)]));
+            done(&mut linux, &removal(&[vlan_link(100)]));
+        } else {
+            lacks(&mut linux, "a VLAN", &create([vlan_link(100)]));
+        }
+        if filtering {
+            tried += fail_everywhere(&mut linux, "a port in a VLAN", &create([veth_in(Some(10))]));
+            let mut there = None;
+            for vlan in [None, Some(10), Some(20), None, Some(1), None] {
+                let states = [there, Some(vlan)].map(|vlan| vlan.map(veth_in).into_iter().collect::<State>());
+                let plan = diff(&states[0], &states[1]);
+                tried += fail_everywhere(&mut linux, &format!("from {there:?} to {vlan:?}"), &plan);
+                done(&mut linux, &plan);
+                assert_eq!(vlans_of("hve00000014"), [vlan.unwrap_or(1)], "{plan:?}");
+                there = Some(vlan);
+            }
+            tried += fail_everywhere(&mut linux, "without the port", &removal(&[veth_in(None)]));
+            done(&mut linux, &removal(&[veth_in(None)]));
+        } else {
+            lacks(&mut linux, "a port in a VLAN", &create([veth_in(Some(10))]));
+        }
+        done(&mut linux, &removal(&ground));
+        settles(&bare, "all is gone");
+        println!("measured: {tried} messages refused, one at a time");
+    });
+}
+
+/// The VLANs that a port is in.
+fn vlans_of(port: &str) -> Vec<u16> {
+    let listed = sh(&format!("bridge -j vlan show dev {port}"));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let listed = listed[0]["vlans"].as_array().unwrap();
+    listed.iter().map(|vlan| vlan["vlan"].as_u64().unwrap().try_into().unwrap()).collect()
+}
+
+/// Whoever was in the midst of changing a VLAN, or changed it since: another start sees what is there, and puts it right.
+#[test]
+fn the_vlan_of_a_port_is_taken_over_as_it_is() {
+    isolated("the_vlan_of_a_port_is_taken_over_as_it_is", || {
+        add_uplink();
+        let wanted = |vlan| -> State { [bridge(), netns("A"), veth_in(vlan)].into_iter().collect() };
+        let mut linux = start();
+        if !has_vlans()[1] {
+            done(&mut linux, &diff(&State::new(), &wanted(None)));
+            drop(linux);
+            let (_, found) = start_with(&wanted(Some(10)));
+            assert_eq!(
+                found,
+                wanted(None),
+                "no kernel without bridges that filter has put a port into a VLAN"
+            );
+            return;
+        }
+        done(&mut linux, &diff(&State::new(), &wanted(Some(10))));
+        let there = rests();
+        drop(linux);
+        for (by_hand, seen) in [
+            ("true", Some(10)),
+            (
+                "bridge vlan add dev hve00000014 vid 30 pvid untagged; bridge vlan del dev hve00000014 vid 10",
+                Some(30),
+            ),
+            (
+                "bridge vlan add dev hve00000014 vid 1 pvid untagged; bridge vlan del dev hve00000014 vid 10",
+                None,
+            ),
+        ] {
+            sh(by_hand);
+            let (mut linux, found) = start_with(&wanted(Some(10)));
+            assert_eq!(found, wanted(seen), "{by_hand}");
+            done(&mut linux, &diff(&found, &wanted(Some(10))));
+            settles(&there, by_hand);
+        }
+        let (mut linux, found) = start_with(&wanted(None));
+        assert_eq!(found, wanted(Some(10)));
+        done(&mut linux, &diff(&found, &wanted(None)));
+        assert_eq!(vlans_of("hve00000014"), [1]);
     });
 }
 

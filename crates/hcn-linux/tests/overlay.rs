@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use common::*;
 use hcn_dataplane::{
@@ -125,19 +124,7 @@ fn tunnels() -> BTreeSet<String> {
 }
 
 fn settles(wanted: &BTreeSet<String>, what: &str) {
-    let until = Instant::now() + Duration::from_secs(4);
-    loop {
-        let now = whole();
-        if now == *wanted {
-            return;
-        }
-        if Instant::now() > until {
-            let missing: Vec<_> = wanted.difference(&now).collect();
-            let extra: Vec<_> = now.difference(wanted).collect();
-            panic!("{what}\nmissing: {missing:#?}\nleft over: {extra:#?}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    settles_as(wanted, whole, what);
 }
 
 fn rest() -> BTreeSet<String> {

@@ -27,7 +27,6 @@ fn shard() -> Vec<Object> {
             ipv6: false,
             arp: false,
             proxy_arp: false,
-            vlan_filtering: false,
         }),
         Object::Home(Home { prefix: "10.7.0.0/16".parse().unwrap(), bridge: SHARD.into() }),
         joint(1500),

@@ -18,7 +18,7 @@ fn a_table_of_another_program_is_told_as_that() {
         let mut nft = Command::new("nft").arg("-i").stdin(Stdio::piped()).spawn().unwrap();
         let mut typed = nft.stdin.take().unwrap();
         writeln!(typed, "add table inet hcnd {{ flags owner; }}").unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + common::patience(Duration::from_secs(30));
         while !sh("nft list tables").contains("inet hcnd") {
             assert!(Instant::now() < deadline, "nft makes no table");
         }

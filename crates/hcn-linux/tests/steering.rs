@@ -38,7 +38,7 @@ fn change(from: Vec<Object>, to: Vec<Object>) -> Plan {
 }
 
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(4);
+    let until = soon();
     while !is_so() {
         assert!(Instant::now() < until, "{what}: {}", tables());
         std::thread::sleep(Duration::from_millis(10));

@@ -28,7 +28,6 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         // On an overlay the bridge answers for what is on other hosts.
         arp: open || network.tunnel.is_some(),
         proxy_arp: routed,
-        vlan_filtering: false,
     })];
     let translated =
         matches!(network.mode, NetworkMode::Nat | NetworkMode::Ics | NetworkMode::ConstrainedIcs);

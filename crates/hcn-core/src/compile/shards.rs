@@ -33,7 +33,6 @@ fn of_shard(network: &Network, number: u16) -> Vec<Object> {
             ipv6: false,
             arp: false,
             proxy_arp: false,
-            vlan_filtering: false,
         }),
         Object::Joint(Joint {
             ends: network.joint(number),

@@ -24,8 +24,6 @@ pub struct Bridge {
     pub arp: bool,
     /// Whether the host answers on it for every IPv4 address that it reaches by another link (proxy ARP, RFC 1027).
     pub proxy_arp: bool,
-    /// Whether its ports belong to VLANs (IEEE 802.1Q).
-    pub vlan_filtering: bool,
 }
 
 /// A veth pair: the host end is a port of a bridge, the peer is an interface of a container.

@@ -55,7 +55,8 @@ impl Adoption<'_> {
                 continue;
             }
             let index = facts.index;
-            let found = Tap { alias: facts.alias.clone(), mtu: facts.mtu, ..wanted.clone() };
+            let vlan = self.vlans.of(facts, wanted.vlan);
+            let found = Tap { alias: facts.alias.clone(), mtu: facts.mtu, vlan, ..wanted.clone() };
             self.linux.links.insert(link, index);
             self.found.insert(Object::Tap(found));
         }

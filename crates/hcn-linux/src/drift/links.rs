@@ -49,14 +49,15 @@ impl Look<'_> {
                 Object::Veth(veth) => self.pair(veth),
                 Object::Joint(joint) => self.joint(joint),
                 Object::Vxlan(Vxlan { name, alias, mtu, bridge, .. }) => {
-                    self.port(name, alias, *mtu, bridge, (PortFacts::TUNNEL, None))
+                    self.port(name, alias, *mtu, bridge, PortFacts::TUNNEL)
                 }
                 Object::Vlan(Vlan { name, alias, mtu, bridge, .. }) => {
-                    self.port(name, alias, *mtu, bridge, (PortFacts::of_endpoint(false), None))
+                    self.port(name, alias, *mtu, bridge, PortFacts::of_endpoint(false))
                 }
                 Object::Tap(tap) => {
-                    let used = (PortFacts::of_endpoint(tap.isolated), tap.vlan);
-                    self.port(&tap.name, &tap.alias, tap.mtu, &tap.bridge, used)
+                    let used = PortFacts::of_endpoint(tap.isolated);
+                    let sight = self.port(&tap.name, &tap.alias, tap.mtu, &tap.bridge, used);
+                    sight.and(self.in_vlan(&tap.name, tap.vlan))
                 }
                 Object::Sublink(sublink) => match self.known(&sublink.link) {
                     None => Sight::Gone,
@@ -106,29 +107,27 @@ impl Look<'_> {
         Sight::right_if(own && facts.up && facts.mtu == mtu && right(facts))
     }
 
-    /// A port of a bridge, which uses it so; with the VLAN of its untagged frames, where that matters. One that is on no
-    /// bridge, since this is gone, is put onto the new one.
-    fn port(
-        &self,
-        name: &str,
-        alias: &str,
-        mtu: u32,
-        bridge: &str,
-        (used, vlan): (PortFacts, Option<u16>),
-    ) -> Sight {
+    /// A port of a bridge, which uses it so. One that is on no bridge, since this is gone, is put onto the new one.
+    fn port(&self, name: &str, alias: &str, mtu: u32, bridge: &str, used: PortFacts) -> Sight {
         let bridge = self.linux.links.get(&LinkId::host(bridge)).copied();
         self.on_host(&LinkId::host(name), alias, mtu, |facts| {
-            let tagged = vlan.is_none() || self.vlans.get(&facts.index).copied() == vlan;
-            bridge.is_some() && facts.master == bridge && facts.port == Some(used) && tagged
+            bridge.is_some() && facts.master == bridge && facts.port == Some(used)
         })
+    }
+
+    /// The port of an endpoint, in its VLAN.
+    fn in_vlan(&self, name: &str, vlan: Option<u16>) -> Sight {
+        let Some(facts) = self.known(&LinkId::host(name)) else { return Sight::Gone };
+        Sight::right_if(self.vlans.of(facts, vlan) == vlan)
     }
 
     fn pair(&self, veth: &Veth) -> Sight {
         let host = LinkId::host(&veth.name);
         let mut sight = Sight::Right;
         if self.scope.holds(&Netns::Host) {
-            let used = (PortFacts::of_endpoint(veth.isolated), veth.vlan);
+            let used = PortFacts::of_endpoint(veth.isolated);
             sight = sight.and(self.port(&veth.name, &veth.alias, veth.mtu, &veth.bridge, used));
+            sight = sight.and(self.in_vlan(&veth.name, veth.vlan));
             let peer = self.linux.links.get(&veth.peer).copied();
             let here = veth.peer.netns == Netns::Host;
             // Whoever has moved the other end elsewhere has taken it away.
@@ -150,7 +149,7 @@ impl Look<'_> {
     fn joint(&self, joint: &Joint) -> Sight {
         let ends = joint.ends.iter().zip(&joint.bridges).enumerate();
         let seen = ends.map(|(position, (end, bridge))| {
-            self.port(end, &joint.alias, joint.mtu, bridge, (PortFacts::of_joint(joint, position), None))
+            self.port(end, &joint.alias, joint.mtu, bridge, PortFacts::of_joint(joint, position))
         });
         seen.fold(Sight::Right, Sight::and)
     }

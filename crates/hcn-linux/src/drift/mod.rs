@@ -13,10 +13,11 @@ use hcn_dataplane::{Key, LinkId, Netns, Notice, Object, OpError, Scope, Shaper, 
 
 pub(crate) use listen::{Judge, Listener, give_number};
 
-use crate::link::{self, LinkFacts, PortWord};
+use crate::link::LinkFacts;
 use crate::netns::socket_in;
 use crate::reserved::Reserved;
 use crate::socket::Batch;
+use crate::vlans::Vlans;
 use crate::{Linux, adopt, nft, observe, reaper, resolver, shaping};
 
 /// See [`Dataplane::look`](hcn_dataplane::Dataplane::look).
@@ -29,7 +30,7 @@ pub(crate) fn look(linux: &mut Linux, wanted: &State, scope: &Scope) -> Result<S
         gone: BTreeSet::new(),
         left: Vec::new(),
         links: HashMap::new(),
-        vlans: HashMap::new(),
+        vlans: Vlans::default(),
     };
     look.run().map_err(|(step, error)| OpError {
         errno: error.raw_os_error(),
@@ -71,8 +72,7 @@ struct Look<'a> {
     left: Vec<u32>,
     /// Links of the places that are looked at, by index.
     links: HashMap<Netns, HashMap<u32, LinkFacts>>,
-    /// The VLANs of ports' untagged frames, by index, where any endpoint has one.
-    vlans: HashMap<u32, u16>,
+    vlans: Vlans,
 }
 
 impl Look<'_> {
@@ -146,15 +146,8 @@ impl Look<'_> {
             let links = observe::links(&mut linux.wire, socket)?;
             self.links.insert(place, links.into_values().map(|facts| (facts.index, facts)).collect());
         }
-        let tagged = |(_, object): (_, &Object)| match object {
-            Object::Veth(veth) => veth.vlan.is_some(),
-            Object::Tap(tap) => tap.vlan.is_some(),
-            _ => false,
-        };
-        if self.scope.holds(&Netns::Host) && self.wanted.iter().any(tagged) {
-            let words = self.linux.wire.dump(&self.linux.host, &link::get_ports())?;
-            let words = words.iter().filter_map(|payload| PortWord::read(payload));
-            self.vlans = words.filter_map(|word| Some((word.index, word.vlan?))).collect();
+        if let Some(links) = self.links.get(&Netns::Host) {
+            self.vlans = Vlans::read(&mut self.linux.wire, &self.linux.host, links.values())?;
         }
         Ok(())
     }

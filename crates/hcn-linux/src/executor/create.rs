@@ -11,7 +11,6 @@ use hcn_dataplane::{
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::ports::Port;
 use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, GROUP, IpTraits, LOOPBACK};
 use crate::netns::Handle;
@@ -202,9 +201,7 @@ impl Run<'_> {
             (Object::Veth(from), Object::Veth(to)) => {
                 let host = self.index(op, &LinkId::host(&to.name))?;
                 let peer = self.index(op, &to.peer)?;
-                if from.bridge != to.bridge {
-                    self.move_port(op, host, &Port::from(to))?;
-                }
+                self.change_port(op, host, [&from.into(), &to.into()])?;
                 self.write(&Place::Host, op, 0, link::change(host, Some(&to.alias), None, to.mtu));
                 let place = Place::from(&to.peer.netns);
                 self.write(&place, op, 0, link::change(peer, None, Some(to.mac), to.mtu));
@@ -219,9 +216,7 @@ impl Run<'_> {
             }
             (Object::Tap(from), Object::Tap(to)) => {
                 let index = self.index(op, &LinkId::host(&to.name))?;
-                if from.bridge != to.bridge {
-                    self.move_port(op, index, &Port::from(to))?;
-                }
+                self.change_port(op, index, [&from.into(), &to.into()])?;
                 self.write(&Place::Host, op, 0, link::change(index, Some(&to.alias), None, to.mtu));
                 Ok(())
             }

@@ -192,7 +192,7 @@ pub(crate) fn give_back(linux: &mut Linux, bridge: &LinkFacts, port: &LinkFacts)
 }
 
 /// Does something that changes nothing: tests that make messages fail do not mean its messages.
-fn quietly<T>(linux: &mut Linux, work: impl FnOnce(&mut Linux) -> T) -> T {
+pub(super) fn quietly<T>(linux: &mut Linux, work: impl FnOnce(&mut Linux) -> T) -> T {
     let fault = linux.wire.fault.take();
     let done = work(linux);
     linux.wire.fault = fault;
@@ -217,7 +217,7 @@ fn wait_until_own(linux: &mut Linux, given: &Belongings, to: u32) {
     }
 }
 
-fn facts_of(linux: &mut Linux, index: u32) -> Option<LinkFacts> {
+pub(super) fn facts_of(linux: &mut Linux, index: u32) -> Option<LinkFacts> {
     let mut batch = Batch::new();
     batch.push((), 0, link::get_index(index));
     let answer = linux.wire.exchange(&linux.host, &mut batch).ok()?.pop()?.ok()??;

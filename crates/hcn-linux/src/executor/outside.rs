@@ -57,14 +57,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts a port of a bridge into a VLAN. The bridge tells VLANs apart from then on; all others are in the first.
+    /// Puts a port of a bridge into a VLAN and out of all others. The bridge tells VLANs apart from then on, and so does
+    /// the one that it is joined to.
     pub(super) fn tag_port(&mut self, op: usize, bridge: &str, port: u32, vlan: u16) -> Result<(), Stop> {
-        let bridge = self.index(op, &LinkId::host(bridge))?;
-        self.write(&Place::Host, op, 0, link::filter_vlans(bridge));
-        self.write(&Place::Host, op, 0, link::tag_port(port, vlan));
-        if vlan != 1 {
-            self.write(&Place::Host, op, 0, link::leave_first_vlan(port));
+        let first = self.linux.joined.get(bridge).cloned();
+        for bridge in first.iter().map(String::as_str).chain([bridge]) {
+            let bridge = self.index(op, &LinkId::host(bridge))?;
+            self.write(&Place::Host, op, 0, link::filter_vlans(bridge));
         }
+        self.write(&Place::Host, op, 0, link::tag_port(port, vlan));
+        self.write(&Place::Host, op, 0, link::leave_other_vlans(port, vlan));
         Ok(())
     }
 

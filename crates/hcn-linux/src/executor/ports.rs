@@ -3,6 +3,7 @@
 use hcn_dataplane::{Isolation, Joint, Key, LinkId, Mac, Tap, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
+use super::enslave::{facts_of, quietly};
 use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, IpTraits, PortFacts};
 use crate::neighbour::{self, NeighbourFacts};
@@ -34,6 +35,34 @@ impl<'a> From<&'a Tap> for Port<'a> {
 }
 
 impl Run<'_> {
+    /// Makes a port another one, in place.
+    pub(super) fn change_port(
+        &mut self,
+        op: usize,
+        link: u32,
+        [from, to]: [&Port<'_>; 2],
+    ) -> Result<(), Stop> {
+        if from.bridge != to.bridge {
+            self.move_port(op, link, to)
+        } else if from.vlan != to.vlan {
+            self.tag_port(op, to.bridge, link, to.vlan.unwrap_or(link::FIRST_VLAN))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes a port what it was made as.
+    pub(super) fn straighten_port(&mut self, op: usize, link: u32, port: &Port<'_>) -> Result<(), Stop> {
+        self.move_port(op, link, port)?;
+        let bridge = self.index(op, &LinkId::host(port.bridge))?;
+        let filters =
+            quietly(self.linux, |linux| facts_of(linux, bridge)).is_some_and(|facts| facts.filters_vlans);
+        match port.vlan {
+            None if filters => self.tag_port(op, port.bridge, link, link::FIRST_VLAN),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a link a port of another bridge of the same network. Connections go on: the new bridge knows at once whose
     /// frames go to the port, which the old one had learned; it would send them over the joint otherwise, as before.
     pub(super) fn move_port(&mut self, op: usize, link: u32, port: &Port<'_>) -> Result<(), Stop> {
@@ -92,6 +121,12 @@ impl Run<'_> {
             self.write(&Place::Host, op, 0, link::describe(end, Some(&joint.alias), self.of_port()));
         }
         self.write(&Place::Host, op, 0, link::plug(there, second));
+        if quietly(self.linux, |linux| facts_of(linux, first)).is_some_and(|facts| facts.knows_vlans) {
+            // Endpoints may be in VLANs.
+            for end in [here, there] {
+                self.write(&Place::Host, op, 0, link::trunk(end));
+            }
+        }
         if joint.isolated {
             self.write(&Place::Host, op, 0, link::set_port(here, &PortFacts::of_joint(joint, 0)));
         }

@@ -52,7 +52,7 @@ impl Run<'_> {
                 let index = self.straighten_own(op, &tap.name)?;
                 let change = link::change(index, Some(&tap.alias), None, tap.mtu);
                 self.write(&Place::Host, op, 0, change);
-                self.move_port(op, index, &Port::from(tap))
+                self.straighten_port(op, index, &Port::from(tap))
             }
             Object::Sublink(sublink) => {
                 let index = self.index(op, &sublink.link)?;
@@ -86,7 +86,7 @@ impl Run<'_> {
     fn straighten_veth(&mut self, op: usize, veth: &Veth) -> Result<(), Stop> {
         let host = self.straighten_own(op, &veth.name)?;
         self.write(&Place::Host, op, 0, link::change(host, Some(&veth.alias), None, veth.mtu));
-        self.move_port(op, host, &Port::from(veth))?;
+        self.straighten_port(op, host, &Port::from(veth))?;
         let peer = self.index(op, &veth.peer)?;
         let place = Place::from(&veth.peer.netns);
         if veth.peer.netns == Netns::Host {

@@ -18,6 +18,7 @@ const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
@@ -82,6 +83,8 @@ pub(crate) struct LinkFacts {
     pub(crate) port: Option<PortFacts>,
     /// A bridge that can tell VLANs apart.
     pub(crate) knows_vlans: bool,
+    /// A bridge that does.
+    pub(crate) filters_vlans: bool,
     /// A bridge that shows its frames to rules: of IPv4, of IPv6.
     pub(crate) shows_frames: [bool; 2],
     /// Of a VXLAN link.
@@ -198,19 +201,16 @@ impl VxlanFacts {
     }
 }
 
-/// Whether IFLA_LINKINFO is that of a bridge that knows a protocol of VLANs.
-fn knows_vlans(info: &[u8]) -> bool {
+/// An attribute of IFLA_LINKINFO, if that is a bridge's.
+fn of_bridge(info: &[u8], attribute: u16) -> Option<&[u8]> {
     let kind = attributes::find(info, IFLA_INFO_KIND).map(attributes::text);
-    let data = attributes::find(info, IFLA_INFO_DATA).unwrap_or_default();
-    kind.as_deref() == Some("bridge") && attributes::find(data, IFLA_BR_VLAN_PROTOCOL).is_some()
+    let data = attributes::find(info, IFLA_INFO_DATA).filter(|_| kind.as_deref() == Some("bridge"));
+    attributes::find(data?, attribute)
 }
 
 /// What IFLA_LINKINFO says of a bridge's frames.
 fn shows_frames(info: &[u8]) -> [bool; 2] {
-    let kind = attributes::find(info, IFLA_INFO_KIND).map(attributes::text);
-    let data = attributes::find(info, IFLA_INFO_DATA).filter(|_| kind.as_deref() == Some("bridge"));
-    [IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES]
-        .map(|kind| data.and_then(|data| attributes::find(data, kind)).is_some_and(|value| value == [1]))
+    [IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES].map(|kind| of_bridge(info, kind) == Some(&[1]))
 }
 
 impl LinkFacts {
@@ -241,7 +241,8 @@ impl LinkFacts {
                 }
                 IFLA_LINKINFO => {
                     facts.vxlan = VxlanFacts::read(value);
-                    facts.knows_vlans = knows_vlans(value);
+                    facts.knows_vlans = of_bridge(value, IFLA_BR_VLAN_PROTOCOL).is_some();
+                    facts.filters_vlans = of_bridge(value, IFLA_BR_VLAN_FILTERING) == Some(&[1]);
                     facts.shows_frames = shows_frames(value);
                     facts.port = PortFacts::of_link(value);
                 }

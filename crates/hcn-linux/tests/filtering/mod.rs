@@ -115,7 +115,6 @@ pub fn shard() -> Vec<Object> {
             ipv6: false,
             arp: false,
             proxy_arp: false,
-            vlan_filtering: false,
         }),
         Object::Home(Home { prefix: "10.7.0.0/16".parse().unwrap(), bridge: SHARD.into() }),
         Object::Joint(Joint {

@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns};
 use crate::common::*;
 
 /// Long enough for an answer on a busy machine.
-const PATIENCE: Duration = Duration::from_millis(700);
+const ANSWER: Duration = Duration::from_millis(700);
 /// Where back ends listen.
 pub const BACKEND_PORT: u16 = 7000;
 pub const VIP: &str = "10.99.0.1";
@@ -57,8 +57,8 @@ pub fn serve(netns: &str, port: u16, name: &'static str) {
 pub fn ask(netns: &str, protocol: Protocol, to: SocketAddr) -> Option<String> {
     inside(netns, move || match protocol {
         Protocol::Tcp => {
-            let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut stream = TcpStream::connect_timeout(&to, patience(ANSWER)).ok()?;
+            stream.set_read_timeout(Some(patience(ANSWER))).unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).ok()?;
             Some(answer)
@@ -75,10 +75,10 @@ pub fn told(netns: &str, protocol: Protocol, to: SocketAddr) -> String {
         _ => error.to_string(),
     };
     let asked = inside(netns, move || match protocol {
-        Protocol::Tcp => TcpStream::connect_timeout(&to, PATIENCE).map(drop),
+        Protocol::Tcp => TcpStream::connect_timeout(&to, patience(ANSWER)).map(drop),
         _ => {
             let socket = udp(to.ip());
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(Some(patience(ANSWER)))?;
             socket.connect(to)?;
             socket.send(b"?")?;
             socket.recv(&mut [0; 64]).map(drop)
@@ -99,7 +99,7 @@ pub fn asker(netns: &str, to: SocketAddr) -> UdpSocket {
 }
 
 pub fn ask_by(socket: &UdpSocket, to: SocketAddr) -> Option<String> {
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(patience(ANSWER))).unwrap();
     socket.send_to(b"?", to).ok()?;
     let mut answer = [0; 64];
     let (length, _) = socket.recv_from(&mut answer).ok()?;
