@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use common::*;
 use hcn_dataplane::{
-    Address, Bridge, Dataplane, Enslaved, HostRoute, Mac, Object, Op, Plan, ProxyNeighbour, Sharing, State,
-    Sublink, Veth, Vlan, diff,
+    Address, Bridge, Dataplane, Enslaved, HostRoute, Joint, Mac, Object, Op, Plan, ProxyNeighbour, Sharing,
+    State, Sublink, Veth, Vlan, diff,
 };
 use hcn_linux::Linux;
 
@@ -271,6 +271,7 @@ fn vlans_are_as_before_whatever_fails() {
             }
             tried += fail_everywhere(&mut linux, "without the port", &removal(&[veth_in(None)]));
             done(&mut linux, &removal(&[veth_in(None)]));
+            tried += vlan_of_a_second_bridge(&mut linux);
         } else {
             lacks(&mut linux, "a port in a VLAN", &create([veth_in(Some(10))]));
         }
@@ -278,6 +279,31 @@ fn vlans_are_as_before_whatever_fails() {
         settles(&bare, "all is gone");
         println!("measured: {tried} messages refused, one at a time");
     });
+}
+
+/// A network of two bridges: what a port of the second one sends reaches the first one with its VLAN.
+fn vlan_of_a_second_bridge(linux: &mut Linux) -> usize {
+    let (Object::Bridge(first), Object::Veth(port)) = (bridge(), veth_in(Some(10))) else { unreachable!() };
+    let second = Bridge { name: "hcn00000001-1".into(), mac: Mac([2, 0, 0, 0, 9, 9]), ..first };
+    let joint = Joint {
+        ends: ["hcj00000001".into(), "hck00000001".into()],
+        alias: "hcn network 1".into(),
+        bridges: [BRIDGE.into(), second.name.clone()],
+        mtu: 1500,
+        isolated: false,
+    };
+    let port = Object::Veth(Veth { bridge: second.name.clone(), ..port });
+    let objects = [Object::Bridge(second), Object::Joint(joint), port];
+    let tried = fail_everywhere(linux, "a VLAN on a second bridge", &create(objects.clone()));
+    done(linux, &create(objects.clone()));
+    for end in ["hcj00000001", "hck00000001"] {
+        assert_eq!(vlans_of(end), (1..=4094).collect::<Vec<_>>(), "{end}");
+    }
+    for name in [BRIDGE, "hcn00000001-1"] {
+        assert!(sh(&format!("ip -d link show dev {name}")).contains("vlan_filtering 1"), "{name}");
+    }
+    done(linux, &removal(&objects));
+    tried
 }
 
 /// The VLANs that a port is in.
@@ -317,7 +343,7 @@ fn the_vlan_of_a_port_is_taken_over_as_it_is() {
             ),
             (
                 "bridge vlan add dev hve00000014 vid 1 pvid untagged; bridge vlan del dev hve00000014 vid 10",
-                None,
+                Some(1),
             ),
         ] {
             sh(by_hand);
