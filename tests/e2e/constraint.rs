@@ -191,6 +191,33 @@ fn a_constraint_of_a_network_comes_changes_and_goes() {
 }
 
 #[test]
+fn constraints_that_contradict_each_other_leave_no_way_out() {
+    in_sandbox!(Sandbox::new(), {
+        two_uplinks();
+        let mut client = Client::new();
+        let settings = with_version(&json!({"Type": "ICS", "Policies": constraint(&json!("eth0")),
+            "Ipams": [{"Subnets": [{"IpAddressPrefix": "0.0.0.0/0"}, {"IpAddressPrefix": "::/0"}]}]}));
+        let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
+        let inside =
+            client.container(network.as_str().unwrap(), &json!({"Policies": constraint(&json!("up2"))}));
+        let told = |client: &mut Client, server: &str| {
+            let question = json!({"To": format!("{server}:7777")});
+            let asked = json!({"id": inside.endpoint, "query": question});
+            client.ok("Endpoint.Explain", &asked)["properties"]["Verdict"].clone()
+        };
+        for server in [OUTSIDE[0], BEHIND[0]] {
+            ask_tcp(&inside.namespace, server).unwrap_err();
+            ask_udp(&inside.namespace, server).unwrap_err();
+            assert_eq!(told(&mut client, server), "Block");
+        }
+        ask_tcp(&inside.namespace, OUTSIDE[1]).unwrap_err();
+        modify(&mut client, "Update", &inside.endpoint, &constraint(&json!("eth0")));
+        leaves_as(&inside, UPLINK);
+        assert_eq!(told(&mut client, OUTSIDE[0]), "Allow");
+    });
+}
+
+#[test]
 fn an_endpoint_that_the_host_routes_for_leaves_in_its_own_name() {
     in_sandbox!(Sandbox::new(), {
         two_uplinks();

@@ -268,6 +268,46 @@ fn translation_to_a_neighbour_is_told_where_frames_are_shown() {
     });
 }
 
+#[test]
+fn an_address_that_the_host_answers_for_is_told_as_its_own() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        serve_as(HOST, PORT, "host");
+        // An overlay's host is the gateway of its endpoints alone.
+        for (kind, prefixes, virtual_ips, reached, by) in [
+            ("NAT", DUAL, ["192.0.2.200", "2001:db8:abcd:12::200"], "host ", "nothing"),
+            ("Overlay", ["10.44.1.0/24", "fd44:1::/64"], ["10.44.1.200", "fd44:1::200"], "", "Overlay of"),
+        ] {
+            let mut settings = network_document(&prefixes);
+            settings["Type"] = json!(kind);
+            let created = client.ok("Network.Create", &json!({"settings": settings}));
+            let network = created["id"].as_str().unwrap();
+            let outbound =
+                virtual_ips.map(|address| json!({"Type": "OutBoundNAT", "Settings": {"VirtualIP": address}}));
+            let external = if kind == "NAT" { 8080 } else { 8081 };
+            let port = [0, 2].map(|flags| {
+                json!({"Type": "PortMapping", "Settings":
+                    {"Protocol": 6, "InternalPort": PORT, "ExternalPort": external, "Flags": flags}})
+            });
+            let translated = client.container(network, &json!({"Policies": outbound}));
+            let mapped = client.container(network, &json!({"Policies": port}));
+            serve_as(&mapped.namespace, PORT, "mapped");
+            let host = somebody(HOST, &virtual_ips);
+            for from in [&translated, &mapped] {
+                for family in FAMILIES {
+                    let outcome = agrees(&mut client, from, &host, family, PORT, false);
+                    assert!(outcome.answer.starts_with(reached), "{kind}: {}", outcome.answer);
+                    assert_eq!(outcome.is_by(by), !reached.is_empty());
+                    // Its ports are the host's, too.
+                    let outcome = agrees(&mut client, &translated, &host, family, external, false);
+                    assert!(outcome.answer.starts_with("mapped "), "{kind}: {}", outcome.answer);
+                }
+                client = kill_hcnd();
+            }
+        }
+    });
+}
+
 /// What lies behind outside, where packets keep their source.
 const BEHIND: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
 

@@ -44,7 +44,7 @@ fn an_endpoint_has_a_table_while_it_is_attached_and_constrained() {
     assert_eq!(service.steerings().len(), 1);
     service.modify(Kind::Endpoint, id, "Remove", &eth0).unwrap();
     assert!(service.steerings().is_empty());
-    let unknown = one("InterfaceConstraint", r#"{"InterfaceAlias":"eth1"}"#);
+    let unknown = one("InterfaceConstraint", r#"{"InterfaceAlias":"eth2"}"#);
     let path = "Settings.Policies[0].Settings.InterfaceAlias";
     refused(service.modify(Kind::Endpoint, id, "Add", &unknown), HResult::ADAPTER_NOT_FOUND, path);
 }
@@ -92,4 +92,28 @@ fn the_way_out_is_told() {
     // Other networks are out of reach.
     let told = service.explained(id, &format!(r#"{{"To":"{}:80"}}"#, service.address(other))).unwrap();
     assert_eq!(told["Steps"][0]["Stage"], "InterfaceConstraint", "{told}");
+}
+
+#[test]
+fn constraints_that_contradict_each_other_leave_no_way_out() {
+    let mut service = Service::default();
+    let constraint = |link: &str| one("InterfaceConstraint", &format!("\"{link}\""));
+    let network = service.network("ICS", &constraint("eth0")).unwrap();
+    let id = service.attached(network, &constraint("eth1"), false);
+    let decided = |service: &Service, question: &str| {
+        let told = service.explained(id, question).unwrap();
+        (told["Verdict"].as_str().unwrap().to_owned(), told["DecidedBy"].as_str().unwrap().to_owned())
+    };
+    let out = r#"{"To":"198.18.0.1:80"}"#;
+    assert_eq!(decided(&service, out), ("Block".to_owned(), format!("ICS of network {network}")));
+    // Neighbours and the host are where they were.
+    let peer = service.attached(network, "[]", false);
+    for address in [service.address(peer), "203.0.113.10".to_owned()] {
+        assert_eq!(decided(&service, &format!(r#"{{"To":"{address}:80"}}"#)).0, "Allow");
+    }
+    // When they agree, and when the network's is alone.
+    service.modify(Kind::Endpoint, id, "Update", &constraint("eth0")).unwrap();
+    assert_eq!(decided(&service, out).0, "Allow");
+    service.modify(Kind::Endpoint, id, "Remove", &constraint("eth0")).unwrap();
+    assert_eq!(decided(&service, out).0, "Allow");
 }

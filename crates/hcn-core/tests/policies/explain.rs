@@ -271,6 +271,40 @@ fn proxies_and_translation_act_beside_the_endpoint_too() {
 }
 
 #[test]
+fn an_address_that_the_host_answers_for_is_its_own() {
+    let mut service = Service::default();
+    let network = service.network("NAT", "[]").unwrap();
+    let block = one("ACL", r#"{"Action":"Block","Direction":"In","Id":"closed"}"#);
+    let [server, client] = ["[]", "[]"].map(|policies| service.attached(network, policies, false));
+    let server_at = service.address(server);
+    let virtual_ip = format!("{}.200", server_at.rsplit_once('.').unwrap().0);
+    let outbound = one("OutBoundNAT", &format!(r#"{{"VirtualIP":"{virtual_ip}"}}"#));
+    let port = one("PortMapping", r#"{"Protocol":6,"InternalPort":80,"ExternalPort":8080}"#);
+    service.modify(Kind::Endpoint, server, "Add", &port).unwrap();
+    let mapped = format!(r#"{{"To":"{virtual_ip}:8080"}}"#);
+    let arrives = |service: &Service| {
+        let told = service.explained(client, &mapped).unwrap();
+        told["Arrives"].as_str().unwrap().split_once("-> ").unwrap().1.to_owned()
+    };
+    // Until then it is nobody's.
+    assert_eq!(arrives(&service), format!("{virtual_ip}:8080"));
+    let translated = service.attached(network, &outbound, false);
+    // What is for an address of the host is for its ports.
+    assert_eq!(arrives(&service), format!("{server_at}:80"));
+    // What the host sends to itself meets no rules.
+    let own = service.attached(network, &block, true);
+    assert_eq!(service.verdict(own, &from(&virtual_ip)).0, "Allow");
+    // It goes with the policy, and with the endpoint.
+    service.modify(Kind::Endpoint, translated, "Remove", &outbound).unwrap();
+    assert_eq!(arrives(&service), format!("{virtual_ip}:8080"));
+    assert!(service.verdict(own, &from(&virtual_ip)).1.contains("closed of"));
+    service.modify(Kind::Endpoint, translated, "Add", &outbound).unwrap();
+    assert_eq!(arrives(&service), format!("{server_at}:80"));
+    service.delete(Kind::Endpoint, translated);
+    assert_eq!(arrives(&service), format!("{virtual_ip}:8080"));
+}
+
+#[test]
 fn the_hosts_own_connections_go_to_services_that_say_so() {
     let mut service = Service::default();
     let network = service.network("NAT", "[]").unwrap();

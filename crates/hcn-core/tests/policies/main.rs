@@ -28,7 +28,7 @@ use hcn_schema::hns::HnsVersion;
 use hcn_schema::network::HostComputeNetwork;
 use hcn_schema::{Error, Guid, HResult};
 
-/// A service on a host with one link.
+/// A service on a host with one link that leads outside, and another one.
 #[derive(Default)]
 struct Service {
     engine: Engine,
@@ -47,7 +47,9 @@ impl Service {
         let host = HostFacts {
             addresses: vec![address],
             uplink: Some("eth0".to_owned()),
-            links: vec![HostLink { name: "eth0".to_owned(), mtu: 1500, ..HostLink::default() }],
+            links: ["eth0", "eth1"]
+                .map(|name| HostLink { name: name.to_owned(), mtu: 1500, ..HostLink::default() })
+                .to_vec(),
             kernel: self.kernel,
             ..HostFacts::default()
         };

@@ -163,7 +163,16 @@ impl Walk<'_> {
         };
         self.step(stage, entity, "", effect);
         self.at(&object, false);
-        if link.is_some() { Ok(true) } else { Err(Fate::Block) }
+        let Some(link) = link else { return Err(Fate::Block) };
+        // Its network may be constrained to another one.
+        if let Some(barrier) = self.barrier(network)
+            && let Ways::Only(only) = &barrier.ways
+            && *only != link
+        {
+            let effect = format!("dropped: what its network sends leaves by {only} alone");
+            self.dropped(network, barrier, &effect)?;
+        }
+        Ok(true)
     }
 }
 

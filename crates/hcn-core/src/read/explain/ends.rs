@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hcn_dataplane::{Netns, Object};
 use hcn_schema::Guid;
+use hcn_schema::enums::{EndpointPolicyType, OneOf};
 
 use super::walk::Walk;
 use crate::compile;
@@ -85,13 +87,32 @@ impl Walk<'_> {
             || self.is_claimed(address)
     }
 
-    /// Whether the host answers for an address of a load balancer as for its own.
+    /// Whether the host answers for an address as for its own: that of a load balancer, or one that an endpoint's packets
+    /// leave with.
     fn is_claimed(&self, address: IpAddr) -> bool {
-        self.registry.load_balancers.iter().any(|balancer| {
+        let lives_in = |network: &Network| network.host && network.subnet_of(address).is_some();
+        let by_balancer = self.registry.load_balancers.iter().any(|balancer| {
             let network = balancer.network.and_then(|id| self.registry.networks.get(id));
-            let of_network = network.is_some_and(|own| own.host && own.subnet_of(address).is_some());
-            of_network && (balancer.addresses.contains(&address) || balancer.source == Some(address))
-        })
+            network.is_some_and(|own| lives_in(own))
+                && (balancer.addresses.contains(&address) || balancer.source == Some(address))
+        });
+        let mut networks = self.registry.networks.iter().filter(|network| lives_in(network));
+        by_balancer
+            || networks.any(|network| {
+                let mut endpoints = self.registry.endpoints_of(network.meta.id);
+                endpoints.any(|endpoint| self.claims(endpoint, address))
+            })
+    }
+
+    /// Whether an endpoint's translation has the host answer for an address.
+    fn claims(&self, endpoint: &Arc<Endpoint>, address: IpAddr) -> bool {
+        let kind = Some(OneOf::Known(EndpointPolicyType::OutBoundNat));
+        let is_it = |object: &Object| match object {
+            Object::Claim(claim) => claim.address == address && claim.link.netns == Netns::Host,
+            _ => false,
+        };
+        let translated = endpoint.document.policies.iter().any(|policy| policy.kind == kind);
+        translated && self.objects(endpoint).iter().any(is_it)
     }
 
     /// Where an address is that no endpoint has: a neighbour may be one that hcnd knows nothing of.
