@@ -3,6 +3,8 @@
 
 #[path = "spoofing/frames.rs"]
 mod frames;
+#[path = "spoofing/networks.rs"]
+mod networks;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,15 +26,21 @@ const NOBODY_V6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 const LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x77);
 const UDP: (u16, u16) = (7777, 7777);
 
-/// An endpoint as the others see it.
+/// An endpoint as the others see it, and its gateways.
 struct Sender {
     mac: Mac,
     v4: Ipv4Addr,
     v6: Ipv6Addr,
+    gateway: Ipv4Addr,
+    gateway_v6: Ipv6Addr,
 }
 
 impl Sender {
     fn of(client: &mut Client, container: &Container) -> Self {
+        Self::by(client, container, GATEWAYS)
+    }
+
+    fn by(client: &mut Client, container: &Container, gateways: [&str; 2]) -> Self {
         let document = client.query("Endpoint", &container.endpoint);
         let mut mac = [0; 6];
         let text = document["MacAddress"].as_str().unwrap();
@@ -40,12 +48,12 @@ impl Sender {
             *octet = u8::from_str_radix(pair, 16).unwrap();
         }
         let (v4, v6) = (container.addresses[0].parse().unwrap(), container.addresses[1].parse().unwrap());
-        Self { mac, v4, v6 }
+        let (gateway, gateway_v6) = (gateways[0].parse().unwrap(), gateways[1].parse().unwrap());
+        Self { mac, v4, v6, gateway, gateway_v6 }
     }
 
     fn honest(&self) -> Vec<Frame> {
-        let Self { mac, v4, v6 } = *self;
-        let gateway: Ipv4Addr = GATEWAYS[0].parse().unwrap();
+        let Self { mac, v4, v6, gateway, gateway_v6 } = *self;
         list([
             ("IPv4", udp(mac, v4, UDP)),
             ("IPv6", udp6(mac, v6, UDP)),
@@ -56,7 +64,7 @@ impl Sender {
             ("DHCP request", udp(mac, NOBODY, (68, 67))),
             ("DHCP renewal", udp(mac, v4, (68, 67))),
             ("DHCPv6 request", udp6(mac, LOCAL, (546, 547))),
-            ("solicitation", neighbour(mac, v6, 135, GATEWAYS[1].parse().unwrap())),
+            ("solicitation", neighbour(mac, v6, 135, gateway_v6)),
             ("duplicate detection", neighbour(mac, NOBODY_V6, 135, v6)),
             ("duplicate detection of a link-local address", neighbour(mac, NOBODY_V6, 135, LOCAL)),
             ("advertisement", neighbour(mac, v6, 136, v6)),
@@ -65,8 +73,7 @@ impl Sender {
     }
 
     fn lying(&self, neighbour_v4: Ipv4Addr, neighbour_v6: Ipv6Addr) -> Vec<Frame> {
-        let Self { mac, v4, v6 } = *self;
-        let (gateway, gateway_v6) = (GATEWAYS[0].parse().unwrap(), GATEWAYS[1].parse().unwrap());
+        let Self { mac, v4, v6, gateway, gateway_v6 } = *self;
         list([
             ("MAC address", udp(OTHER_MAC, v4, UDP)),
             ("MAC address, IPv6", udp6(OTHER_MAC, v6, UDP)),

@@ -8,8 +8,8 @@ use hcn_tests::patience;
 use hcn_tests::traffic::in_netns;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
-    sockopt,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -118,11 +118,11 @@ fn open(netns: &str) -> OwnedFd {
     })
 }
 
-/// `eth0` of a namespace.
-fn link(netns: &str) -> LinkAddr {
+/// A link of a namespace.
+fn link(netns: &str, name: &str) -> LinkAddr {
     let of_link = |entry: nix::ifaddrs::InterfaceAddress| {
         let address = entry.address?;
-        address.as_link_addr().copied().filter(|_| entry.interface_name == "eth0")
+        address.as_link_addr().copied().filter(|_| entry.interface_name == name)
     };
     in_netns(netns, || getifaddrs().unwrap().find_map(of_link).unwrap())
 }
@@ -130,15 +130,27 @@ fn link(netns: &str) -> LinkAddr {
 /// Sends frames as they are.
 #[allow(dead_code, reason = "not every test that makes frames sends them so")]
 pub(crate) fn send(from: &str, frames: impl Iterator<Item = Vec<u8>>) {
-    let (sender, link) = (open(from), link(from));
+    let (sender, link) = (open(from), link(from, "eth0"));
     for frame in frames {
         sendto(sender.as_raw_fd(), &frame, &link, MsgFlags::empty()).unwrap();
     }
 }
 
+/// The same frames to one receiver alone.
+pub(crate) fn addressed(mac: Mac, frames: Vec<Frame>) -> Vec<Frame> {
+    let to = |frame: Frame| Frame { bytes: [&mac, &frame.bytes[6..]].concat(), ..frame };
+    frames.into_iter().map(to).collect()
+}
+
 /// Which of the frames that `from` sends arrive at `to`.
 pub(crate) fn arriving(from: &str, to: &str, frames: &[Frame]) -> Vec<&'static str> {
-    let (sender, link, receiver) = (open(from), link(from), open(to));
+    arriving_on(from, (to, "eth0"), frames)
+}
+
+/// The same on a link of any name.
+pub(crate) fn arriving_on(from: &str, to: (&str, &str), frames: &[Frame]) -> Vec<&'static str> {
+    let (sender, own, receiver) = (open(from), link(from, "eth0"), open(to.0));
+    bind(receiver.as_raw_fd(), &link(to.0, to.1)).unwrap();
     setsockopt(&receiver, sockopt::ReceiveTimeout, &TimeVal::new(0, 20_000)).unwrap();
     setsockopt(&receiver, sockopt::RcvBuf, &(1 << 20)).unwrap();
     for (number, frame) in (0u16..).zip(frames) {
@@ -152,7 +164,7 @@ pub(crate) fn arriving(from: &str, to: &str, frames: &[Frame]) -> Vec<&'static s
             let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
             bytes[56..58].copy_from_slice(&sum.to_be_bytes());
         }
-        sendto(sender.as_raw_fd(), &bytes, &link, MsgFlags::empty()).unwrap();
+        sendto(sender.as_raw_fd(), &bytes, &own, MsgFlags::empty()).unwrap();
     }
     let mut arrived = Vec::new();
     let until = Instant::now() + patience(Duration::from_millis(400));
