@@ -192,3 +192,57 @@ fn the_proxys_own_connections_go_out() {
         as_said();
     });
 }
+
+#[test]
+fn two_endpoints_of_a_namespace_have_a_proxy_each() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let prefixes = [DUAL, ["192.168.7.0/24", "2001:db8:abcd:7::/64"]];
+        let networks = prefixes.map(|prefixes| client.network(&prefixes));
+        let peers = networks.each_ref().map(|network| client.container(network, &json!({})));
+        let namespace = client.namespace("Host");
+        let proxies = [0, 1].map(|at: u16| {
+            let ports = [OUTBOUND, INBOUND].map(|port| (port + 10 * at).to_string());
+            [intercepted(&json!({"OutboundProxyPort": ports[0], "InboundProxyPort": ports[1]}))]
+        });
+        let ends = [0, 1].map(|at: usize| {
+            let endpoint = client.endpoint(&networks[at], &json!({"Policies": proxies[at]}));
+            client.attach(&namespace, &endpoint);
+            let addresses = client.addresses(&endpoint);
+            serve_as(&peers[at].namespace, 7000, "peer");
+            for (port, name) in [(OUTBOUND, "outgoing"), (INBOUND, "incoming")] {
+                serve_as(&namespace, port + 10 * at as u16, &format!("{name}{at}"));
+            }
+            Container { namespace: namespace.clone(), endpoint, addresses }
+        });
+        serve_as(&namespace, 7000, "application");
+        let as_said = |have: [bool; 2]| {
+            for ((at, has), family) in have.into_iter().enumerate().flat_map(|end| FAMILIES.map(|f| (end, f)))
+            {
+                let (out, back) = (&peers[at].addresses[family], &ends[at].addresses[family]);
+                let seen = [who(&namespace, out, 7000), who(&peers[at].namespace, back, 7000)];
+                let own = [format!("outgoing{at}"), format!("incoming{at}")];
+                let plain = ["peer", "application"].map(str::to_owned);
+                assert_eq!(seen, if has { own } else { plain }, "{have:?}: {at}");
+            }
+        };
+        as_said([true; 2]);
+        client = kill_hcnd();
+        as_said([true; 2]);
+        for (at, left) in [(0, [false, true]), (1, [true, false])] {
+            modify(&mut client, "Endpoint", &ends[at].endpoint, "Remove", &proxies[at]);
+            as_said(left);
+            client = kill_hcnd();
+            as_said(left);
+            modify(&mut client, "Endpoint", &ends[at].endpoint, "Add", &proxies[at]);
+            as_said([true; 2]);
+        }
+        // One that goes leaves the other's.
+        client.detach(&namespace, &ends[0].endpoint);
+        assert_eq!(who(&namespace, &peers[1].addresses[0], 7000), "outgoing1");
+        client.attach(&namespace, &ends[0].endpoint);
+        as_said([true; 2]);
+        client.delete("Endpoint", &ends[1].endpoint);
+        assert_eq!(who(&namespace, &peers[0].addresses[0], 7000), "outgoing0");
+    });
+}
