@@ -14,12 +14,14 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Mutex;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use hcn_tests::client::{Client, membership, network_document, v2, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
-use hcn_tests::service::{sandbox_hcnd, sandbox_socket};
+use hcn_tests::policies::{acl, change};
+use hcn_tests::service::{kill_hcnd, sandbox_hcnd, sandbox_socket};
+use hcn_tests::stream::Stream;
 use hcn_tests::traffic::{
     HOST, PORT, ask_tcp, ask_tcp_at, ask_udp, ask_udp_at, in_netns, ping, seen_as, serve, serve_asked,
     set_sysctl, wait_for_outside,
@@ -300,6 +302,61 @@ fn who_moves_from_one_bridge_to_another_is_found_there() {
                 let seen = ask_tcp(&namespace(number), &addresses(moving)[family]).unwrap();
                 assert_eq!(seen, addresses(number)[family]);
             }
+        }
+    });
+}
+
+#[test]
+fn a_stream_on_one_bridge_survives_who_moves_with_rules_on_another() {
+    let _alone = ALONE.lock();
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = network(&mut client, "NAT");
+        fill(&mut client, &network, 0..SHARD + 2);
+        wait_for_quiet();
+        let (moving, staying) = (SHARD, SHARD + 1);
+        for number in [moving, staying] {
+            serve(&namespace(number));
+        }
+        let longest = Duration::from_secs(1);
+        let streams = [(0, 1), (staying, 0)].map(|(server, client)| {
+            let [address, _] = addresses(server);
+            let to = (address.as_str(), 9000);
+            Stream::start_within(longest, &namespace(server), &namespace(client), to, 9000)
+        });
+        let on_second = || ports(&network)[1].1 - 1;
+        // By both families, all at once: what is dropped takes its time.
+        let may_ask = || {
+            thread::scope(|scope| {
+                let ask = |number: usize, family: usize| {
+                    scope.spawn(move || ask_tcp(&namespace(number), &addresses(moving)[family]).is_ok())
+                };
+                let asking = [1, 2, staying].map(|number| FAMILIES.map(|family| ask(number, family)));
+                asking.map(|of_one| of_one.map(|asked| asked.join().unwrap()))
+            })
+        };
+        for (rule, bridge) in [("Host", 2), ("Switch", 1)] {
+            let block = json!([acl(&json!({"Action": "Block", "Direction": "In", "RuleType": rule,
+                "RemoteAddresses": addresses(1).join(",")}))]);
+            change(&mut client, "Endpoint", &endpoint(moving), "Add", &block);
+            for again in ["with a rule", "attached again", "after a kill"] {
+                // Rules at the switch are at the first one. A port that was left is there for some moments more.
+                eventually("its port is where its rules are", || on_second() == bridge);
+                assert_eq!(may_ask(), [[false; 2], [true; 2], [true; 2]], "{rule} {again}");
+                match again {
+                    "with a rule" => {
+                        client.detach(&namespace(moving), &endpoint(moving));
+                        client.attach(&namespace(moving), &endpoint(moving));
+                    }
+                    "attached again" => client = kill_hcnd(),
+                    _ => {}
+                }
+            }
+            change(&mut client, "Endpoint", &endpoint(moving), "Remove", &block);
+            assert_eq!(may_ask(), [[true; 2]; 3]);
+        }
+        for stream in streams {
+            assert!(stream.end() > 100, "it carried next to nothing");
         }
     });
 }
