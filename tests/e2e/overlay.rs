@@ -1,7 +1,9 @@
 //! Networks of type Overlay carry packets between hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails must fail the test")]
 
-use std::fs;
+#[path = "overlay/providers.rs"]
+mod providers;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -10,16 +12,13 @@ use std::process::Command;
 use hcn_tests::client::{Client, Container, with_version};
 use hcn_tests::overlay::{container, flagged, mac, overlay, places, populate, remote, stretched};
 use hcn_tests::policies::change;
-use hcn_tests::service::sandbox_socket;
+use hcn_tests::service::{kill_hcnd, sandbox_hcnd, sandbox_socket};
 use hcn_tests::traffic::{
     HOST, PORT, ask_tcp, ask_tcp_at, in_netns, is_silent, seen_as, serve, wait_for_outside,
 };
 use hcn_tests::wire::Reply;
-use hcn_tests::{
-    Background, Node, Sandbox, descendants, eventually, in_sandbox, is_running, netns_exec, run_ok,
-};
+use hcn_tests::{Background, Node, Sandbox, eventually, in_sandbox, is_running, netns_exec, run_ok};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 const FAMILIES: [usize; 2] = [0, 1];
@@ -472,7 +471,7 @@ fn a_stream_outlives_a_restart_of_hcnd() {
         exchange();
         let index = || run_ok(&["ip", "-o", "link", "show", "type", "vxlan"]);
         let before = index();
-        let hcnd = hcnd_of_this_host();
+        let hcnd = sandbox_hcnd();
         kill(hcnd, Signal::SIGTERM).unwrap();
         eventually("hcnd has ended", || !is_running(hcnd));
         exchange();
@@ -488,17 +487,4 @@ fn a_stream_outlives_a_restart_of_hcnd() {
         assert!(is_silent(&places[0], &containers[1].addresses[1]));
         drop(again);
     });
-}
-
-/// The process of this host's hcnd, of those of the sandbox.
-fn hcnd_of_this_host() -> Pid {
-    let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-    let here = netns("self");
-    let is_it = |pid: &Pid| {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name == "hcnd\n" && netns(&pid.to_string()) == here
-    };
-    let found: Vec<Pid> = descendants(Pid::from_raw(1)).into_iter().filter(is_it).collect();
-    assert_eq!(found.len(), 1, "{found:?}");
-    found[0]
 }

@@ -239,11 +239,15 @@ pub fn sandbox_socket() -> PathBuf {
     Path::new(&std::env::var_os("HCND_SOCKET").unwrap()).to_owned()
 }
 
-/// The process of the daemon that the sandbox started.
+/// The process of the daemon that the sandbox started; where it has several hosts, of that of this one.
 #[must_use]
 pub fn sandbox_hcnd() -> Pid {
-    let is_hcnd =
-        |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "hcnd\n");
+    let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let here = netns("self");
+    let is_hcnd = |pid: &Pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "hcnd\n")
+            && netns(&pid.to_string()) == here
+    };
     let found: Vec<Pid> = descendants(Pid::from_raw(1)).into_iter().filter(is_hcnd).collect();
     assert_eq!(found.len(), 1, "one hcnd below PID 1: {found:?}");
     found[0]

@@ -230,7 +230,10 @@ pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network
     new.meta = Meta::next(&network.meta, view.context.filetime);
     if new.tunnel.is_some() {
         new.bridge_mac = uplink::given_router(&new.document)?.unwrap_or(new.bridge_mac);
+        let overhead = |network: &Network| network.tunnel.as_ref().map_or(0, tunnel::overhead);
+        let whole = new.mtu + overhead(&new);
         new.tunnel = tunnel::renew(view, &new)?;
+        new.mtu = whole.saturating_sub(overhead(&new));
     }
     let constrained =
         |network: &Network| Ok::<_, Error>(uplink::constraint(&network.document)?.map(|(_, to)| to));
@@ -250,15 +253,18 @@ pub(super) fn replaced(view: &View<'_>, network: &Arc<Network>, mut new: Network
 }
 
 /// Changes the endpoints that have taken over the network's DNS settings when these change; and lets what is made for
-/// all of them follow when the host begins or ceases to answer them, when those of other hosts are reached otherwise, or
-/// when policies of the network mean something else for them.
+/// all of them follow when the host begins or ceases to answer them, when those of other hosts are reached otherwise, when
+/// packets have another size, or when policies of the network mean something else for them.
 /// What resolvers are asked belongs to namespaces.
 fn tell_endpoints(view: &View<'_>, old: &Network, new: &Network, decision: &mut Decision) -> Outcome<()> {
     let same_dns = old.document.dns == new.document.dns;
     let all = !compile::tell_alike(old, new);
     let elsewhere = |endpoint: &Endpoint| endpoint.remote && !compile::reached_alike(old, new, endpoint);
     let ruling = compile::Ruling::of(old, new);
-    let ruled = |endpoint: &Endpoint| endpoint.place().is_some() && ruling.concerns(view.registry, endpoint);
+    let resized = old.mtu != new.mtu;
+    let ruled = |endpoint: &Endpoint| {
+        endpoint.place().is_some() && (resized || ruling.concerns(view.registry, endpoint))
+    };
     let concerned = |endpoint: &&Arc<Endpoint>| {
         all || (!same_dns && endpoint.network_dns) || elsewhere(endpoint) || ruled(endpoint)
     };

@@ -1,6 +1,6 @@
 //! Overlays: what their policies mean together, and which endpoints a change takes along.
 
-use hcn_dataplane::{Kernel, Key, Op};
+use hcn_dataplane::{Kernel, Key, Object, Op};
 use hcn_schema::HResult;
 use hcn_schema::call::Kind;
 
@@ -98,4 +98,33 @@ fn what_endpoints_of_other_hosts_stand_on_takes_them_along() {
     service.submit_modify(Kind::Network, network, "Add", &one("HostRoute", "{}"));
     assert!(plan(&service).is_empty());
     service.finish_all();
+}
+
+#[test]
+fn a_provider_address_of_another_family_leaves_another_size() {
+    let mut service = Service::default();
+    let network = service.network("Overlay", "[]").unwrap();
+    service.attached(network, "[]", false);
+    let sizes = |service: &Service| {
+        let all = hcn_core::compile::all(&service.published);
+        let size = |object: &Object| match object {
+            Object::Bridge(bridge) => Some(bridge.mtu),
+            Object::Vxlan(vxlan) => Some(vxlan.mtu),
+            Object::Veth(veth) => Some(veth.mtu),
+            _ => None,
+        };
+        all.iter().filter_map(|(_, object)| size(object)).collect::<Vec<u32>>()
+    };
+    assert_eq!(sizes(&service), [1450; 3]);
+    for (request, address, size) in [
+        ("Update", "2001:db8::10", 1430),
+        ("Update", "203.0.113.11", 1450),
+        ("Update", "2001:db8::10", 1430),
+        // What the host chooses then is an IPv4 address.
+        ("Remove", "2001:db8::10", 1450),
+    ] {
+        let policy = one("ProviderAddress", &format!(r#"{{"ProviderAddress":"{address}"}}"#));
+        service.modify(Kind::Network, network, request, &policy).unwrap();
+        assert_eq!(sizes(&service), [size; 3], "{request} {address}");
+    }
 }
