@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use hcn_tests::client::{Client, Container, DUAL};
+use hcn_tests::client::{Client, Container, DUAL, network_document};
 use hcn_tests::dhcp::{DISCOVER, Dhcp};
 use hcn_tests::kernel::{assert_unchanged, settled_dump};
 use hcn_tests::policies::change;
-use hcn_tests::service::{kill_hcnd_and, sandbox_hcnd};
-use hcn_tests::traffic::{HOST, in_netns};
+use hcn_tests::service::{kill_hcnd, kill_hcnd_and, sandbox_hcnd};
+use hcn_tests::traffic::{HOST, in_netns, ping, wait_for_outside};
 use hcn_tests::vm::Machine;
 use hcn_tests::{Background, Sandbox, eventually, in_sandbox, is_running, netns_exec, patience, run, run_ok};
 use nix::sys::signal::{Signal, kill};
@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const GATEWAYS: [&str; 2] = ["192.0.2.1", "2001:db8:abcd:12::1"];
+const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:ffff::1"];
 /// Octets that a full TCP segment brings, of those that its frame has.
 const BROUGHT: f64 = 1448.0 / 1514.0;
 
@@ -173,6 +174,89 @@ fn rates() {
     assert_unchanged(&before, "a limited endpoint came and went");
 }
 
+/// The limit comes later, stays when hcnd is killed, and goes; and it comes with the endpoint.
+#[test]
+fn an_endpoint_of_version_1_sends_as_fast_as_it_may() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let other = client.container(&network, &json!({}));
+        let flat = |rate: u64| json!([{"Type": "QOS", "MaximumOutgoingBandwidthInBytes": rate}]);
+        let made = client.v1("POST", "/endpoints/", &json!({"VirtualNetwork": network}));
+        let endpoint = made["ID"].as_str().unwrap().to_owned();
+        let path = format!("/endpoints/{endpoint}");
+        let namespace = client.namespace("Host");
+        client.attach(&namespace, &endpoint);
+        let is_fast = |stream: &Stream| stream.rate(Duration::from_millis(500)) > 12_500_000.0;
+        let stream = Stream::start(&namespace, &other.namespace, &other.addresses[0], 7001);
+        eventually("it is fast", || is_fast(&stream));
+        client.v1("POST", &path, &json!({"Policies": flat(1_250_000)}));
+        stream.settles_at(1_250_000, Duration::from_secs(2));
+        client = kill_hcnd();
+        stream.settles_at(1_250_000, Duration::from_secs(2));
+        client.v1("POST", &path, &json!({"Policies": flat(0)}));
+        eventually("it is fast again", || is_fast(&stream));
+        drop(stream);
+        client.v1("DELETE", &path, &Value::Null);
+        let made = json!({"VirtualNetwork": network, "Policies": flat(1_250_000)});
+        let made = client.v1("POST", "/endpoints/", &made);
+        client.attach(&namespace, made["ID"].as_str().unwrap());
+        let stream = Stream::start(&namespace, &other.namespace, &other.addresses[1], 7002);
+        stream.settles_at(1_250_000, Duration::from_secs(2));
+    });
+}
+
+/// Whose packets the host does not see, and whose it forwards.
+#[test]
+fn endpoints_of_an_uplink_send_as_fast_as_they_may() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let before = settled_dump();
+        let mut client = Client::new();
+        for (kind, ends) in [("Transparent", [40, 41]), ("L2Bridge", [50, 51])] {
+            let mut settings = network_document(&["203.0.113.0/24", "2001:db8:ffff::/64"]);
+            settings["Type"] = json!(kind);
+            let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
+            let network = network.as_str().unwrap();
+            let [limited, other] = ends.map(|end| {
+                let addresses = [format!("203.0.113.{end}"), format!("2001:db8:ffff::{end}")];
+                let given = addresses.map(|address| json!({"IpAddress": address}));
+                client.container(network, &json!({"IpConfigurations": given}))
+            });
+            eventually("both reach outside", || {
+                [&limited, &other]
+                    .iter()
+                    .all(|from| OUTSIDE.iter().all(|to| ping(&from.namespace, to).code == Some(0)))
+            });
+            let is_fast = |stream: &Stream| stream.rate(Duration::from_millis(500)) > 12_500_000.0;
+            let streams = [7001, 7002].map(|port| {
+                let family = usize::from(port == 7002);
+                Stream::start(&limited.namespace, "outside", OUTSIDE[family], port)
+            });
+            let beside = Stream::start(&other.namespace, "outside", OUTSIDE[0], 7003);
+            eventually("they are fast", || streams.iter().all(is_fast));
+            drop(streams);
+            modify(&mut client, &limited.endpoint, "Add", &[qos(1_250_000)]);
+            let stream = Stream::start(&limited.namespace, "outside", OUTSIDE[0], 7004);
+            stream.settles_at(1_250_000, Duration::from_secs(2));
+            client = kill_hcnd();
+            stream.settles_at(1_250_000, Duration::from_secs(2));
+            drop(stream);
+            eventually("the other one is fast", || is_fast(&beside));
+            let stream = Stream::start(&limited.namespace, &other.namespace, &other.addresses[1], 7005);
+            stream.settles_at(1_250_000, Duration::from_secs(2));
+            modify(&mut client, &limited.endpoint, "Remove", &[qos(1_250_000)]);
+            eventually("it is fast again", || is_fast(&stream));
+            drop((stream, beside));
+            client.delete("Network", network);
+            for container in [&limited, &other] {
+                client.delete("Namespace", &container.namespace);
+            }
+        }
+        assert_unchanged(&before, "limited endpoints came and went");
+    });
+}
+
 #[test]
 fn a_virtual_machine_sends_as_fast_as_it_may() {
     in_sandbox!(Sandbox::new(), {
@@ -293,8 +377,7 @@ fn packets_are_as_large_as_policies_let_them_be() {
         assert_eq!(mtu(HOST, "hvta0000000"), 1300);
         // As version 1 says it.
         let v1 = json!({"VirtualNetwork": network, "EncapOverhead": 60, "PortFriendlyName": "front door"});
-        let made = client.ok("V1.Call", &json!({"method": "POST", "path": "/endpoints/", "request": v1}));
-        let id = made["response"]["Output"]["ID"].as_str().unwrap().to_owned();
+        let id = client.v1("POST", "/endpoints/", &v1)["ID"].as_str().unwrap().to_owned();
         let namespace = client.namespace("Host");
         client.attach(&namespace, &id);
         assert_eq!(mtu(&namespace, "eth0"), 1440);

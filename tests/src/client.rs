@@ -71,6 +71,14 @@ impl Client {
         reply.hresult().unwrap_or_else(|| panic!("{method} {parameters} succeeded: {}", reply.raw))
     }
 
+    /// Makes a request of HNS version 1 that must succeed, and returns what comes out.
+    pub fn v1(&mut self, method: &str, path: &str, request: &Value) -> Value {
+        let call = json!({"method": method, "path": path, "request": request});
+        let response = self.ok("V1.Call", &call)["response"].clone();
+        assert_eq!(response["Success"], true, "{method} {path} {request}: {response}");
+        response["Output"].clone()
+    }
+
     /// Creates a NAT network with these subnets, whose gateways are their first addresses.
     pub fn network(&mut self, subnets: &[&str]) -> String {
         self.ok("Network.Create", &json!({"settings": network_document(subnets)}))["id"]
