@@ -9,6 +9,7 @@ use std::thread;
 
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::policies::change;
+use hcn_tests::service::kill_hcnd;
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, in_netns, serve_as, set_sysctl, wait_for_outside};
 use hcn_tests::{Sandbox, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
@@ -126,6 +127,59 @@ fn published_port() {
     for family in FAMILIES {
         ask_tcp_at("outside", UPLINK[family], EXTERNAL).unwrap_err();
     }
+}
+
+/// Given ports and a chosen one, over a restart; the ports of an update take the place of those before.
+#[test]
+fn ports_of_a_version_1_document_are_published_alike() {
+    in_sandbox!(Sandbox::new(), {
+        let (mut client, network, _) = world(0);
+        let flat = |protocol: &str, external: u16, flags: u32| {
+            json!({"Type": "NAT", "Protocol": protocol, "InternalPort": INTERNAL, "ExternalPort": external,
+                "Flags": flags})
+        };
+        let all = |external| {
+            ["TCP", "udp"].into_iter().flat_map(move |name| [0, 2].map(|flags| flat(name, external, flags)))
+        };
+        let closed = |port| {
+            for family in FAMILIES {
+                ask_tcp_at("outside", UPLINK[family], port).unwrap_err();
+                ask_udp_at("outside", UPLINK[family], port).unwrap_err();
+            }
+        };
+        closed(EXTERNAL);
+        // As docker asks for a port that the service chooses.
+        let chosen = json!({"Type": "NAT", "Protocol": "TCP", "InternalPort": INTERNAL, "ExternalPort": 0,
+            "ExternalPortReserved": true});
+        let policies: Vec<Value> = all(EXTERNAL).chain([chosen]).collect();
+        let document = json!({"VirtualNetwork": network, "Policies": policies});
+        let made = client.v1("POST", "/endpoints/", &document);
+        let chosen = made["Policies"].as_array().unwrap().last().unwrap()["ExternalPort"].as_u64().unwrap();
+        let chosen = u16::try_from(chosen).unwrap();
+        let path = format!("/endpoints/{}", made["ID"].as_str().unwrap());
+        let namespace = client.namespace("Host");
+        client.attach(&namespace, made["ID"].as_str().unwrap());
+        serve_as(&namespace, INTERNAL, "v1");
+        let open = |port| {
+            for family in FAMILIES {
+                let seen = (["v1".to_owned()].into(), OUTSIDE[family].to_owned());
+                assert_eq!(answers("outside", UPLINK[family], port), seen);
+            }
+        };
+        let is_chosen = || ask_tcp_at("outside", UPLINK[0], chosen).is_ok();
+        open(EXTERNAL);
+        assert!(chosen >= 49_152 && is_chosen(), "{made}");
+        client = kill_hcnd();
+        open(EXTERNAL);
+        assert!(is_chosen());
+        assert_eq!(client.v1("GET", &path, &json!({}))["Policies"], made["Policies"]);
+        client.v1("POST", &path, &json!({"Policies": all(EXTERNAL + 1).collect::<Vec<_>>()}));
+        open(EXTERNAL + 1);
+        closed(EXTERNAL);
+        assert!(!is_chosen());
+        client.v1("DELETE", &path, &json!({}));
+        closed(EXTERNAL + 1);
+    });
 }
 
 #[test]
