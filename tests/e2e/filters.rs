@@ -3,6 +3,8 @@
 //! rules are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails must fail the test")]
 
+use std::thread;
+
 use hcn_tests::client::{Client, Container, DUAL, with_version};
 use hcn_tests::service::{kill_hcnd, kill_hcnd_and};
 use hcn_tests::traffic::{HOST, ask_tcp_at, ask_udp_at, ping, serve_as, set_sysctl, wait_for_outside};
@@ -209,6 +211,100 @@ fn tiers_and_rules_of_a_network() {
         assert!(!policies.to_string().contains("NetworkACL"), "{policies}");
         client.delete("Endpoint", &tiered.endpoint);
         assert!(!filtered(HOST) && !frames_shown());
+    });
+}
+
+/// Which of these come by TCP to which addresses; at once, since what is blocked takes its time.
+fn reached(from: &[&Container], to: &[String], port: u16) -> Vec<bool> {
+    thread::scope(|scope| {
+        let ask = |from: &Container, address: &String| {
+            let (from, address) = (from.namespace.clone(), address.clone());
+            scope.spawn(move || tcp(&from, &address, port))
+        };
+        let asking: Vec<_> = from.iter().flat_map(|from| to.iter().map(|to| ask(from, to))).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+/// Of one that was there, one that is attached later and one that is made later; over both families.
+#[test]
+fn rules_of_a_network_are_about_what_its_endpoints_send_whenever_they_come() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [there, later, peer] = [(); 3].map(|()| client.container(&network, &json!({})));
+        for container in [&there, &peer] {
+            [80, 81].iter().for_each(|port| serve_as(&container.namespace, *port, ""));
+        }
+        for rule_type in ["Switch", "Host"] {
+            assert_eq!(reached(&[&there, &later], &peer.addresses, 80), [true; 4], "{rule_type}");
+            client.detach(&later.namespace, &later.endpoint);
+            let rule = json!([{"Type": "NetworkACL", "Settings": {"Protocols": "6", "Action": "Block",
+                "Direction": "Out", "RemoteAddresses": peer.addresses.join(","), "RemotePorts": "80",
+                "RuleType": rule_type, "Priority": 200}}]);
+            modify(&mut client, "Network", &network, "Add", &rule);
+            client.attach(&later.namespace, &later.endpoint);
+            let made = client.container(&network, &json!({}));
+            let all = [&there, &later, &made];
+            let as_said = || {
+                assert_eq!(reached(&all, &peer.addresses, 80), [false; 6], "{rule_type}");
+                // Another port, another address, the other direction, another protocol.
+                assert_eq!(reached(&all, &peer.addresses, 81), [true; 6], "{rule_type}");
+                assert_eq!(reached(&all[1..], &there.addresses, 80), [true; 4], "{rule_type}");
+                assert_eq!(reached(&[&peer], &there.addresses, 80), [true; 2], "{rule_type}");
+                assert!(udp(&made.namespace, &peer.addresses[1], 80), "{rule_type}");
+            };
+            as_said();
+            client = kill_hcnd_and(as_said);
+            as_said();
+            modify(&mut client, "Network", &network, "Remove", &rule);
+            assert_eq!(reached(&all, &peer.addresses, 80), [true; 6], "{rule_type}");
+            assert!(!filtered(HOST) && !frames_shown() && !all.iter().any(|one| filtered(&one.namespace)));
+            client.delete("Endpoint", &made.endpoint);
+        }
+    });
+}
+
+/// The members are written into the namespace, which must hear of each change.
+#[test]
+fn a_rule_in_a_namespace_follows_the_set_that_it_names() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [server, one, other] = [(); 3].map(|()| client.container(&network, &json!({})));
+        serve_as(&server.namespace, 80, "");
+        let come = || reached(&[&one, &other], &server.addresses, 80);
+        let friends = |members: &[&Container]| {
+            let addresses: Vec<&str> =
+                members.iter().flat_map(|member| member.addresses.iter().map(String::as_str)).collect();
+            json!([set("friends", &addresses.join(","))])
+        };
+        let rule = |action: &str, sets: &str, priority: u16| {
+            json!({"Type": "ACL", "Settings": {"Action": action, "Direction": "In", "LocalAddresses": sets,
+                "RuleType": "Host", "Priority": priority}})
+        };
+        assert_eq!(come(), [true; 4]);
+        modify(&mut client, "Network", &network, "Add", &friends(&[&one]));
+        let rules = json!([rule("Allow", "friends", 100), rule("Block", "", 200)]);
+        modify(&mut client, "Endpoint", &server.endpoint, "Add", &rules);
+        assert_eq!(come(), [true, true, false, false]);
+        modify(&mut client, "Network", &network, "Update", &friends(&[&other]));
+        assert_eq!(come(), [false, false, true, true]);
+        client = kill_hcnd_and(|| assert_eq!(come(), [false, false, true, true]));
+        assert_eq!(come(), [false, false, true, true]);
+        modify(&mut client, "Network", &network, "Update", &friends(&[&one, &other]));
+        assert_eq!(come(), [true; 4]);
+        modify(&mut client, "Network", &network, "Update", &friends(&[]));
+        assert_eq!(come(), [false; 4]);
+        // Also while there is no place for it.
+        client.detach(&server.namespace, &server.endpoint);
+        modify(&mut client, "Network", &network, "Update", &friends(&[&one]));
+        client.attach(&server.namespace, &server.endpoint);
+        assert_eq!(come(), [true, true, false, false]);
+        modify(&mut client, "Endpoint", &server.endpoint, "Remove", &rules);
+        assert_eq!(come(), [true; 4]);
+        modify(&mut client, "Network", &network, "Remove", &json!([set("friends", "")]));
+        assert!(!filtered(HOST) && !filtered(&server.namespace));
     });
 }
 
