@@ -10,7 +10,7 @@ mod proxies;
 mod routes;
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::policies::change;
 use hcn_tests::service::{kill_hcnd, kill_hcnd_and};
 use hcn_tests::traffic::{
-    HOST, ask_tcp_at, ask_udp_at, in_netns, seen_as, serve, serve_as, set_sysctl, wait_for_outside,
+    Flow, HOST, ask_tcp_at, ask_udp_at, in_netns, seen_as, serve, serve_as, set_sysctl, wait_for_outside,
 };
 use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
@@ -338,19 +338,8 @@ fn what_is_under_way_goes_on_and_udp_follows_the_policies() {
             .into_iter()
             .flat_map(|container| OTHERS.map(|server| Open::new(&container.namespace, server, 7001)))
             .collect();
-        let udp = |container: &Container, server: &str| {
-            let any = if server.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
-            let socket = in_netns(&container.namespace, || UdpSocket::bind(any).unwrap());
-            socket.set_read_timeout(Some(patience(Duration::from_secs(2)))).unwrap();
-            socket.connect((server, 7777)).unwrap();
-            socket
-        };
-        let ask = |socket: &UdpSocket| {
-            socket.send(b"?").unwrap();
-            let mut answer = [0; 64];
-            let length = socket.recv(&mut answer).unwrap();
-            String::from_utf8_lossy(&answer[..length]).into_owned()
-        };
+        let udp = |container: &Container, server: &str| Flow::open(&container.namespace, server, 7777);
+        let ask = |flow: &Flow| flow.ask().unwrap();
         let flows = FAMILIES.map(|family| udp(&a, OTHERS[family]));
         let elsewhere = FAMILIES.map(|family| udp(&a, OUTSIDE[family]));
         let of_other = FAMILIES.map(|family| udp(&b, OTHERS[family]));

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use hcn_tests::client::{Client, Container, DUAL};
 use hcn_tests::policies::{acl, change};
-use hcn_tests::traffic::in_netns;
+use hcn_tests::service::kill_hcnd;
+use hcn_tests::traffic::{Flow, PORT, in_netns, serve};
 use hcn_tests::{Sandbox, eventually, in_sandbox, patience};
 use serde_json::{Value, json};
 
@@ -232,6 +233,46 @@ fn every_kind_of_block_stops_a_stream_at_once() {
             for stream in &mut streams {
                 eventually("it goes on", || stream.flows(Duration::from_millis(1000)));
             }
+        }
+    });
+}
+
+/// Datagrams by one socket, whose answers had come before: of both families and with every kind of rule.
+#[test]
+fn every_kind_of_block_stops_a_udp_flow_at_once() {
+    in_sandbox!(Sandbox::new(), {
+        let mut client = Client::new();
+        let network = client.network(&DUAL);
+        let [server, peer] = [(); 2].map(|()| client.container(&network, &json!({})));
+        serve(&server.namespace);
+        let block = |kind: &str, direction: &str, rule_type: &str| {
+            json!([{"Type": kind, "Settings":
+                {"Action": "Block", "Direction": direction, "Protocols": "17", "RuleType": rule_type}}])
+        };
+        let in_tier = tier(&json!({"Id": "no", "TierAclRuleAction": "Block", "Protocols": "17"}));
+        let flows = FAMILIES.map(|family| Flow::open(&peer.namespace, &server.addresses[family], PORT));
+        // Both at once, since what is blocked takes its time.
+        let flow = || {
+            thread::scope(|scope| {
+                let asking = flows.each_ref().map(|flow| scope.spawn(|| flow.ask().is_ok()));
+                asking.map(|asked| asked.join().unwrap())
+            })
+        };
+        assert_eq!(flow(), [true; 2]);
+        for (kind, id, policies) in [
+            ("Endpoint", &server.endpoint, block("ACL", "In", "Switch")),
+            ("Endpoint", &server.endpoint, block("ACL", "In", "Host")),
+            ("Endpoint", &server.endpoint, json!([in_tier])),
+            ("Endpoint", &peer.endpoint, block("ACL", "Out", "Switch")),
+            ("Endpoint", &peer.endpoint, block("ACL", "Out", "Host")),
+            ("Network", &network, block("NetworkACL", "Out", "Switch")),
+        ] {
+            change(&mut client, kind, id, "Add", &policies);
+            assert_eq!(flow(), [false; 2], "{policies}");
+            client = kill_hcnd();
+            assert_eq!(flow(), [false; 2], "{policies}, killed and started");
+            change(&mut client, kind, id, "Remove", &policies);
+            assert_eq!(flow(), [true; 2], "without {policies}");
         }
     });
 }

@@ -140,17 +140,34 @@ pub fn ask_udp(netns: &str, server: &str) -> io::Result<String> {
 /// # Errors
 /// Nothing came back in time.
 pub fn ask_udp_at(netns: &str, server: &str, port: u16) -> io::Result<String> {
-    let server: IpAddr = server.parse().unwrap();
-    in_netns(netns, || {
+    Flow::open(netns, server, port).ask()
+}
+
+/// Datagrams to one server by one socket, so one flow: the kernel remembers what became of the first.
+pub struct Flow(UdpSocket);
+
+impl Flow {
+    /// From a namespace to a port of a server.
+    #[must_use]
+    pub fn open(netns: &str, server: &str, port: u16) -> Self {
+        let server: IpAddr = server.parse().unwrap();
         let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.set_read_timeout(Some(patience(PATIENCE)))?;
-        socket.connect((server, port))?;
-        socket.send(b"?")?;
+        let socket = in_netns(netns, || UdpSocket::bind((any, 0)).unwrap());
+        socket.set_read_timeout(Some(patience(PATIENCE))).unwrap();
+        socket.connect((server, port)).unwrap();
+        Self(socket)
+    }
+
+    /// As whom the server sees this one.
+    ///
+    /// # Errors
+    /// Nothing came back in time.
+    pub fn ask(&self) -> io::Result<String> {
+        self.0.send(b"?")?;
         let mut answer = [0; 64];
-        let length = socket.recv(&mut answer)?;
+        let length = self.0.recv(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
-    })
+    }
 }
 
 /// As whom a server sees a client, which must be the same over TCP and UDP, and ping must pass too.

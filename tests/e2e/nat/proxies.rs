@@ -243,3 +243,39 @@ fn a_proxy_gets_connections_to_neighbours_whatever_else_the_bridge_has() {
         assert!(!run_ok(&["ip", "-d", "link", "show", "type", "bridge"]).contains("nf_call_iptables 1"));
     });
 }
+
+/// Over TCP; by UDP the other one is asked at once.
+#[test]
+fn a_connection_stays_with_its_proxy_when_the_policy_goes() {
+    in_sandbox!(Sandbox::new(), {
+        let World { mut client, a, b, .. } = world("NAT");
+        // Nobody serves that port outside.
+        let streams = |proxies| all(proxies, &json!({"Port": "7001"}));
+        let near = [b.addresses[0].as_str(), b.addresses[1].as_str()];
+        echo(&b.namespace, PROXY);
+        let begun = |server: &str| ask_tcp_at(&a.namespace, server, 7001);
+        let policies = [streams(near), all(GATEWAYS, &json!({}))].concat();
+        OTHERS.iter().for_each(|server| drop(begun(server).unwrap_err()));
+        modify(&mut client, "Endpoint", &a.endpoint, "Add", &policies);
+        let mut connections = OTHERS.map(|server| Open::new(&a.namespace, server, 7001));
+        let flows = OTHERS.map(|server| Flow::open(&a.namespace, server, 7777));
+        let mut go_on = |by_udp: [String; 2]| {
+            connections.iter_mut().for_each(Open::works);
+            assert_eq!(flows.each_ref().map(|flow| flow.ask().unwrap()), by_udp);
+        };
+        let by_host = [0, 1].map(|family: usize| format!("host {}", a.addresses[family]));
+        go_on(by_host.clone());
+        client = kill_hcnd();
+        go_on(by_host);
+        // New connections are closed at once by the other one.
+        let others = [streams(GATEWAYS), all(OUTSIDE, &json!({}))].concat();
+        modify(&mut client, "Endpoint", &a.endpoint, "Update", &others);
+        go_on(UPLINK.map(|seen| format!("far {seen}")));
+        for server in OTHERS {
+            assert!(begun(server).unwrap().starts_with("host "));
+        }
+        modify(&mut client, "Endpoint", &a.endpoint, "Remove", &others);
+        go_on(UPLINK.map(str::to_owned));
+        OTHERS.iter().for_each(|server| drop(begun(server).unwrap_err()));
+    });
+}
