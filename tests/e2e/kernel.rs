@@ -320,6 +320,11 @@ fn vlans_of_endpoints() {
         assert_eq!(seen_as(&bare.namespace, UPLINK[family]), place(&bare));
         assert_eq!(seen_as(HOST, OUTSIDE[family]), UPLINK[family]);
     }
+    for (to, verdict) in [(&b, "Allow"), (&other, "Block"), (&bare, "Block")] {
+        let question = json!({"To": format!("{}:80", to.addresses[0])});
+        let told = client.ok("Endpoint.Explain", &json!({"id": a.endpoint, "query": question}));
+        assert_eq!(told["properties"]["Verdict"], verdict, "{told}");
+    }
     let [tagged, astray, untagged] = frames.of_mac();
     assert!(
         tagged > 5 && astray == 0 && untagged == 0,

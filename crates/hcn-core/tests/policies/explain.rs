@@ -1,5 +1,6 @@
 //! What becomes of packets, and which policy decides, told from the records.
 
+use hcn_core::TransparentBy;
 use hcn_core::read;
 use hcn_dataplane::{HostAddress, HostFacts};
 use hcn_schema::call::{Kind, Reference, Verb};
@@ -202,6 +203,64 @@ fn endpoints_of_a_tunnel_meet_behind_the_uplink() {
         (&"L2Tunnel".into(), &"Block".into()),
         "{told}"
     );
+}
+
+#[test]
+fn endpoints_meet_in_their_vlan_alone() {
+    let mut service = Service::default();
+    let vlan = |id: u16| one("VLAN", &format!(r#"{{"IsolationId":{id}}}"#));
+    let network = service.network("NAT", "[]").unwrap();
+    let [one, peer, other] = [10, 10, 20].map(|id| service.attached(network, &vlan(id), false));
+    let bare = service.attached(network, "[]", false);
+    assert_eq!(service.verdict(one, &to(&service.address(peer))).0, "Allow");
+    for (asked, question) in [
+        (one, to(&service.address(other))),
+        (one, from(&service.address(other))),
+        (one, to(&service.address(bare))),
+        (bare, to(&service.address(one))),
+        (one, to(HOST)),
+        (one, from(HOST)),
+        (one, to(FAR)),
+        (one, from(FAR)),
+    ] {
+        let (verdict, by) = service.verdict(asked, &question);
+        assert!(verdict == "Block" && by.starts_with("VLAN of endpoint"), "{question}: {verdict} {by}");
+    }
+    assert_eq!(service.verdict(bare, &to(FAR)).0, "Allow");
+    let told = service.explained(one, &to(FAR)).unwrap();
+    let object = told["Steps"][0]["Object"].as_str().unwrap();
+    assert!(object.starts_with("veth hve"), "{object}");
+}
+
+/// Where the uplink is a port of the bridge, or a VLAN of it is.
+#[test]
+fn those_outside_may_be_in_the_vlan() {
+    let mut service = Service::default();
+    service.settings.transparent = TransparentBy::Bridge;
+    let network = service.network("Transparent", "[]").unwrap();
+    let one = service.attached(network, &one("VLAN", r#"{"IsolationId":10}"#), false);
+    for (question, effect) in [
+        (to(FAR), "leaves with the tag of VLAN 10"),
+        (from(FAR), "passes if it comes with the tag of VLAN 10"),
+    ] {
+        let told = service.explained(one, &question).unwrap();
+        assert_eq!(
+            (&told["Verdict"], &told["Steps"][0]["Effect"]),
+            (&"Allow".into(), &effect.into()),
+            "{told}"
+        );
+    }
+    assert_eq!(service.verdict(one, &to(HOST)).0, "Block");
+    let mut service = Service::default();
+    let document = r#"{"Type":"L2Bridge","SchemaVersion":{"Major":2},"Ipams":[{"Subnets":[{
+        "IpAddressPrefix":"192.0.2.0/24","Policies":[{"Type":"VLAN","Settings":{"IsolationId":100}}]}]}]}"#;
+    let create = Verb::Create { id: None, parent: None, document: Some(document.to_owned()) };
+    let network = service.call(Kind::Network, create).unwrap();
+    let [endpoint, peer] = [(); 2].map(|()| service.attached(network, "[]", false));
+    let told = service.explained(endpoint, &to(FAR)).unwrap();
+    let effect = "leaves with the tag of VLAN 100";
+    assert_eq!((&told["Verdict"], &told["Steps"][0]["Effect"]), (&"Allow".into(), &effect.into()), "{told}");
+    assert!(service.verdict(endpoint, &to(&service.address(peer))).1.starts_with("nothing"));
 }
 
 #[test]

@@ -35,6 +35,7 @@ struct Service {
     published: Registry,
     hns: HnsVersion,
     kernel: Kernel,
+    settings: Settings,
     calls: u64,
     jobs: Vec<Job>,
     replies: Vec<(u64, Result<Guid, Error>)>,
@@ -62,7 +63,7 @@ impl Service {
             caller_pid: None,
             settings: Arc::new(Settings {
                 sids: [("S-1-5-32-556".to_owned(), 7)].into(),
-                ..Settings::default()
+                ..self.settings.clone()
             }),
             hns: self.hns,
         };

@@ -15,6 +15,7 @@ use crate::entity::{Junction, Network};
 impl Walk<'_> {
     /// From the one end to the other, which is outside where the packet may leave by one link alone.
     pub(super) fn cross(&mut self, from: &End, to: &mut End) -> Way {
+        self.tagged(from, to)?;
         match (&from.place, &to.place) {
             (Place::On(network), Place::On(other)) if network.meta.id == other.meta.id => {
                 self.meet(from, to)?;

@@ -5,6 +5,7 @@ mod barriers;
 mod ends;
 mod matching;
 mod translation;
+mod vlans;
 mod walk;
 
 use std::net::{IpAddr, SocketAddr};
