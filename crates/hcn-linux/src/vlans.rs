@@ -3,27 +3,27 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use crate::link::{self, FIRST_VLAN, LinkFacts, PortWord};
+use crate::link::{self, FIRST_VLAN, GROUP, LinkFacts, PortWord};
 use crate::socket::{Socket, Wire};
 
 /// The VLANs of ports' untagged frames.
 #[derive(Debug, Default)]
 pub(crate) struct Vlans {
-    /// Bridges that filter by VLAN, by index.
+    /// Those of hcnd's bridges that filter by VLAN, by index.
     filtering: HashSet<u32>,
     /// By the index of the port.
     ports: HashMap<u32, u16>,
 }
 
 impl Vlans {
-    /// Reads those of a host with these links. Where no bridge filters by VLAN nothing is asked.
+    /// Reads those of a host with these links. Where none of hcnd's bridges filters by VLAN nothing is asked.
     pub(crate) fn read<'a>(
         wire: &mut Wire,
         host: &Socket,
         links: impl Iterator<Item = &'a LinkFacts>,
     ) -> io::Result<Self> {
-        let filtering: HashSet<u32> =
-            links.filter(|facts| facts.filters_vlans).map(|facts| facts.index).collect();
+        let own = links.filter(|facts| facts.group == GROUP && facts.filters_vlans);
+        let filtering: HashSet<u32> = own.map(|facts| facts.index).collect();
         if filtering.is_empty() {
             return Ok(Self::default());
         }
