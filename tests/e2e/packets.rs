@@ -5,7 +5,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use hcn_tests::client::{Client, Container, DUAL};
-use hcn_tests::traffic::{HOST, ask_tcp, in_netns, is_silent, seen_as, serve, set_sysctl, wait_for_outside};
+use hcn_tests::service::kill_hcnd;
+use hcn_tests::traffic::{
+    HOST, ask_tcp, ask_tcp_at, in_netns, is_silent, seen_as, serve, set_sysctl, wait_for_outside,
+};
 use hcn_tests::{Sandbox, eventually, in_sandbox, netns_exec, patience, run_ok};
 use serde_json::{Value, json};
 
@@ -183,6 +186,41 @@ fn two_endpoints_in_one_namespace_are_both_reachable() {
         serve("outside");
         for family in FAMILIES {
             assert_eq!(seen_as(&both.namespace, OUTSIDE[family]), UPLINK[family]);
+        }
+    });
+}
+
+/// What comes in by an interface is answered by it, though the namespace's way out is another one; so after a kill.
+#[test]
+fn a_port_published_on_the_second_network_is_answered_from_there() {
+    in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
+        let (mut client, network, _) = two_containers();
+        let both = client.container(&network, &json!({}));
+        let other = client.network(&["198.51.100.0/24", "2001:db8:99:1::/64"]);
+        let published = |flags: u8| {
+            json!({"Type": "PortMapping", "Settings":
+                {"Protocol": 6, "InternalPort": 7777, "ExternalPort": 8080, "Flags": flags}})
+        };
+        // Of both families.
+        let second = client.endpoint(&other, &json!({"Policies": [published(0), published(2)]}));
+        client.attach(&both.namespace, &second);
+        serve(&both.namespace);
+        let asker = |host: &str| ask_tcp_at("outside", host, 8080);
+        for killed in [false, true] {
+            if killed {
+                client = kill_hcnd();
+            }
+            for family in FAMILIES {
+                assert_eq!(asker(UPLINK[family]).unwrap(), OUTSIDE[family]);
+            }
+        }
+        // What says nothing of where it comes from still leaves by the first one.
+        serve("outside");
+        assert_eq!(seen_as(&both.namespace, OUTSIDE[0]), UPLINK[0]);
+        client.detach(&both.namespace, &second);
+        for family in ["-4", "-6"] {
+            assert!(!run_ok(&["ip", "-n", &both.namespace, family, "rule"]).contains("proto 104"));
         }
     });
 }

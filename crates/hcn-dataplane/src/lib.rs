@@ -27,9 +27,9 @@ pub use object::{
     Address, AddressSet, Addresses, Affinity, Annex, Barrier, Bridge, Claim, Diversion, DiversionRule,
     Enslaved, Exceptions, Existing, Family, FdbEntry, Filter, FilterRule, Forwarding, Frontend, Guard,
     HeldPort, Home, Hop, HostRoute, HostSide, Interception, InterceptionRule, Isolation, Joint, Key, Lease,
-    LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile, Object, Outbound, OutboundRule, Ports, Preserved,
-    PreservedFront, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Sender, Service,
-    Shaper, Sharing, Site, Source, Steering, Sublink, Tap, Tier, Verdict, Veth, Vlan, Vxlan, Ways,
+    LinkId, Mac, Masquerade, Neighbour, Netns, NetnsFile, Object, Origin, Outbound, OutboundRule, Ports,
+    Preserved, PreservedFront, Protocol, ProxyNeighbour, ReservedPorts, Resolver, Responder, Route, Sender,
+    Service, Shaper, Sharing, Site, Source, Steering, Sublink, Tap, Tier, Verdict, Veth, Vlan, Vxlan, Ways,
 };
 pub use plan::{Op, Plan, diff};
 pub use state::State;

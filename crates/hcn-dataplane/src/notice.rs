@@ -104,6 +104,7 @@ fn places_of(object: &Object) -> Vec<Netns> {
         Object::Address(address) => vec![address.link.netns.clone()],
         Object::Claim(claim) => vec![claim.link.netns.clone()],
         Object::Route(route) => vec![route.link.netns.clone()],
+        Object::Origin(origin) => vec![origin.link.netns.clone()],
         Object::Shaper(shaper) => vec![shaper.link.netns.clone()],
         _ => vec![Netns::Host],
     }

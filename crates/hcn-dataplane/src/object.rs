@@ -19,7 +19,7 @@ pub use policies::{
     InterceptionRule, Outbound, OutboundRule, Ports, Shaper, Site, Tier, Verdict,
 };
 pub use routes::{
-    Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, ProxyNeighbour, Route, Sender, Steering,
+    Address, Claim, FdbEntry, Forwarding, Hop, Neighbour, Origin, ProxyNeighbour, Route, Sender, Steering,
 };
 pub use rules::{
     Affinity, Annex, Barrier, Frontend, HeldPort, Home, HostSide, Isolation, Masquerade, Preserved,
@@ -87,6 +87,8 @@ pub enum Object {
     ProxyNeighbour(ProxyNeighbour),
     /// A route.
     Route(Route),
+    /// A routing table of an interface.
+    Origin(Origin),
     /// A routing table of a bridge.
     Steering(Steering),
     /// What answers on a bridge.
@@ -167,6 +169,8 @@ pub enum Key {
     ProxyNeighbour(String, IpAddr, String),
     /// Link, destination and metric.
     Route(LinkId, IpNet, u32),
+    /// The interface and the family.
+    Origin(LinkId, Family),
     /// The bridge, the family, and the endpoint if it is about one alone.
     Steering(String, Family, Option<String>),
     /// The bridge.
@@ -240,6 +244,7 @@ impl Object {
                 Key::ProxyNeighbour(proxy.link.clone(), proxy.address, proxy.claimant.clone())
             }
             Self::Route(route) => Key::Route(route.link.clone(), route.destination, route.metric),
+            Self::Origin(origin) => Key::Origin(origin.link.clone(), origin.family),
             Self::Steering(steering) => {
                 let sender = steering.sender.as_ref().map(|sender| sender.endpoint.clone());
                 Key::Steering(steering.bridge.clone(), steering.family, sender)
@@ -291,6 +296,7 @@ impl Object {
             (Self::Filter(a), Self::Filter(b)) => a.site == b.site,
             (Self::Shaper(a), Self::Shaper(b)) => a.received == b.received,
             (Self::Diversion(a), Self::Diversion(b)) => a.bridge == b.bridge,
+            (Self::Origin(a), Self::Origin(b)) => a.table == b.table,
             (Self::Steering(a), Self::Steering(b)) => a.table == b.table && a.sender == b.sender,
             (Self::AddressSet(_), Self::AddressSet(_))
             | (Self::Outbound(_), Self::Outbound(_))
@@ -305,6 +311,13 @@ impl Object {
             | (Self::Lease(_), Self::Lease(_)) => true,
             _ => false,
         }
+    }
+}
+
+fn version(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
     }
 }
 
@@ -345,8 +358,9 @@ impl fmt::Display for Key {
                 write!(f, "answers for {address} on {link} for {claimant}")
             }
             Self::Route(link, destination, _) => write!(f, "route to {destination} by {link}"),
+            Self::Origin(link, family) => write!(f, "{} routing table of {link}", version(*family)),
             Self::Steering(bridge, family, sender) => {
-                let family = if *family == Family::V4 { "IPv4" } else { "IPv6" };
+                let family = version(*family);
                 match sender {
                     Some(endpoint) => write!(f, "{family} routing table of {endpoint} on {bridge}"),
                     None => write!(f, "{family} routing table of {bridge}"),

@@ -1,6 +1,7 @@
 //! A set of kernel objects: what stands on what, and which object provides which link.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use crate::object::{Interception, Key, LinkId, Netns, Object, Site};
 
@@ -92,6 +93,12 @@ impl State {
             // The host's own links are no objects.
             Object::ProxyNeighbour(proxy) => {
                 self.link_owner(&LinkId::host(&proxy.link)).map(Some).into_iter().collect()
+            }
+            // With an address of a link the kernel may drop its routes, and IPv6 asks where a next hop is.
+            Object::Origin(origin) => {
+                let of_address = |address: &IpAddr| present(Key::Address(origin.link.clone(), *address));
+                let addresses = origin.addresses.iter().map(of_address);
+                [self.link_owner(&origin.link)].into_iter().chain(addresses).collect()
             }
             Object::Steering(steering) => vec![bridge(&steering.bridge)],
             Object::Responder(responder) => vec![bridge(&responder.bridge)],

@@ -4,6 +4,7 @@
 
 mod filters;
 mod inside;
+pub(crate) mod origins;
 mod outside;
 mod overlay;
 mod ports;
@@ -122,6 +123,7 @@ impl Adoption<'_> {
         self.overlay().map_err(at("read where frames go"))?;
         self.answers().map_err(at("read what the host answers for"))?;
         self.steering().map_err(at("read routing tables"))?;
+        self.origins().map_err(at("read routing tables of interfaces"))?;
         self.responders();
         self.remember();
         Ok(())

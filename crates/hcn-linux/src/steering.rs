@@ -1,9 +1,10 @@
 //! Messages about routing tables of bridges: the rules that lead to one (`ip rule add iif BRIDGE lookup TABLE`, for an
-//! endpoint `from ADDRESS iif BRIDGE`), its routes, and the last of them, which discards what no other leads anywhere.
+//! endpoint `from ADDRESS iif BRIDGE`), its routes, and the last of them, which discards what no other leads anywhere. And
+//! about those of interfaces in a container (`ip rule add from ADDRESS lookup TABLE`).
 
 use std::net::IpAddr;
 
-use hcn_dataplane::{Family, Hop, Steering};
+use hcn_dataplane::{Family, Hop, Origin, Steering};
 use ipnet::IpNet;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -34,8 +35,8 @@ fn family(family: Family) -> AddressFamily {
 /// What leads to a table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Rule {
-    /// The bridge that packets come from.
-    pub(crate) bridge: String,
+    /// The bridge that packets come from; none = whoever forwards or begins them.
+    pub(crate) bridge: Option<String>,
     /// Who sends them; none = anybody.
     pub(crate) source: Option<IpAddr>,
     /// The table.
@@ -45,11 +46,17 @@ pub(crate) struct Rule {
 impl Rule {
     /// The rules that lead to a table.
     pub(crate) fn all(steering: &Steering) -> Vec<Self> {
-        let rule = |source| Self { bridge: steering.bridge.clone(), source, table: steering.table };
+        let rule = |source| Self { bridge: Some(steering.bridge.clone()), source, table: steering.table };
         match &steering.sender {
             Some(sender) => sender.addresses.iter().map(|address| rule(Some(*address))).collect(),
             None => vec![rule(None)],
         }
+    }
+
+    /// The rules that lead to an interface's table.
+    pub(crate) fn of_origin(origin: &Origin) -> Vec<Self> {
+        let rule = |address: &IpAddr| Self { bridge: None, source: Some(*address), table: origin.table };
+        origin.addresses.iter().map(rule).collect()
     }
 
     /// For RTM_NEWRULE and RTM_DELRULE.
@@ -59,11 +66,11 @@ impl Rule {
         message.header.table = IN_ATTRIBUTE;
         message.header.action = RuleAction::ToTable;
         message.attributes = vec![
-            RuleAttribute::Iifname(self.bridge.clone()),
             RuleAttribute::Table(self.table),
             RuleAttribute::Priority(if self.source.is_some() { OF_SENDER } else { PRIORITY }),
             RuleAttribute::Protocol(OURS),
         ];
+        message.attributes.extend(self.bridge.clone().map(RuleAttribute::Iifname));
         if let Some(source) = self.source {
             message.header.src_len = IpNet::from(source).prefix_len();
             message.attributes.push(RuleAttribute::Source(source));

@@ -158,7 +158,15 @@ fn cases() -> Vec<Case> {
         Op::Change { from: answering[1].clone(), to: lease(2) },
         Op::Remove { object: answering[2].clone(), implied: false },
     ];
+    let second = second_endpoint(3, "A");
+    let with_second = [network(), a.clone(), second.clone()].concat();
+    let families = [Family::V4, Family::V6];
+    let lead_others = families
+        .map(|family| Op::Change { from: origin(&[3], family, "A"), to: origin(&[4, 5], family, "A") });
     vec![
+        ("attach a second interface", [network(), a.clone()].concat(), create(second.clone())),
+        ("lead others by it", with_second.clone(), Plan { ops: lead_others.to_vec() }),
+        ("detach it", with_second, remove(&second)),
         ("steer", network(), create(steered.clone())),
         ("steer with the network", vec![], create(with_tables.clone())),
         ("steer no more", with_tables.clone(), remove(&steered)),

@@ -10,7 +10,8 @@ use hcn_schema::policy::NetworkPolicy;
 use ipnet::IpNet;
 
 use super::{
-    filters, outside, overlay, preserving, responders, routing, shaping, shards, steering, translation,
+    filters, origins, outside, overlay, preserving, responders, routing, shaping, shards, steering,
+    translation,
 };
 use crate::entity::{Endpoint, Junction, Network, VmPort};
 use crate::names;
@@ -148,6 +149,7 @@ pub(super) fn attachment(registry: &Registry, endpoint: &Endpoint) -> Vec<Object
                 objects.push(Object::Route(Route { link, destination, gateway, metric }));
             }
         }
+        objects.extend(origins::of_endpoint(endpoint, &link, &objects));
     }
     objects
 }

@@ -6,6 +6,7 @@ mod filters;
 mod load_balancer;
 mod namespace;
 mod network;
+mod origins;
 mod outside;
 mod overlay;
 mod port_reservation;

@@ -130,3 +130,19 @@ pub struct Steering {
     /// Its routes.
     pub hops: Vec<Hop>,
 }
+
+/// What an interface's addresses send leaves by it, whichever other interfaces the namespace has (the strong end system of
+/// RFC 1122, 3.3.4.2): a routing table for packets from them, before the main one. What it has no route for goes by that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The interface.
+    pub link: LinkId,
+    /// The address family.
+    pub family: Family,
+    /// The number of the table, in the interface's namespace.
+    pub table: u32,
+    /// The interface's addresses of the family.
+    pub addresses: Vec<IpAddr>,
+    /// Destinations with the next hop; none = on link.
+    pub routes: Vec<(IpNet, Option<IpAddr>)>,
+}

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
-use hcn_dataplane::{Family, Hop, Key, LinkId, Object, Steering};
+use hcn_dataplane::{Family, Hop, Key, LinkId, Netns, Object, Steering};
 use ipnet::IpNet;
 use netlink_packet_core::Parseable as _;
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
@@ -12,6 +12,7 @@ use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Adoption;
+use crate::netns::socket_in;
 use crate::observe::plain;
 use crate::socket::Batch;
 use crate::steering::Rule;
@@ -31,7 +32,8 @@ impl Adoption<'_> {
             })
             .collect();
         for family in [Family::V4, Family::V6] {
-            let (rules, mut tables) = (rules(self.linux, family)?, tables(self.linux, family)?);
+            let (rules, mut tables) =
+                (rules_of(self.linux, &Netns::Host, family)?, tables_of(self.linux, &Netns::Host, family)?);
             let mut kept = HashSet::new();
             for wanted in wanted.iter().filter(|wanted| wanted.family == family) {
                 let leading = Rule::all(wanted);
@@ -87,9 +89,10 @@ pub(crate) fn end(family: Family) -> Way {
 }
 
 /// The rules that are hcnd's.
-pub(crate) fn rules(linux: &mut Linux, family: Family) -> io::Result<HashSet<Rule>> {
+pub(crate) fn rules_of(linux: &mut Linux, place: &Netns, family: Family) -> io::Result<HashSet<Rule>> {
     let mut rules = HashSet::new();
-    for payload in linux.wire.dump(&linux.host, &steering::get_rules(family))? {
+    let Some(socket) = socket_in(&linux.host, &linux.namespaces, place) else { return Ok(rules) };
+    for payload in linux.wire.dump(socket, &steering::get_rules(family))? {
         // What a newer kernel describes in an unknown way is not what hcnd made.
         let Ok(message) = RuleMessage::parse(&payload[..]) else { continue };
         let (mut bridge, mut table, mut source, mut ours) = (None, None, None, false);
@@ -102,20 +105,25 @@ pub(crate) fn rules(linux: &mut Linux, family: Family) -> io::Result<HashSet<Rul
                 _ => {}
             }
         }
-        let rule = bridge.zip(table).map(|(bridge, table)| Rule { bridge, source, table });
+        let rule = table.map(|table| Rule { bridge, source, table });
         rules.extend(rule.filter(|_| ours));
     }
     Ok(rules)
 }
 
 /// The routes that are hcnd's, by table.
-pub(crate) fn tables(linux: &mut Linux, family: Family) -> io::Result<HashMap<u32, BTreeSet<Way>>> {
+pub(crate) fn tables_of(
+    linux: &mut Linux,
+    place: &Netns,
+    family: Family,
+) -> io::Result<HashMap<u32, BTreeSet<Way>>> {
     let mut tables: HashMap<u32, BTreeSet<Way>> = HashMap::new();
+    let Some(socket) = socket_in(&linux.host, &linux.namespaces, place) else { return Ok(tables) };
     let question = match family {
         Family::V4 => route::get_all(AddressFamily::Inet),
         Family::V6 => route::get_all(AddressFamily::Inet6),
     };
-    for payload in linux.wire.dump(&linux.host, &question)? {
+    for payload in linux.wire.dump(socket, &question)? {
         // The fixed part tells most routes apart without decoding the rest.
         let Ok(header) = RouteHeader::parse(&payload) else { continue };
         if header.protocol != steering::OURS {

@@ -3,6 +3,7 @@
 mod inside;
 mod links;
 mod listen;
+mod origins;
 mod overlay;
 mod steering;
 
@@ -84,6 +85,7 @@ impl Look<'_> {
         let overlay = self.overlay().map_err(at("read neighbours"))?;
         let shapers = self.shapers().map_err(at("read what limits rates"))?;
         let steering = self.steering().map_err(at("read routing tables"))?;
+        let origins = self.origins().map_err(at("read routing tables of interfaces"))?;
         for (key, object) in self.wanted.iter() {
             if self.gone.contains(key) || self.found.get(key).is_some() {
                 continue;
@@ -102,6 +104,7 @@ impl Look<'_> {
                 Object::Neighbour(neighbour) => overlay.neighbour(linux, &inside, neighbour),
                 Object::ProxyNeighbour(proxy) => overlay.proxy(linux, proxy),
                 Object::Shaper(shaper) => shapers.get(&shaper.link).cloned().map(Object::Shaper),
+                Object::Origin(_) => origins.get(key).cloned(),
                 Object::Steering(_) => steering.get(key).cloned(),
                 Object::Forwarding(claim) => linux.forwarding.adopt(claim).then(|| object.clone()),
                 Object::Resolver(wanted) => {
@@ -239,6 +242,7 @@ impl Linux {
                 self.neighbours.remove(&key, &neighbour.claimant);
             }
             Object::ProxyNeighbour(proxy) => self.forget_proxy(proxy)?,
+            Object::Origin(origin) => self.remove_origin(origin)?,
             Object::Steering(steering) => self.remove_steering(steering)?,
             _ => {}
         }

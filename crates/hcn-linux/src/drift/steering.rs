@@ -6,7 +6,7 @@ use std::io;
 use hcn_dataplane::{Family, Key, LinkId, Netns, Object, Steering};
 
 use super::Look;
-use crate::adopt::steering::{end, rules, tables, ways};
+use crate::adopt::steering::{end, rules_of, tables_of, ways};
 use crate::steering::Rule;
 
 impl Look<'_> {
@@ -29,7 +29,8 @@ impl Look<'_> {
             if of_family().next().is_none() {
                 continue;
             }
-            let (rules, tables) = (rules(self.linux, family)?, tables(self.linux, family)?);
+            let (rules, tables) =
+                (rules_of(self.linux, &Netns::Host, family)?, tables_of(self.linux, &Netns::Host, family)?);
             let links = &self.links[&Netns::Host];
             let index = |name: &str| match self.linux.links.get(&LinkId::host(name)) {
                 Some(index) => links.get(index),

@@ -11,6 +11,7 @@ mod create;
 mod enslave;
 mod filters;
 mod guard;
+mod origins;
 mod outside;
 mod overlay;
 mod ports;

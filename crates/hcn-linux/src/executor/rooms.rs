@@ -37,6 +37,7 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Shaper(object) => self.make_shaper(op, object, again),
+            Object::Origin(object) => self.make_origin(op, object, again),
             Object::Steering(object) => self.make_steering(op, object, again),
             Object::Responder(object) => self.make_responder(op, object, again),
             Object::Lease(object) => self.make_lease(op, object, again),
@@ -92,6 +93,10 @@ impl Run<'_> {
                 Ok(())
             }
             Object::Shaper(object) => self.unmake_shaper(op, object, away),
+            Object::Origin(object) => {
+                self.unmake_origin(op, object);
+                Ok(())
+            }
             Object::Steering(object) => self.unmake_steering(op, object, away),
             Object::Responder(object) => self.unmake_responder(op, object, away),
             Object::Lease(object) => self.unmake_lease(op, object, away),
@@ -139,6 +144,7 @@ impl Run<'_> {
                 Ok(())
             }
             (Object::Shaper(_), Object::Shaper(to)) => self.alter_shaper(op, to),
+            (Object::Origin(from), Object::Origin(to)) => self.alter_origin(op, from, to),
             (Object::Steering(from), Object::Steering(to)) => self.alter_steering(op, from, to),
             (Object::Sublink(_), Object::Sublink(to)) => self.alter_sublink(op, to),
             _ => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hcn_dataplane::{
     Address, Applied, Bridge, Dataplane, Family, Forwarding, Home, Hop, Lease, LinkId, Mac, Masquerade,
-    Netns, NetnsFile, Object, Op, Plan, Resolver, Responder, Route, Sender, State, Steering, Veth,
+    Netns, NetnsFile, Object, Op, Origin, Plan, Resolver, Responder, Route, Sender, State, Steering, Veth,
 };
 use hcn_linux::{Config, Linux};
 use serde_json::Value;
@@ -169,10 +169,51 @@ pub fn endpoint(n: u8, netns: &str) -> Vec<Object> {
     ]
 }
 
+/// Another interface of a namespace, with a routing table for what its addresses send.
+pub fn second_endpoint(n: u8, netns: &str) -> Vec<Object> {
+    let link = LinkId { name: "eth1".into(), ..eth0(netns) };
+    // The namespace's resolver is that of the first one.
+    let mut objects = endpoint(n, netns);
+    objects.retain(|object| !matches!(object, Object::Resolver(_)));
+    for object in &mut objects {
+        match object {
+            Object::Veth(veth) => veth.peer = link.clone(),
+            Object::Address(address) => address.link = link.clone(),
+            Object::Route(route) => (route.link, route.metric) = (link.clone(), 2000),
+            _ => unreachable!("{object:?}"),
+        }
+    }
+    objects.extend([Family::V4, Family::V6].map(|family| origin(&[n], family, netns)));
+    objects
+}
+
+/// The routing table of the interface for these of its addresses.
+pub fn origin(numbers: &[u8], family: Family, netns: &str) -> Object {
+    let (address, [network, gateway]) = match family {
+        Family::V4 => ("10.7.0.", ["10.7.0.0/16", "10.7.0.1"]),
+        Family::V6 => ("fd07::", ["fd07::/64", "fd07::1"]),
+    };
+    let of = |n: &u8| match family {
+        Family::V4 => format!("{address}{n}").parse().unwrap(),
+        Family::V6 => format!("{address}{n:x}").parse().unwrap(),
+    };
+    let everything = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
+    Object::Origin(Origin {
+        link: LinkId { name: "eth1".into(), ..eth0(netns) },
+        family,
+        table: 0x6801,
+        addresses: numbers.iter().map(of).collect(),
+        routes: vec![
+            (network.parse().unwrap(), None),
+            (everything.parse().unwrap(), Some(gateway.parse().unwrap())),
+        ],
+    })
+}
+
 /// The plan that removes an endpoint as `diff` writes it: what stands on the link goes with it.
 pub fn remove(objects: &[Object]) -> Plan {
     let ops = objects.iter().rev().map(|object| {
-        let implied = matches!(object, Object::Address(_) | Object::Route(_));
+        let implied = matches!(object, Object::Address(_) | Object::Route(_) | Object::Origin(_));
         Op::Remove { object: object.clone(), implied }
     });
     Plan { ops: ops.collect() }
@@ -222,13 +263,11 @@ pub fn snapshot() -> BTreeSet<String> {
                     lines.insert(format!("{name} route {route}"));
                 }
             }
+            // Of hcnd's own tables.
+            let led =
+                sh(&format!("{enter}sh -c 'ip {family} rule; ip {family} route show table all proto 104'"));
+            lines.extend(led.lines().map(|line| format!("{name} led {family} {}", line.trim())));
         }
-    }
-    for family in ["-4", "-6"] {
-        lines.extend(sh(&format!("ip {family} rule")).lines().map(|line| format!("rule {family} {line}")));
-        // Of hcnd's own tables.
-        let routes = sh(&format!("ip {family} route show table all proto 104"));
-        lines.extend(routes.lines().map(|line| format!("steered {family} {}", line.trim())));
     }
     lines.extend(listeners());
     for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
