@@ -2,18 +2,16 @@
 
 mod facts;
 
-use std::cmp::Ordering;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 
 use hcn_dataplane::{Bridge, Joint, Mac, Sharing, Sublink, Veth, Vlan, Vxlan};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{
-    AfSpecBridge, AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgeStpState,
-    BridgeVlanInfo, BridgeVlanInfoFlags, In6AddrGenMode, InetDevConf, InfoBridge, InfoBridgePort, InfoData,
-    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, InfoVxlan, IpVlanMode,
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgeStpState, In6AddrGenMode,
+    InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData,
+    InfoPortKind, InfoVeth, InfoVlan, InfoVxlan, IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -407,21 +405,6 @@ pub(crate) fn new_vlan(vlan: &Vlan, parent: u32, bridge: u32) -> RouteNetlinkMes
     RouteNetlinkMessage::NewLink(message)
 }
 
-/// The VLAN that every port is in of which nothing is said.
-pub(crate) const FIRST_VLAN: u16 = 1;
-const LAST_VLAN: u16 = 4094;
-
-/// RTM_NEWLINK: a bridge filters by VLAN from now on.
-pub(crate) fn filter_vlans(bridge: u32) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::NewLink(message(
-        bridge,
-        vec![LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])),
-        ])],
-    ))
-}
-
 /// RTM_NEWLINK: a bridge shows its frames to rules of IP, whatever holds for all bridges, or only if that does.
 pub(crate) fn show_frames(bridge: u32, shown: bool) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewLink(message(
@@ -434,42 +417,6 @@ pub(crate) fn show_frames(bridge: u32, shown: bool) -> RouteNetlinkMessage {
             ])),
         ])],
     ))
-}
-
-/// RTM_SETLINK of a port: its untagged frames are in this VLAN.
-pub(crate) fn tag_port(index: u32, vlan: u16) -> RouteNetlinkMessage {
-    let flags = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
-    RouteNetlinkMessage::SetLink(port_vlans(index, vec![BridgeVlanInfo { flags, vid: vlan }]))
-}
-
-/// RTM_DELLINK of a port: it leaves all VLANs but this one; those that it is not in do not matter.
-pub(crate) fn leave_other_vlans(index: u32, vlan: u16) -> RouteNetlinkMessage {
-    let others = [vlans(FIRST_VLAN..=vlan - 1), vlans(vlan + 1..=LAST_VLAN)];
-    RouteNetlinkMessage::DelLink(port_vlans(index, others.concat()))
-}
-
-/// RTM_SETLINK of a port: frames of all VLANs but the first pass it with their tags.
-pub(crate) fn trunk(index: u32) -> RouteNetlinkMessage {
-    RouteNetlinkMessage::SetLink(port_vlans(index, vlans(FIRST_VLAN + 1..=LAST_VLAN)))
-}
-
-/// VLANs one after another, as the kernel is told of them.
-fn vlans(numbers: RangeInclusive<u16>) -> Vec<BridgeVlanInfo> {
-    use BridgeVlanInfoFlags as Flags;
-    let (first, last) = numbers.into_inner();
-    let ends = match first.cmp(&last) {
-        Ordering::Less => vec![(Flags::RangeBegin, first), (Flags::RangeEnd, last)],
-        Ordering::Equal => vec![(Flags::empty(), first)],
-        Ordering::Greater => Vec::new(),
-    };
-    ends.into_iter().map(|(flags, vid)| BridgeVlanInfo { flags, vid }).collect()
-}
-
-fn port_vlans(index: u32, vlans: Vec<BridgeVlanInfo>) -> LinkMessage {
-    let vlans = vlans.into_iter().map(AfSpecBridge::VlanInfo).collect();
-    let mut message = message(index, vec![LinkAttribute::AfSpecBridge(vlans)]);
-    message.header.interface_family = AddressFamily::Bridge;
-    message
 }
 
 /// RTM_SETLINK: up, with this MTU.

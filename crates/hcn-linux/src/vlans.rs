@@ -1,9 +1,17 @@
 //! Which VLANs the ports of bridges are in, where a bridge tells them apart (IEEE 802.1Q).
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::ops::RangeInclusive;
 
-use crate::link::{self, FIRST_VLAN, GROUP, LinkFacts, PortWord};
+use netlink_packet_route::link::{
+    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoData, InfoKind, LinkAttribute,
+    LinkInfo, LinkMessage,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::link::{self, GROUP, LinkFacts, PortWord};
 use crate::socket::{Socket, Wire};
 
 /// The VLANs of ports' untagged frames.
@@ -40,4 +48,55 @@ impl Vlans {
         let is_so = filters && found == Some(wanted.unwrap_or(FIRST_VLAN));
         if is_so { wanted } else { found }
     }
+}
+
+/// The VLAN that every port is in of which nothing is said.
+pub(crate) const FIRST_VLAN: u16 = 1;
+const LAST_VLAN: u16 = 4094;
+
+/// RTM_NEWLINK: a bridge filters by VLAN from now on.
+pub(crate) fn filter_vlans(bridge: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::NewLink(link::message(
+        bridge,
+        vec![LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])),
+        ])],
+    ))
+}
+
+/// RTM_SETLINK of a port: its untagged frames are in this VLAN.
+pub(crate) fn tag_port(index: u32, vlan: u16) -> RouteNetlinkMessage {
+    let flags = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+    RouteNetlinkMessage::SetLink(port_vlans(index, vec![BridgeVlanInfo { flags, vid: vlan }]))
+}
+
+/// RTM_DELLINK of a port: it leaves all VLANs but this one; those that it is not in do not matter.
+pub(crate) fn leave_other_vlans(index: u32, vlan: u16) -> RouteNetlinkMessage {
+    let others = [vlans(FIRST_VLAN..=vlan - 1), vlans(vlan + 1..=LAST_VLAN)];
+    RouteNetlinkMessage::DelLink(port_vlans(index, others.concat()))
+}
+
+/// RTM_SETLINK of a port: frames of all VLANs but the first pass it with their tags.
+pub(crate) fn trunk(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::SetLink(port_vlans(index, vlans(FIRST_VLAN + 1..=LAST_VLAN)))
+}
+
+/// VLANs one after another, as the kernel is told of them.
+fn vlans(numbers: RangeInclusive<u16>) -> Vec<BridgeVlanInfo> {
+    use BridgeVlanInfoFlags as Flags;
+    let (first, last) = numbers.into_inner();
+    let ends = match first.cmp(&last) {
+        Ordering::Less => vec![(Flags::RangeBegin, first), (Flags::RangeEnd, last)],
+        Ordering::Equal => vec![(Flags::empty(), first)],
+        Ordering::Greater => Vec::new(),
+    };
+    ends.into_iter().map(|(flags, vid)| BridgeVlanInfo { flags, vid }).collect()
+}
+
+fn port_vlans(index: u32, vlans: Vec<BridgeVlanInfo>) -> LinkMessage {
+    let vlans = vlans.into_iter().map(AfSpecBridge::VlanInfo).collect();
+    let mut message = link::message(index, vec![LinkAttribute::AfSpecBridge(vlans)]);
+    message.header.interface_family = AddressFamily::Bridge;
+    message
 }

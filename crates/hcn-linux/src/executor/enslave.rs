@@ -21,7 +21,7 @@ use crate::link::{self, LinkFacts};
 use crate::moving::{Belongings, Carrier};
 use crate::neighbours;
 use crate::socket::Batch;
-use crate::{Linux, address, route, sysctl};
+use crate::{Linux, address, route, sysctl, vlans};
 
 /// Beside what is there already, such as the same route by another link.
 const BESIDE: u16 = NLM_F_CREATE | libc::NLM_F_APPEND as u16;
@@ -59,7 +59,7 @@ impl Run<'_> {
         self.write(&Place::Host, op, 0, link::plug(uplink.index, bridge));
         if quietly(self.linux, |linux| facts_of(linux, bridge)).is_some_and(|facts| facts.knows_vlans) {
             // Endpoints may be in VLANs.
-            self.write(&Place::Host, op, 0, link::trunk(uplink.index));
+            self.write(&Place::Host, op, 0, vlans::trunk(uplink.index));
         }
         self.flush(|queue| queue.place == Place::Host)?;
         if uplink.operational {

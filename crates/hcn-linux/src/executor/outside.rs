@@ -8,7 +8,7 @@ use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, IpTraits, LinkFacts};
 use crate::proxy::{self, Proxied};
 use crate::socket::Batch;
-use crate::{Claimed, Linux, Retired, drift, error};
+use crate::{Claimed, Linux, Retired, drift, error, vlans};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 /// Gone already, as wanted.
@@ -63,10 +63,10 @@ impl Run<'_> {
         let first = self.linux.joined.get(bridge).cloned();
         for bridge in first.iter().map(String::as_str).chain([bridge]) {
             let bridge = self.index(op, &LinkId::host(bridge))?;
-            self.write(&Place::Host, op, 0, link::filter_vlans(bridge));
+            self.write(&Place::Host, op, 0, vlans::filter_vlans(bridge));
         }
-        self.write(&Place::Host, op, 0, link::tag_port(port, vlan));
-        self.write(&Place::Host, op, 0, link::leave_other_vlans(port, vlan));
+        self.write(&Place::Host, op, 0, vlans::tag_port(port, vlan));
+        self.write(&Place::Host, op, 0, vlans::leave_other_vlans(port, vlan));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::enslave::{facts_of, quietly};
 use super::{Away, Place, Run, Stop, Tag};
 use crate::link::{self, IpTraits, PortFacts};
 use crate::neighbour::{self, NeighbourFacts};
-use crate::{Retired, nft, tun};
+use crate::{Retired, nft, tun, vlans};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 /// Gone already, as wanted.
@@ -45,7 +45,7 @@ impl Run<'_> {
         if from.bridge != to.bridge {
             self.move_port(op, link, to)
         } else if from.vlan != to.vlan {
-            self.tag_port(op, to.bridge, link, to.vlan.unwrap_or(link::FIRST_VLAN))
+            self.tag_port(op, to.bridge, link, to.vlan.unwrap_or(vlans::FIRST_VLAN))
         } else {
             Ok(())
         }
@@ -58,7 +58,7 @@ impl Run<'_> {
         let filters =
             quietly(self.linux, |linux| facts_of(linux, bridge)).is_some_and(|facts| facts.filters_vlans);
         match port.vlan {
-            None if filters => self.tag_port(op, port.bridge, link, link::FIRST_VLAN),
+            None if filters => self.tag_port(op, port.bridge, link, vlans::FIRST_VLAN),
             _ => Ok(()),
         }
     }
@@ -124,7 +124,7 @@ impl Run<'_> {
         if quietly(self.linux, |linux| facts_of(linux, first)).is_some_and(|facts| facts.knows_vlans) {
             // Endpoints may be in VLANs.
             for end in [here, there] {
-                self.write(&Place::Host, op, 0, link::trunk(end));
+                self.write(&Place::Host, op, 0, vlans::trunk(end));
             }
         }
         if joint.isolated {
