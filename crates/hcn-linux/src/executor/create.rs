@@ -321,7 +321,7 @@ impl Run<'_> {
             self.free_name(*op, &veth.peer);
         }
         // The pair is made by the host's socket, the peer's name freed by that of its namespace.
-        self.flush(|queue| queue.frees_names && queue.place != Place::Host)?;
+        self.flush(|queue| queue.frees_names() && queue.place != Place::Host)?;
         for (op, veth, message) in messages {
             self.write(&Place::Host, op, NEW, message);
             self.ask(op, &veth.name);

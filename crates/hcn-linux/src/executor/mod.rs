@@ -106,6 +106,9 @@ pub(crate) fn forward(linux: &mut Linux, ops: &[Op]) -> (Vec<bool>, Option<(usiz
         // What it reports is in `errors`.
         let _ = run.flush(|_| true);
     }
+    for queue in std::mem::take(&mut run.queues) {
+        run.keep_names(queue, |_| true);
+    }
     if run.errors.is_empty() {
         run.drop_stale_flows();
         for op in ops {

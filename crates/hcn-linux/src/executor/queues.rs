@@ -1,12 +1,13 @@
 //! The queues that messages wait in, one for each socket, and what becomes of them.
 
+use std::collections::BTreeSet;
 use std::io;
 
-use hcn_dataplane::{Netns, OpError};
+use hcn_dataplane::{LinkId, Netns, OpError};
 use netlink_packet_core::NetlinkSerializable;
 
 use super::{Run, Stop};
-use crate::link::LinkFacts;
+use crate::link::{self, LinkFacts};
 use crate::netns::Transacted;
 use crate::socket::{Batch, Socket, Wire};
 use crate::{Linux, error, nft};
@@ -51,26 +52,56 @@ pub(super) struct Tag {
 pub(super) struct Queue {
     pub(super) place: Place,
     batch: Batch<Tag>,
-    /// It frees names that the messages of another socket want.
-    pub(super) frees_names: bool,
+    /// Names that it takes from links that were set aside, which messages of other sockets may want.
+    freed: Vec<Freed>,
+}
+
+/// A name that a message takes from a link that was set aside.
+struct Freed {
+    /// Which of the queue's messages does it.
+    message: usize,
+    /// Index of the host end of its pair.
+    host: u32,
+    /// The name, and the index of its link.
+    held: (LinkId, u32),
+}
+
+impl Queue {
+    pub(super) fn frees_names(&self) -> bool {
+        !self.freed.is_empty()
+    }
 }
 
 impl Run<'_> {
     /// Puts a message into the queue of its socket.
-    pub(super) fn push<M: NetlinkSerializable>(
-        &mut self,
-        place: &Place,
-        tag: Tag,
-        flags: u16,
-        message: M,
-    ) -> &mut Queue {
+    pub(super) fn push<M: NetlinkSerializable>(&mut self, place: &Place, tag: Tag, flags: u16, message: M) {
+        self.queue(place).batch.push(tag, flags, message);
+    }
+
+    /// The queue of a socket.
+    fn queue(&mut self, place: &Place) -> &mut Queue {
         let position = self.queues.iter().position(|queue| queue.place == *place).unwrap_or_else(|| {
-            self.queues.push(Queue { place: place.clone(), batch: Batch::new(), frees_names: false });
+            self.queues.push(Queue { place: place.clone(), batch: Batch::new(), freed: Vec::new() });
             self.queues.len() - 1
         });
-        let queue = &mut self.queues[position];
-        queue.batch.push(tag, flags, message);
-        queue
+        &mut self.queues[position]
+    }
+
+    /// Takes a name from a link that was set aside; `host` is the index of the host end of its pair.
+    pub(super) fn rename_aside(&mut self, op: usize, host: u32, held: (LinkId, u32), name: &str) {
+        let queue = self.queue(&Place::from(&held.0.netns));
+        let (index, message) = (held.1, queue.batch.len());
+        queue.freed.push(Freed { message, host, held });
+        queue.batch.push(Tag { op, writes: false, tolerate: &[libc::ENODEV] }, 0, link::rename(index, name));
+    }
+
+    /// Notes that links that were set aside have their names still, since what would have taken them was refused, or not sent.
+    pub(super) fn keep_names(&mut self, queue: Queue, refused: impl Fn(usize) -> bool) {
+        for Freed { host, held, .. } in queue.freed.into_iter().filter(|freed| refused(freed.message)) {
+            if let Some(limbo) = self.linux.limbo.iter_mut().find(|limbo| limbo.host == host) {
+                limbo.held.push(held);
+            }
+        }
     }
 
     /// Puts a changing message into the queue of its socket.
@@ -96,10 +127,12 @@ impl Run<'_> {
         self.queues = keep;
         send.sort_by_key(|queue| queue.place != Place::Host);
         send.splice(0..0, rules);
-        for queue in send {
+        let mut send = send.into_iter();
+        while let Some(queue) = send.next() {
             self.send(queue);
             // Backwards everything is tried.
             if !self.back && !self.errors.is_empty() {
+                send.for_each(|queue| self.keep_names(queue, |_| true));
                 return Err(Stop);
             }
         }
@@ -127,7 +160,8 @@ impl Run<'_> {
             Ok(fates) => fates,
             Err(error) => return self.lost(&queue, &error),
         };
-        for (tag, fate) in queue.batch.tags().zip(fates) {
+        let mut refused = BTreeSet::new();
+        for (message, (tag, fate)) in queue.batch.tags().zip(fates).enumerate() {
             match fate {
                 Ok(answer) => {
                     self.touched[tag.op] |= tag.writes;
@@ -141,9 +175,11 @@ impl Run<'_> {
                 Err(refusal) => {
                     let error = error::refused(&self.words(tag.op), &refusal);
                     self.note(tag.op, error);
+                    refused.insert(message);
                 }
             }
         }
+        self.keep_names(queue, |message| refused.contains(&message));
     }
 
     /// Changes rules in a namespace.

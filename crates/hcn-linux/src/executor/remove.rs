@@ -266,13 +266,12 @@ impl Run<'_> {
     pub(super) fn free_name(&mut self, op: usize, link: &LinkId) {
         let found = self.linux.limbo.iter_mut().find_map(|limbo| {
             let position = limbo.held.iter().position(|(held, _)| held == link)?;
-            Some((limbo.host, limbo.held.swap_remove(position).1))
+            Some((limbo.host, limbo.held.swap_remove(position)))
         });
-        let Some((host, index)) = found else { return };
-        let prefix = if host == index && link.netns == Netns::Host { "hcr" } else { "hcx" };
+        let Some((host, held)) = found else { return };
+        let prefix = if host == held.1 && link.netns == Netns::Host { "hcr" } else { "hcx" };
         let name = format!("{prefix}{}", self.next_sequence());
-        let tag = Tag { op, writes: false, tolerate: GONE };
-        self.push(&Place::from(&link.netns), tag, 0, link::rename(index, &name)).frees_names = true;
+        self.rename_aside(op, host, held, &name);
     }
 
     fn remove_netns(&mut self, op: usize, netns: &NetnsFile) -> Result<(), Stop> {

@@ -473,8 +473,13 @@ pub fn refuse_each(
             match linux.apply(plan) {
                 Err(error) => {
                     tried += 1;
-                    assert!(error.undo.is_none(), "{name}, message {k}: {error}: {:?}", error.undo);
-                    as_before(Some(k), &format!("{name}, message {k} refused ({error}: {})", error.source));
+                    let what = format!("{name}, message {k} refused ({error}: {})", error.source);
+                    assert!(error.undo.is_none(), "{what}: {:?}", error.undo);
+                    assert!(
+                        !linux.fault_pending(),
+                        "{name} fails without the refusal of message {k}: {what}"
+                    );
+                    as_before(Some(k), &what);
                 }
                 Ok(applied) => {
                     let is_beyond = linux.fault_pending();
