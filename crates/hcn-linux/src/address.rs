@@ -3,13 +3,17 @@
 use hcn_dataplane::{Address, Claim, Mac, Netns};
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// RTM_NEWADDR.
 pub(crate) fn create(index: u32, address: &Address) -> RouteNetlinkMessage {
     let mut message = body(index, address.address);
+    if address.address.addr().is_loopback() {
+        // So it is nobody's source outside.
+        message.header.scope = AddressScope::Host;
+    }
     let mut flags = AddressFlags::empty();
     if address.address.addr().is_ipv6() {
         // Usable at once: duplicate detection would keep it tentative for up to 2.4 s.

@@ -1,5 +1,7 @@
 //! The kernel objects of a network: a bridge with the host's addresses; what lets its packets out, or keeps them in.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use hcn_dataplane::{
     Address, Barrier, Bridge, Family, Forwarding, Home, HostSide, LinkId, Masquerade, Object, Ways,
 };
@@ -9,6 +11,10 @@ use ipnet::IpNet;
 
 use crate::entity::Network;
 use crate::names;
+
+/// With its last IPv4 address a link loses all its IPv4 routes, those to endpoints among them. So a bridge that has none
+/// for itself has one that no packet ever bears: 104 is "h", and so on.
+const KEEPER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 104, 99, 110));
 
 pub(super) fn objects(network: &Network) -> Vec<Object> {
     if network.sharing().is_some() {
@@ -52,6 +58,12 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         if network.subnets.iter().any(|subnet| Family::of(subnet.prefix.addr()) == family) {
             objects.push(Object::Forwarding(Forwarding { family, bridge: name() }));
         }
+    }
+    // Claims come and go there.
+    if host && routed && network.subnets.iter().any(|subnet| subnet.outside && subnet.prefix.addr().is_ipv4())
+    {
+        let (link, address) = (LinkId::host(&network.bridge), IpNet::from(KEEPER));
+        objects.push(Object::Address(Address { link, address, prefix_route: true }));
     }
     for subnet in &network.subnets {
         objects.push(Object::Home(Home { prefix: subnet.prefix, bridge: name() }));
