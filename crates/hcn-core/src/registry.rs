@@ -67,8 +67,8 @@ pub struct Uses {
     pub local: u32,
     /// By endpoints of other hosts.
     pub remote: u32,
-    /// By load balancers, as virtual or source address.
-    pub balancers: u32,
+    /// As virtual or source address, by load balancers and by translations of endpoints.
+    pub virtuals: u32,
 }
 
 /// All records.
@@ -334,6 +334,10 @@ impl Registry {
                         *if endpoint.remote { &mut uses.remote } else { &mut uses.local } += 1;
                     });
                 }
+                for address in endpoint.virtual_addresses() {
+                    self.note_use(endpoint.network, address, |uses| uses.virtuals += 1);
+                    self.virtual_addresses.add(endpoint.network);
+                }
                 for port in &endpoint.ports {
                     self.frontends.insert(port.frontend, entity.key());
                 }
@@ -359,7 +363,7 @@ impl Registry {
                 refer(&mut self.balancers_of, &balancer.endpoints, id);
                 for address in balancer.addresses.iter().chain(&balancer.source) {
                     if let Some(network) = balancer.network {
-                        self.note_use(network, *address, |uses| uses.balancers += 1);
+                        self.note_use(network, *address, |uses| uses.virtuals += 1);
                         self.virtual_addresses.add(network);
                     }
                 }
@@ -402,6 +406,10 @@ impl Registry {
                         *if endpoint.remote { &mut uses.remote } else { &mut uses.local } -= 1;
                     });
                 }
+                for address in endpoint.virtual_addresses() {
+                    self.note_use(endpoint.network, address, |uses| uses.virtuals -= 1);
+                    self.virtual_addresses.take(&endpoint.network);
+                }
                 for port in &endpoint.ports {
                     self.withdraw(&port.frontend, entity);
                 }
@@ -427,7 +435,7 @@ impl Registry {
                 unrefer(&mut self.balancers_of, &balancer.endpoints, id);
                 for address in balancer.addresses.iter().chain(&balancer.source) {
                     if let Some(network) = balancer.network {
-                        self.note_use(network, *address, |uses| uses.balancers -= 1);
+                        self.note_use(network, *address, |uses| uses.virtuals -= 1);
                         self.virtual_addresses.take(&network);
                     }
                 }

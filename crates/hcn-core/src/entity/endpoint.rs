@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{Frontend, Mac};
 use hcn_schema::endpoint::HostComputeEndpoint;
+use hcn_schema::enums::EndpointPolicyType;
+use hcn_schema::settings::OutboundNatSettings;
 use hcn_schema::{Guid, Raw};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Meta, RoutingTable};
+use crate::lists;
 
 /// A route of an endpoint, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,12 @@ impl Endpoint {
     pub fn rank(&self) -> u32 {
         let told = || self.interface.as_ref()?.strip_prefix("eth")?.parse().ok();
         self.rank.or_else(told).unwrap_or_default()
+    }
+
+    /// The addresses that its packets leave with, where policies say one.
+    pub fn virtual_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let policies = lists::settings(&self.document.policies, EndpointPolicyType::OutBoundNat);
+        policies.filter_map(|(_, given): (_, OutboundNatSettings)| given.virtual_ip?.parse().ok())
     }
 
     /// What it is attached to.

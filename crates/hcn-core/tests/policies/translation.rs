@@ -98,6 +98,15 @@ fn a_virtual_address_of_the_network_is_answered_for() {
 }
 
 #[test]
+fn a_virtual_address_of_the_network_is_given_to_nobody_else() {
+    let policies = one("OutBoundNAT", r#"{"VirtualIP":"10.0.0.3"}"#);
+    let (mut service, network, _) = attached("NAT", "[]", &policies);
+    let next = service.endpoint(network, "[]").unwrap();
+    let next = service.published.endpoints.get(next).unwrap();
+    assert_eq!(next.addresses, ["10.0.0.4/24".parse().unwrap()]);
+}
+
+#[test]
 fn only_what_the_host_carries_is_translated() {
     let policies = r#"[{"Type":"OutBoundNAT","Settings":{}},
         {"Type":"L4Proxy","Settings":{"Destination":"203.0.113.1:1"}},
