@@ -14,7 +14,7 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use hcn_tests::client::{Client, Container, DUAL, with_version};
+use hcn_tests::client::{Client, Container, DUAL, network_document, with_version};
 use hcn_tests::kernel::{assert_unchanged, dump};
 use hcn_tests::policies::change;
 use hcn_tests::service::{kill_hcnd, kill_hcnd_and};
@@ -208,6 +208,79 @@ fn only_destinations_are_translated_to_the_virtual_address() {
         for family in FAMILIES {
             assert_eq!(seen_as(&a.namespace, OTHERS[family]), virtual_ips[family]);
             assert_eq!(seen_as(&a.namespace, OUTSIDE[family]), a.addresses[family]);
+        }
+    });
+}
+
+/// The host answers for it on the bridge and, where the prefix is that of the uplink, outside.
+#[test]
+fn answers_to_a_virtual_address_of_the_own_subnet_come_back() {
+    in_sandbox!(Sandbox::new(), {
+        outside();
+        // Until then the kernel there looks for no neighbour.
+        let tentative = || netns_exec("outside", &["ip", "-6", "addr", "show", "dev", "eth0", "tentative"]);
+        eventually("outside has its link-local address", || tentative().stdout.is_empty());
+        let mut client = Client::new();
+        let uplink = ["203.0.113.0/24", "2001:db8:ffff::/64"];
+        for (kind, prefixes, virtual_ips) in [
+            ("NAT", DUAL, ["192.0.2.77", "2001:db8:abcd:12::77"]),
+            ("L2Bridge", uplink, ["203.0.113.77", "2001:db8:ffff::77"]),
+        ] {
+            let mut settings = network_document(&prefixes);
+            settings["Type"] = json!(kind);
+            let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
+            let network = network.as_str().unwrap();
+            let [a, b] = [50, 51].map(|end| {
+                let configs = virtual_ips.map(|ip| json!({"IpAddress": ip.replace("77", &end.to_string())}));
+                client.container(network, &json!({"IpConfigurations": configs}))
+            });
+            serve(&b.namespace);
+            settled(&a);
+            let addresses = || run_ok(&["ip", "address"]);
+            let as_before = |container: &Container| {
+                let own = [container.addresses[0].as_str(), container.addresses[1].as_str()];
+                for family in FAMILIES {
+                    let seen = if kind == "NAT" { UPLINK[family] } else { own[family] };
+                    assert_eq!(seen_as(&container.namespace, OTHERS[family]), seen, "{kind}");
+                    assert_eq!(seen_as(&container.namespace, OUTSIDE[family]), seen, "{kind}");
+                }
+            };
+            let as_said = || {
+                for family in FAMILIES {
+                    assert!(addresses().contains(virtual_ips[family]));
+                    for server in [OTHERS[family], OUTSIDE[family]] {
+                        assert_eq!(seen_as(&a.namespace, server), virtual_ips[family], "{kind}");
+                    }
+                    let seen = seen_as(&a.namespace, &b.addresses[family]);
+                    assert_eq!(seen, a.addresses[family], "{kind}, a neighbour");
+                }
+                as_before(&b);
+            };
+            let policies = virtual_ips.map(|address| policy("OutBoundNAT", &json!({"VirtualIP": address})));
+            as_before(&a);
+            modify(&mut client, "Endpoint", &a.endpoint, "Add", &policies);
+            as_said();
+            client = kill_hcnd_and(as_said);
+            as_said();
+            modify(&mut client, "Endpoint", &a.endpoint, "Remove", &policies);
+            as_before(&a);
+            assert!(!virtual_ips.iter().any(|address| addresses().contains(address)));
+            // A neighbour sees it too, if the policy is about that one.
+            let to_neighbour = FAMILIES.map(|family| {
+                let destinations = [&b.addresses[family]];
+                let settings = json!({"VirtualIP": virtual_ips[family], "Destinations": destinations});
+                policy("OutBoundNAT", &settings)
+            });
+            bridge_nf("1");
+            modify(&mut client, "Endpoint", &a.endpoint, "Add", &to_neighbour);
+            for family in FAMILIES {
+                assert_eq!(seen_as(&a.namespace, &b.addresses[family]), virtual_ips[family], "{kind}");
+            }
+            bridge_nf("0");
+            client.delete("Network", network);
+            for container in [a, b] {
+                client.delete("Namespace", &container.namespace);
+            }
         }
     });
 }

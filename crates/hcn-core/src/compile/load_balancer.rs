@@ -1,29 +1,25 @@
 //! The kernel objects of a load balancer: a service for each front end, who its clients can stay with where they shall,
 //! and claims of the addresses that live in the network's own subnets, where nobody else would answer for them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use hcn_dataplane::{Affinity, Claim, Family, Frontend, LinkId, Object, Protocol, Service, Source};
+use hcn_dataplane::{Affinity, Family, Frontend, Object, Protocol, Service, Source};
 use hcn_schema::enums::LoadBalancerFlags;
 use ipnet::IpNet;
 
+use super::outside;
 use crate::entity::{BalancedPort, LoadBalancer, Network};
 use crate::registry::Registry;
 
 pub(super) fn objects(registry: &Registry, balancer: &LoadBalancer) -> Vec<Object> {
     let network = balancer.network.and_then(|id| registry.networks.get(id));
     let mut objects = Vec::new();
-    if let Some(network) = network.filter(|network| network.host) {
+    if let Some(network) = network {
         let direct = balancer.document.flags.has(LoadBalancerFlags::ENABLE_DIRECT_SERVER_RETURN);
         let source = balancer.source.filter(|_| !direct);
         let claimed = balancer.addresses.iter().copied().chain(source);
-        objects.extend(claimed.filter(|address| is_unanswered(network, *address)).map(|address| {
-            Object::Claim(Claim {
-                link: LinkId::host(&network.bridge),
-                address,
-                claimant: balancer.meta.id.to_string(),
-            })
-        }));
+        objects
+            .extend(claimed.flat_map(|address| outside::answered_for(network, address, &balancer.meta.id)));
     }
     // Without a network nobody is inside of it.
     let reached = |(_, port): &(Frontend, &BalancedPort)| !port.only_inside || balancer.network.is_some();
@@ -59,11 +55,6 @@ fn group(balancer: &LoadBalancer, family: Family, port: &BalancedPort) -> u32 {
 /// The part of a number that is used.
 fn number(long: u64) -> u32 {
     (long & 0x7fff_ffff) as u32
-}
-
-/// Whether an address is in one of the network's subnets without being the bridge's own.
-fn is_unanswered(network: &Network, address: IpAddr) -> bool {
-    network.subnet_of(address).is_some_and(|subnet| subnet.gateway != Some(address))
 }
 
 fn service(

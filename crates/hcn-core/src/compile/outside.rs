@@ -7,7 +7,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use hcn_dataplane::{Enslaved, LinkId, Mac, Object, ProxyNeighbour, Route, Sublink, Vlan};
+use hcn_dataplane::{Claim, Enslaved, LinkId, Mac, Object, ProxyNeighbour, Route, Sublink, Vlan};
+use hcn_schema::Guid;
 use hcn_schema::call::Kind;
 use ipnet::IpNet;
 
@@ -74,6 +75,17 @@ pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint, in_host: bool)
         }
     }
     objects
+}
+
+/// What answers for an address that no endpoint has, but that is of the network, if somebody must: the host on the bridge
+/// and, where the prefix is also that of the uplink, there. Gateways have their own.
+pub(super) fn answered_for(network: &Network, address: IpAddr, claimant: &Guid) -> Vec<Object> {
+    let subnet = network.subnet_of(address).filter(|subnet| network.host && subnet.gateway != Some(address));
+    let Some(subnet) = subnet else { return Vec::new() };
+    let (link, claimant) = (LinkId::host(&network.bridge), claimant.to_string());
+    let uplink = network.uplink.as_ref().filter(|_| network.is_routed() && subnet.outside);
+    let outside = uplink.map(|uplink| speaks_for(&uplink.link, address, claimant.clone()));
+    std::iter::once(Object::Claim(Claim { link, address, claimant })).chain(outside).collect()
 }
 
 /// The interface of an endpoint that stands on the uplink.

@@ -4,13 +4,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hcn_dataplane::{
-    Claim, Diversion, DiversionRule, Exceptions, Family, Interception, InterceptionRule, LinkId, Netns,
-    Object, Outbound, OutboundRule, Source,
+    Diversion, DiversionRule, Exceptions, Family, Interception, InterceptionRule, LinkId, Netns, Object,
+    Outbound, OutboundRule, Source,
 };
 use hcn_schema::enums::{EndpointPolicyType, NatFlags, NetworkPolicyType, OneOf, ProtocolType};
 use hcn_schema::settings::{L4ProxySettings, L4WfpProxySettings, OutboundNatSettings, ProxyExceptions};
 use ipnet::IpNet;
 
+use super::outside;
 use crate::entity::{Endpoint, Network};
 use crate::lists::{self, Protocol};
 
@@ -47,12 +48,9 @@ fn outbound(network: &Network, endpoint: &Endpoint, port: &str) -> Vec<Object> {
         Source::Address(address) => Some(address),
         Source::Client | Source::Masquerade => None,
     }) {
-        // Nobody else would answer for it.
-        let unanswered = network.subnet_of(address).is_some_and(|subnet| subnet.gateway != Some(address));
         let own = endpoint.addresses.iter().any(|other| other.addr() == address);
-        if unanswered && !own && network.host {
-            let (link, claimant) = (LinkId::host(&network.bridge), endpoint.meta.id.to_string());
-            objects.push(Object::Claim(Claim { link, address, claimant }));
+        if !own {
+            objects.extend(outside::answered_for(network, address, &endpoint.meta.id));
         }
     }
     objects.push(Object::Outbound(Outbound {
