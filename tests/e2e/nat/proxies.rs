@@ -244,20 +244,29 @@ fn a_proxy_gets_connections_to_neighbours_whatever_else_the_bridge_has() {
     });
 }
 
-/// Over TCP; by UDP the other one is asked at once.
+/// Over TCP, also with a neighbour as long as its frames are shown to rules; by UDP the other one is asked at once.
 #[test]
 fn a_connection_stays_with_its_proxy_when_the_policy_goes() {
     in_sandbox!(Sandbox::new(), {
-        let World { mut client, a, b, .. } = world("NAT");
-        // Nobody serves that port outside.
-        let streams = |proxies| all(proxies, &json!({"Port": "7001"}));
+        let World { mut client, a, b, beside, .. } = world("NAT");
+        bridge_nf("0");
+        // Nobody serves that port, neither outside nor beside it.
+        let streams = |proxies: [&str; 2]| {
+            proxies.map(|proxy| {
+                let destination = SocketAddr::new(proxy.parse().unwrap(), PROXY).to_string();
+                policy("L4Proxy", &json!({"Port": "7001", "Protocol": 6, "Destination": destination}))
+            })
+        };
         let near = [b.addresses[0].as_str(), b.addresses[1].as_str()];
         echo(&b.namespace, PROXY);
+        let neighbours = [beside.addresses[0].as_str(), beside.addresses[1].as_str()];
+        let servers = [OTHERS, neighbours].concat();
         let begun = |server: &str| ask_tcp_at(&a.namespace, server, 7001);
-        let policies = [streams(near), all(GATEWAYS, &json!({}))].concat();
-        OTHERS.iter().for_each(|server| drop(begun(server).unwrap_err()));
+        let policies = [&streams(near)[..], &all(GATEWAYS, &json!({}))].concat();
+        servers.iter().for_each(|server| drop(begun(server).unwrap_err()));
         modify(&mut client, "Endpoint", &a.endpoint, "Add", &policies);
-        let mut connections = OTHERS.map(|server| Open::new(&a.namespace, server, 7001));
+        let [mut connections, mut beside] =
+            [OTHERS, neighbours].map(|servers| servers.map(|server| Open::new(&a.namespace, server, 7001)));
         let flows = OTHERS.map(|server| Flow::open(&a.namespace, server, 7777));
         let mut go_on = |by_udp: [String; 2]| {
             connections.iter_mut().for_each(Open::works);
@@ -267,15 +276,18 @@ fn a_connection_stays_with_its_proxy_when_the_policy_goes() {
         go_on(by_host.clone());
         client = kill_hcnd();
         go_on(by_host);
+        beside.iter_mut().for_each(Open::works);
         // New connections are closed at once by the other one.
-        let others = [streams(GATEWAYS), all(OUTSIDE, &json!({}))].concat();
+        let others = [&streams(GATEWAYS)[..], &all(OUTSIDE, &json!({}))].concat();
         modify(&mut client, "Endpoint", &a.endpoint, "Update", &others);
         go_on(UPLINK.map(|seen| format!("far {seen}")));
-        for server in OTHERS {
+        beside.iter_mut().for_each(Open::works);
+        for server in &servers {
             assert!(begun(server).unwrap().starts_with("host "));
         }
         modify(&mut client, "Endpoint", &a.endpoint, "Remove", &others);
         go_on(UPLINK.map(str::to_owned));
-        OTHERS.iter().for_each(|server| drop(begun(server).unwrap_err()));
+        assert!(!beside.iter_mut().any(Open::goes_on));
+        servers.iter().for_each(|server| drop(begun(server).unwrap_err()));
     });
 }
