@@ -225,12 +225,14 @@ fn answers_to_a_virtual_address_of_the_own_subnet_come_back() {
         eventually("outside has its link-local address", || tentative().stdout.is_empty());
         let mut client = Client::new();
         let uplink = ["203.0.113.0/24", "2001:db8:ffff::/64"];
-        for (kind, prefixes, virtual_ips) in [
-            ("NAT", DUAL, ["192.0.2.77", "2001:db8:abcd:12::77"]),
-            ("L2Bridge", uplink, ["203.0.113.77", "2001:db8:ffff::77"]),
+        for (kind, flags, prefixes, virtual_ips) in [
+            ("NAT", 0, DUAL, ["192.0.2.77", "2001:db8:abcd:12::77"]),
+            ("L2Bridge", 0, uplink, ["203.0.113.77", "2001:db8:ffff::77"]),
+            // Also if the host is not on it.
+            ("L2Bridge", 1024, uplink, ["203.0.113.77", "2001:db8:ffff::77"]),
         ] {
             let mut settings = network_document(&prefixes);
-            settings["Type"] = json!(kind);
+            (settings["Type"], settings["Flags"]) = (json!(kind), json!(flags));
             let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
             let network = network.as_str().unwrap();
             let [a, b] = [50, 51].map(|end| {

@@ -60,8 +60,7 @@ pub(super) fn objects(network: &Network) -> Vec<Object> {
         }
     }
     // Claims come and go there.
-    if host && routed && network.subnets.iter().any(|subnet| subnet.outside && subnet.prefix.addr().is_ipv4())
-    {
+    if routed && network.subnets.iter().any(|subnet| subnet.outside && subnet.prefix.addr().is_ipv4()) {
         let (link, address) = (LinkId::host(&network.bridge), IpNet::from(KEEPER));
         objects.push(Object::Address(Address { link, address, prefix_route: true }));
     }

@@ -80,7 +80,8 @@ pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint, in_host: bool)
 /// What answers for an address that no endpoint has, but that is of the network, if somebody must: the host on the bridge
 /// and, where the prefix is also that of the uplink, there. Gateways have their own.
 pub(super) fn answered_for(network: &Network, address: IpAddr, claimant: &Guid) -> Vec<Object> {
-    let subnet = network.subnet_of(address).filter(|subnet| network.host && subnet.gateway != Some(address));
+    let carried = network.host || network.is_routed();
+    let subnet = network.subnet_of(address).filter(|subnet| carried && subnet.gateway != Some(address));
     let Some(subnet) = subnet else { return Vec::new() };
     let (link, claimant) = (LinkId::host(&network.bridge), claimant.to_string());
     let uplink = network.uplink.as_ref().filter(|_| network.is_routed() && subnet.outside);
