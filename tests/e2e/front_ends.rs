@@ -176,30 +176,34 @@ fn with_direct_return_back_ends_see_their_clients_and_inside_is_inside() {
     });
 }
 
-/// The host answers for it there, too, while the load balancer is there.
+/// The host answers for it there, too, while the load balancer is there, whether the host is on the bridge or not.
 #[test]
 fn an_address_of_the_uplinks_own_prefix_is_found_from_outside() {
     in_sandbox!(Sandbox::new(), {
         wait_for_outside();
         let mut client = Client::new();
-        let mut settings = network_document(&["203.0.113.0/24", "2001:db8:ffff::/64"]);
-        settings["Type"] = json!("L2Bridge");
-        let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
-        let given = ["203.0.113.50", "2001:db8:ffff::50"].map(|address| json!({"IpAddress": address}));
-        let pod = client.container(network.as_str().unwrap(), &json!({"IpConfigurations": given}));
-        serve_as(&pod.namespace, PORT, "pod");
         let vips = ["203.0.113.88", "2001:db8:ffff::88"];
         let found =
             || vips.map(|vip| ask_tcp_at("outside", vip, 80).is_ok_and(|answer| answer.starts_with("pod ")));
-        assert_eq!(found(), [false; 2]);
-        let port = json!({"Protocol": 6, "InternalPort": PORT, "ExternalPort": 80});
-        let service = client.load_balancer(&json!({"HostComputeEndpoints": [pod.endpoint],
-            "FrontendVIPs": vips, "PortMappings": [port]}));
-        // Whoever asked in vain asks again.
-        eventually("it is found", || found() == [true; 2]);
-        client = kill_hcnd();
-        assert_eq!(found(), [true; 2]);
-        client.delete("LoadBalancer", &service);
-        assert_eq!(found(), [false; 2]);
+        for flags in [0, 1024] {
+            let mut settings = network_document(&["203.0.113.0/24", "2001:db8:ffff::/64"]);
+            (settings["Type"], settings["Flags"]) = (json!("L2Bridge"), json!(flags));
+            let network = client.ok("Network.Create", &json!({"settings": settings}))["id"].clone();
+            let network = network.as_str().unwrap();
+            let given = ["203.0.113.50", "2001:db8:ffff::50"].map(|address| json!({"IpAddress": address}));
+            let pod = client.container(network, &json!({"IpConfigurations": given}));
+            serve_as(&pod.namespace, PORT, "pod");
+            assert_eq!(found(), [false; 2]);
+            let port = json!({"Protocol": 6, "InternalPort": PORT, "ExternalPort": 80});
+            let service = client.load_balancer(&json!({"HostComputeEndpoints": [pod.endpoint],
+                "FrontendVIPs": vips, "PortMappings": [port]}));
+            // Whoever asked in vain asks again.
+            eventually("it is found", || found() == [true; 2]);
+            client = kill_hcnd();
+            assert_eq!(found(), [true; 2]);
+            client.delete("LoadBalancer", &service);
+            assert_eq!(found(), [false; 2]);
+            client.delete("Network", network);
+        }
     });
 }
