@@ -4,10 +4,12 @@
 use hcn_dataplane::{Joint, LinkId, Netns, NetnsFile, Object, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
+use super::enslave::{facts_of, quietly};
 use super::ports::Port;
 use super::{Place, Run, Stop, Tag};
 use crate::address;
 use crate::link::{self, GROUP, LOOPBACK, PortFacts};
+use crate::socket::Batch;
 
 impl Run<'_> {
     /// Makes a link what the object says.
@@ -67,9 +69,23 @@ impl Run<'_> {
     /// What every link of the host has: its name, and the group by which it is recognised.
     fn straighten_own(&mut self, op: usize, name: &str) -> Result<u32, Stop> {
         let index = self.index(op, &LinkId::host(name))?;
-        self.write(&Place::Host, op, 0, link::rename(index, name));
+        let is_named =
+            quietly(self.linux, |linux| facts_of(linux, index)).is_some_and(|facts| facts.name == name);
+        if !is_named && !self.renames_while_up(index, name) {
+            // What goes while it is down is missed by the next look.
+            self.write(&Place::Host, op, 0, link::set_up(index, false));
+            self.write(&Place::Host, op, 0, link::rename(index, name));
+        }
         self.write(&Place::Host, op, 0, link::set_group(index, GROUP));
         Ok(index)
+    }
+
+    /// Renames a link that may be up, which kernels before 6.2 refuse. Says whether it did.
+    fn renames_while_up(&mut self, index: u32, name: &str) -> bool {
+        let mut batch = Batch::new();
+        batch.push((), 0, link::rename(index, name));
+        let linux = &mut *self.linux;
+        linux.wire.exchange(&linux.host, &mut batch).is_ok_and(|fates| fates.iter().all(Result::is_ok))
     }
 
     fn straighten_netns(&mut self, op: usize, netns: &NetnsFile) -> Result<(), Stop> {
