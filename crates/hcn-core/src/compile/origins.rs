@@ -37,7 +37,7 @@ pub(super) fn of_endpoint(endpoint: &Endpoint, link: &LinkId, objects: &[Object]
         routes.retain(|(destination, _)| known.insert(*destination));
         let there = !addresses.is_empty() && !routes.is_empty();
         let link = link.clone();
-        there.then(|| Object::Origin(Origin { link, family, table, addresses, routes }))
+        there.then_some(Object::Origin(Origin { link, family, table, addresses, routes }))
     };
     [Family::V4, Family::V6].into_iter().filter_map(of_family).collect()
 }
