@@ -384,6 +384,7 @@ fn a_bridge_without_host_port_forwards_and_the_host_keeps_off() {
 #[test]
 fn an_uplink_that_was_down_is_answered_on_again() {
     in_sandbox!(Sandbox::new(), {
+        wait_for_outside();
         forward();
         let mut client = Client::new();
         let network = network_of(&mut client, "L2Bridge", &json!({}));
