@@ -97,7 +97,7 @@ fn what_others_change_is_heard_of_seen_and_put_right() {
             "ip link set hve00000002 down",
             "ip link set hve00000002 nomaster",
             "ip link set hve00000002 mtu 1400 alias mine group 7",
-            "ip link set hve00000003 name mine",
+            "ip link set hve00000003 down; ip link set hve00000003 name mine; ip link set mine up",
             "bridge link set dev hve00000002 hairpin off",
             "bridge link set dev hve00000002 isolated on",
             "ip link set hve00000003 type bridge_slave learning off flood off",

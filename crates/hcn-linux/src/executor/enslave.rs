@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use hcn_dataplane::{Address, Enslaved, LinkId, Mac, OpError, Route};
 use netlink_packet_core::NLM_F_CREATE;
 
-use super::{Away, Place, Run, Stop, Tag};
+use super::{Away, Place, Run, Stop, Tag, facts_of, quietly};
 use crate::announce;
 use crate::link::{self, LinkFacts};
 use crate::moving::{Belongings, Carrier};
@@ -191,14 +191,6 @@ pub(crate) fn give_back(linux: &mut Linux, bridge: &LinkFacts, port: &LinkFacts)
     Ok(())
 }
 
-/// Does something that changes nothing: tests that make messages fail do not mean its messages.
-pub(super) fn quietly<T>(linux: &mut Linux, work: impl FnOnce(&mut Linux) -> T) -> T {
-    let fault = linux.wire.fault.take();
-    let done = work(linux);
-    linux.wire.fault = fault;
-    done
-}
-
 /// Waits until a bridge carries packets.
 fn wait_for_carrier(linux: &mut Linux, bridge: u32) {
     let deadline = Instant::now() + CARRIER;
@@ -215,13 +207,6 @@ fn wait_until_own(linux: &mut Linux, given: &Belongings, to: u32) {
     {
         sleep(PAUSE);
     }
-}
-
-pub(super) fn facts_of(linux: &mut Linux, index: u32) -> Option<LinkFacts> {
-    let mut batch = Batch::new();
-    batch.push((), 0, link::get_index(index));
-    let answer = linux.wire.exchange(&linux.host, &mut batch).ok()?.pop()?.ok()??;
-    LinkFacts::read(&answer)
 }
 
 /// Tells the neighbours of a link where the host's addresses are now.

@@ -39,6 +39,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 
 use crate::conntrack::Stale;
 use crate::link::{self, LinkFacts};
+use crate::socket::Batch;
 use crate::{Linux, Retired, error};
 
 /// The indexes of a veth pair.
@@ -334,4 +335,20 @@ pub(crate) fn on_link(object: &Object) -> Option<(&LinkId, ipnet::IpNet)> {
         Object::Route(route) if route.gateway.is_none() => Some((&route.link, route.destination.trunc())),
         _ => None,
     }
+}
+
+/// Does something that changes nothing: tests that make messages fail do not mean its messages.
+fn quietly<T>(linux: &mut Linux, work: impl FnOnce(&mut Linux) -> T) -> T {
+    let fault = linux.wire.fault.take();
+    let done = work(linux);
+    linux.wire.fault = fault;
+    done
+}
+
+/// What a link of the host is now.
+fn facts_of(linux: &mut Linux, index: u32) -> Option<LinkFacts> {
+    let mut batch = Batch::new();
+    batch.push((), 0, link::get_index(index));
+    let answer = linux.wire.exchange(&linux.host, &mut batch).ok()?.pop()?.ok()??;
+    LinkFacts::read(&answer)
 }

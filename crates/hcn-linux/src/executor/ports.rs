@@ -3,8 +3,7 @@
 use hcn_dataplane::{Isolation, Joint, Key, LinkId, Mac, Tap, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
-use super::enslave::{facts_of, quietly};
-use super::{Away, Place, Run, Stop, Tag};
+use super::{Away, Place, Run, Stop, Tag, facts_of, quietly};
 use crate::link::{self, IpTraits, PortFacts};
 use crate::neighbour::{self, NeighbourFacts};
 use crate::{Retired, nft, tun, vlans};

@@ -4,9 +4,8 @@
 use hcn_dataplane::{Joint, LinkId, Netns, NetnsFile, Object, Veth};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::enslave::{facts_of, quietly};
 use super::ports::Port;
-use super::{Place, Run, Stop, Tag};
+use super::{Place, Run, Stop, Tag, facts_of, quietly};
 use crate::address;
 use crate::link::{self, GROUP, LOOPBACK, PortFacts};
 use crate::socket::Batch;
