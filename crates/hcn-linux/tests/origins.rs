@@ -3,8 +3,11 @@
 
 mod common;
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use common::*;
-use hcn_dataplane::{Dataplane, Family, Object, Op, Plan, Scope, State, diff};
+use hcn_dataplane::{Dataplane, Family, Netns, Object, Op, Plan, Scope, State, diff};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -67,6 +70,16 @@ fn what_is_missing_is_made_again() {
         let bare = tables();
         done(&mut linux, &diff(&first().into_iter().collect(), &both()));
         let made = tables();
+        // It is told of.
+        let (tell, told) = channel();
+        linux.watch(Box::new(move |notice| drop(tell.send(notice)))).unwrap();
+        sh("ip -n A rule del from 10.7.0.3");
+        let notice = told.recv_timeout(patience(Duration::from_secs(5))).unwrap();
+        let scope = linux.scope(&notice).unwrap();
+        assert!(scope.holds(&Netns::Named("A".into())), "{scope:?}");
+        let plan = diff(&linux.look(&both(), &scope).unwrap(), &both());
+        done(&mut linux, &plan);
+        assert_eq!(tables(), made);
         for by_hand in [
             "ip -n A rule del from 10.7.0.3",
             "ip -n A -6 rule del from fd07::3; ip -n A -6 route flush table 26625",

@@ -282,7 +282,6 @@ impl Judge {
                     _ => said && ours(index()?),
                 }
             }
-            RTM_DELRULE => true,
             RTM_NEWQDISC | RTM_DELQDISC | RTM_DELTFILTER => ours(index()?),
             RTM_NEWNETCONF => {
                 let all = attributes::all(payload.get(4..)?);
@@ -319,7 +318,7 @@ impl Judge {
     }
 }
 
-/// Whether something is told of that takes a link, an address or a route away, or changes it; and the link.
+/// Whether something is told of that takes a link, an address, a route or a rule away, or changes it; and the link.
 #[allow(clippy::option_option, reason = "the outer says whether, the inner which link where that is known")]
 fn takes_away(message: &Message<'_>) -> Option<Option<u32>> {
     let Message { kind, flags, payload, .. } = *message;
@@ -337,6 +336,7 @@ fn takes_away(message: &Message<'_>) -> Option<Option<u32>> {
             Some(attributes::find(payload.get(12..)?, RTA_OIF).and_then(attributes::number))
         }
         RTM_NEWROUTE if flags & NLM_F_REPLACE != 0 => Some(None),
+        RTM_DELRULE => Some(None),
         _ => None,
     }
 }
