@@ -64,7 +64,7 @@ impl Owners {
 /// Notes who has an address, and says whether others must be told.
 pub(crate) fn note(linux: &mut Linux, veth: &Veth, address: IpAddr) -> bool {
     let index = |bridge: &str| linux.links.get(&LinkId::host(bridge)).copied().unwrap_or_default();
-    let first = linux.joined.get(&veth.bridge).unwrap_or(&veth.bridge);
+    let first = linux.joined.get(&veth.bridge).map_or(&veth.bridge, |joint| &joint.bridges[0]);
     let (segment, bridge) = (index(first), index(&veth.bridge));
     linux.owners.replace(segment, address, (veth.mac, bridge))
 }

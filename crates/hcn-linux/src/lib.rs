@@ -56,8 +56,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use hcn_dataplane::{
-    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Interception, Key, LinkId,
-    Neighbour, Netns, NetnsFacts, Notice, Notify, Object, Op, OpError, Plan, Scope, State, UndoError,
+    Applied, ApplyError, Counters, Dataplane, FdbEntry, HeldPort, HostFacts, Interception, Joint, Key,
+    LinkId, Neighbour, Netns, NetnsFacts, Notice, Notify, Object, Op, OpError, Plan, Scope, State, UndoError,
 };
 use hcn_responder::Responders;
 use ipnet::IpNet;
@@ -151,8 +151,8 @@ pub struct Linux {
     guarded: HashSet<String>,
     /// Ports whose packets have the destination that they were sent to.
     preserving: HashSet<String>,
-    /// Which bridge each bridge is joined to, of those that are.
-    joined: HashMap<String, String>,
+    /// What joins a bridge to another one, of those that are.
+    joined: HashMap<String, Joint>,
     /// Where VXLAN links send frames.
     ways: Stacks<executor::WayKey, FdbEntry>,
     /// Neighbours that the host does not ask for.

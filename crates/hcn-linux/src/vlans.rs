@@ -43,10 +43,18 @@ impl Vlans {
     /// The VLAN of an endpoint whose port this is: `wanted`, if the port is where that says. A port of which nothing is
     /// said is in the first VLAN, with all others of its kind.
     pub(crate) fn of(&self, port: &LinkFacts, wanted: Option<u16>) -> Option<u16> {
-        let filters = port.master.is_some_and(|bridge| self.filtering.contains(&bridge));
-        let found = self.ports.get(&port.index).copied().filter(|_| filters);
-        let is_so = filters && found == Some(wanted.unwrap_or(FIRST_VLAN));
-        if is_so { wanted } else { found }
+        let found = self.ports.get(&port.index).copied().filter(|_| self.filters(port));
+        if found == Some(wanted.unwrap_or(FIRST_VLAN)) { wanted } else { found }
+    }
+
+    /// Whether a port's untagged frames are in no VLAN at all: its bridge drops them.
+    pub(crate) fn is_in_none(&self, port: &LinkFacts) -> bool {
+        self.filters(port) && !self.ports.contains_key(&port.index)
+    }
+
+    /// Whether the bridge of a port tells VLANs apart.
+    fn filters(&self, port: &LinkFacts) -> bool {
+        port.master.is_some_and(|bridge| self.filtering.contains(&bridge))
     }
 }
 
@@ -75,6 +83,12 @@ pub(crate) fn tag_port(index: u32, vlan: u16) -> RouteNetlinkMessage {
 pub(crate) fn leave_other_vlans(index: u32, vlan: u16) -> RouteNetlinkMessage {
     let others = [vlans(FIRST_VLAN..=vlan - 1), vlans(vlan + 1..=LAST_VLAN)];
     RouteNetlinkMessage::DelLink(port_vlans(index, others.concat()))
+}
+
+/// RTM_SETLINK of a port: frames of this VLAN pass it with their tags; those of the first have none.
+pub(crate) fn carry(index: u32, vlan: u16) -> RouteNetlinkMessage {
+    let only = if vlan == FIRST_VLAN { Vec::new() } else { vlans(vlan..=vlan) };
+    RouteNetlinkMessage::SetLink(port_vlans(index, only))
 }
 
 /// RTM_SETLINK of a port: frames of all VLANs but the first pass it with their tags.

@@ -99,11 +99,21 @@ fn what_is_missing_is_made_again() {
             done(&mut linux, &diff(&found, &both()));
             assert_eq!(tables(), made, "{by_hand}, at a start");
         }
-        // Nobody wants it any more: its rules go with it.
+        // Nobody wants it any more: its rules go with it. Those of another hcnd, whose host the container is, stay, and so do
+        // those of the one whose container this host is.
         drop(linux);
+        let others = [
+            "ip -n A rule add iif br9 lookup 77 protocol 104; ip -n A route add blackhole default table 77 proto 104",
+            "ip rule add from 192.0.2.7 lookup 78 protocol 104; ip route add blackhole default table 78 proto 104",
+        ];
+        others.iter().for_each(|command| drop(sh(command)));
         let wanted = first().into_iter().collect();
         let (_, found) = start_with(&wanted);
         assert_eq!(diff(&found, &wanted), Plan::default());
+        assert!(tables().contains("iif br9") && tables().contains("table 77"), "{}", tables());
+        assert!(sh("ip rule; ip route show table 78").contains("from 192.0.2.7"));
+        assert!(sh("ip route show table 78").contains("blackhole"));
+        sh("ip -n A rule del iif br9 lookup 77; ip -n A route flush table 77");
         assert_eq!(tables(), bare);
     });
 }

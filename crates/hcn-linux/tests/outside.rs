@@ -297,7 +297,7 @@ fn vlan_of_a_second_bridge(linux: &mut Linux) -> usize {
     let tried = fail_everywhere(linux, "a VLAN on a second bridge", &create(objects.clone()));
     done(linux, &create(objects.clone()));
     for end in ["hcj00000001", "hck00000001"] {
-        assert_eq!(vlans_of(end), (1..=4094).collect::<Vec<_>>(), "{end}");
+        assert_eq!(vlans_of(end), [1, 10], "{end}");
     }
     for name in [BRIDGE, "hcn00000001-1"] {
         assert!(sh(&format!("ip -d link show dev {name}")).contains("vlan_filtering 1"), "{name}");

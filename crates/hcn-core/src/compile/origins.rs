@@ -19,20 +19,22 @@ pub(super) fn of_endpoint(endpoint: &Endpoint, link: &LinkId, objects: &[Object]
     }
     let table = TABLE + endpoint.rank();
     let of_family = |family: Family| {
-        let (mut addresses, mut routes) = (Vec::new(), Vec::new());
+        let (mut addresses, mut routes, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for object in objects {
             match object {
                 Object::Address(Address { address, prefix_route, .. }) => {
                     addresses.push(address.addr());
                     routes.extend(prefix_route.then_some((address.trunc(), None)));
                 }
-                Object::Route(route) => routes.push((route.destination, route.gateway)),
+                Object::Route(route) => others.push(route),
                 _ => {}
             }
         }
+        others.sort_by_key(|route| route.metric);
+        routes.extend(others.iter().map(|route| (route.destination, route.gateway)));
         addresses.retain(|address| Family::of(*address) == family);
         routes.retain(|(destination, _)| Family::of(destination.addr()) == family);
-        // The same destination twice, by another metric, is one way here.
+        // The same destination twice, by another metric, is one way here: the one that wins.
         let mut known = BTreeSet::new();
         routes.retain(|(destination, _)| known.insert(*destination));
         let there = !addresses.is_empty() && !routes.is_empty();

@@ -97,8 +97,8 @@ impl Endpoint {
 
     /// Which of the namespace's interfaces it is, from 0: that of `ethN` is N.
     pub fn rank(&self) -> u32 {
-        let told = || self.interface.as_ref()?.strip_prefix("eth")?.parse().ok();
-        self.rank.or_else(told).unwrap_or_default()
+        let told = || self.interface.as_ref()?.strip_prefix("eth")?.parse::<u16>().ok();
+        self.rank.or_else(|| told().map(u32::from)).unwrap_or_default()
     }
 
     /// The addresses that its packets leave with, where policies say one.

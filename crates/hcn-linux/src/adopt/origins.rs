@@ -43,7 +43,9 @@ impl Adoption<'_> {
     }
 
     fn origins_of(&mut self, place: &Netns, family: Family, wanted: &[&Origin]) -> io::Result<()> {
-        let rules = rules_of(self.linux, place, family)?;
+        let mut rules = rules_of(self.linux, place, family)?;
+        // The others are another hcnd's, whose host the container is.
+        rules.retain(|rule| rule.bridge.is_none());
         let none = rules.is_empty() && wanted.is_empty();
         let tables = if none { HashMap::new() } else { tables_of(self.linux, place, family)? };
         let mut kept = HashSet::new();
@@ -57,11 +59,15 @@ impl Adoption<'_> {
             }
         }
         let mut batch = Batch::new();
-        let stays: BTreeSet<u32> = kept.iter().map(|rule| rule.table).collect();
+        let led = rules.iter().map(|rule| rule.table).chain(wanted.iter().map(|origin| origin.table));
+        let mut gone: BTreeSet<u32> = led.collect();
+        for rule in &kept {
+            gone.remove(&rule.table);
+        }
         for rule in rules.difference(&kept) {
             batch.push((), 0, RouteNetlinkMessage::DelRule(rule.message(family)));
         }
-        for (table, ways) in tables.iter().filter(|(table, _)| !stays.contains(table)) {
+        for (table, ways) in tables.iter().filter(|(table, _)| gone.contains(table)) {
             for (destination, _, _) in ways {
                 batch.push((), 0, RouteNetlinkMessage::DelRoute(steering::way(*table, *destination)));
             }

@@ -19,7 +19,7 @@ impl Adoption<'_> {
             for (end, index) in wanted.ends.iter().zip(indexes) {
                 self.linux.links.insert(LinkId::host(end), index);
             }
-            self.linux.joined.insert(wanted.bridges[1].clone(), wanted.bridges[0].clone());
+            self.linux.joined.insert(wanted.bridges[1].clone(), wanted.clone());
             self.found.insert(Object::Joint(found));
         }
     }

@@ -32,8 +32,15 @@ impl Adoption<'_> {
             })
             .collect();
         for family in [Family::V4, Family::V6] {
-            let (rules, mut tables) =
-                (rules_of(self.linux, &Netns::Host, family)?, tables_of(self.linux, &Netns::Host, family)?);
+            let mut rules = rules_of(self.linux, &Netns::Host, family)?;
+            let mut tables = tables_of(self.linux, &Netns::Host, family)?;
+            // Those of interfaces are another hcnd's, in whose container this one is.
+            rules.retain(|rule| {
+                if rule.bridge.is_none() {
+                    tables.remove(&rule.table);
+                }
+                rule.bridge.is_some()
+            });
             let mut kept = HashSet::new();
             for wanted in wanted.iter().filter(|wanted| wanted.family == family) {
                 let leading = Rule::all(wanted);

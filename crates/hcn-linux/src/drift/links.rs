@@ -118,7 +118,7 @@ impl Look<'_> {
     /// The port of an endpoint, in its VLAN.
     fn in_vlan(&self, name: &str, vlan: Option<u16>) -> Sight {
         let Some(facts) = self.known(&LinkId::host(name)) else { return Sight::Gone };
-        Sight::right_if(self.vlans.of(facts, vlan) == vlan)
+        Sight::right_if(self.vlans.of(facts, vlan) == vlan && !self.vlans.is_in_none(facts))
     }
 
     fn pair(&self, veth: &Veth) -> Sight {

@@ -59,7 +59,12 @@ impl Run<'_> {
     pub(super) fn unmake_origin(&mut self, op: usize, origin: &Origin) {
         // Bringing back what is there already changes nothing.
         self.touched[op] = true;
-        let place = Place::from(&origin.link.netns);
+        // What is in a namespace goes with it.
+        let netns = &origin.link.netns;
+        if self.goes_with_namespace(netns) || self.is_gone(netns) {
+            return;
+        }
+        let place = Place::from(netns);
         for message in removal(origin) {
             self.push(&place, Tag { op, writes: true, tolerate: GONE }, 0, message);
         }

@@ -60,10 +60,14 @@ impl Run<'_> {
     /// Puts a port of a bridge into a VLAN and out of all others. The bridge tells VLANs apart from then on, and so does
     /// the one that it is joined to.
     pub(super) fn tag_port(&mut self, op: usize, bridge: &str, port: u32, vlan: u16) -> Result<(), Stop> {
-        let first = self.linux.joined.get(bridge).cloned();
-        for bridge in first.iter().map(String::as_str).chain([bridge]) {
+        let joint = self.linux.joined.get(bridge).cloned();
+        for bridge in joint.iter().map(|joint| joint.bridges[0].as_str()).chain([bridge]) {
             let bridge = self.index(op, &LinkId::host(bridge))?;
             self.write(&Place::Host, op, 0, vlans::filter_vlans(bridge));
+        }
+        for end in joint.iter().flat_map(|joint| &joint.ends) {
+            let end = self.index(op, &LinkId::host(end))?;
+            self.write(&Place::Host, op, 0, vlans::carry(end, vlan));
         }
         self.write(&Place::Host, op, 0, vlans::tag_port(port, vlan));
         self.write(&Place::Host, op, 0, vlans::leave_other_vlans(port, vlan));

@@ -85,7 +85,7 @@ impl Run<'_> {
     }
 
     pub(super) fn make_joint(&mut self, op: usize, joint: &Joint, again: bool) -> Result<(), Stop> {
-        self.linux.joined.insert(joint.bridges[1].clone(), joint.bridges[0].clone());
+        self.linux.joined.insert(joint.bridges[1].clone(), joint.clone());
         if again {
             self.restore_pair(op, &Key::Joint(joint.ends[0].clone()), &as_pair(joint))?;
             // As every port, it begins anew.
@@ -120,12 +120,6 @@ impl Run<'_> {
             self.write(&Place::Host, op, 0, link::describe(end, Some(&joint.alias), self.of_port()));
         }
         self.write(&Place::Host, op, 0, link::plug(there, second));
-        if quietly(self.linux, |linux| facts_of(linux, first)).is_some_and(|facts| facts.knows_vlans) {
-            // Endpoints may be in VLANs.
-            for end in [here, there] {
-                self.write(&Place::Host, op, 0, vlans::trunk(end));
-            }
-        }
         if joint.isolated {
             self.write(&Place::Host, op, 0, link::set_port(here, &PortFacts::of_joint(joint, 0)));
         }

@@ -8,7 +8,8 @@ use super::ports::Port;
 use super::{Place, Run, Stop, Tag, facts_of, quietly};
 use crate::address;
 use crate::link::{self, GROUP, LOOPBACK, PortFacts};
-use crate::socket::Batch;
+use crate::socket::{Batch, Fate};
+use crate::vlans;
 
 impl Run<'_> {
     /// Makes a link what the object says.
@@ -70,21 +71,24 @@ impl Run<'_> {
         let index = self.index(op, &LinkId::host(name))?;
         let is_named =
             quietly(self.linux, |linux| facts_of(linux, index)).is_some_and(|facts| facts.name == name);
-        if !is_named && !self.renames_while_up(index, name) {
-            // What goes while it is down is missed by the next look.
-            self.write(&Place::Host, op, 0, link::set_up(index, false));
+        if !is_named {
+            if self.must_be_down(index, name) {
+                // What goes while it is down is missed by the next look.
+                self.write(&Place::Host, op, 0, link::set_up(index, false));
+            }
             self.write(&Place::Host, op, 0, link::rename(index, name));
         }
         self.write(&Place::Host, op, 0, link::set_group(index, GROUP));
         Ok(index)
     }
 
-    /// Renames a link that may be up, which kernels before 6.2 refuse. Says whether it did.
-    fn renames_while_up(&mut self, index: u32, name: &str) -> bool {
+    /// Tries to rename a link. Says whether it is refused because the link is up, as by kernels before 6.2.
+    fn must_be_down(&mut self, index: u32, name: &str) -> bool {
         let mut batch = Batch::new();
         batch.push((), 0, link::rename(index, name));
-        let linux = &mut *self.linux;
-        linux.wire.exchange(&linux.host, &mut batch).is_ok_and(|fates| fates.iter().all(Result::is_ok))
+        let fates = quietly(self.linux, |linux| linux.wire.exchange(&linux.host, &mut batch));
+        let busy = |fate: &Fate| fate.as_ref().is_err_and(|refusal| refusal.errno == libc::EBUSY);
+        fates.is_ok_and(|fates| fates.iter().any(busy))
     }
 
     fn straighten_netns(&mut self, op: usize, netns: &NetnsFile) -> Result<(), Stop> {
@@ -118,6 +122,17 @@ impl Run<'_> {
             self.write(&Place::Host, op, 0, link::change(index, Some(&joint.alias), None, joint.mtu));
             self.write(&Place::Host, op, 0, link::plug(index, bridge));
             self.write(&Place::Host, op, 0, link::set_port(index, &PortFacts::of_joint(joint, position)));
+        }
+        // Which VLANs the endpoints behind it are in is not known here; where none is, the second one does not filter.
+        let [first, second] = &joint.bridges;
+        let second = self.index(op, &LinkId::host(second))?;
+        if quietly(self.linux, |linux| facts_of(linux, second)).is_some_and(|facts| facts.filters_vlans) {
+            let first = self.index(op, &LinkId::host(first))?;
+            self.write(&Place::Host, op, 0, vlans::filter_vlans(first));
+            for end in &joint.ends {
+                let end = self.index(op, &LinkId::host(end))?;
+                self.write(&Place::Host, op, 0, vlans::trunk(end));
+            }
         }
         Ok(())
     }

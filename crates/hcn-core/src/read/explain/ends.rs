@@ -90,7 +90,8 @@ impl Walk<'_> {
     /// Whether the host answers for an address as for its own: that of a load balancer, or one that an endpoint's packets
     /// leave with.
     fn is_claimed(&self, address: IpAddr) -> bool {
-        let lives_in = |network: &Network| network.host && network.subnet_of(address).is_some();
+        let lives_in =
+            |network: &Network| (network.host || network.is_routed()) && network.subnet_of(address).is_some();
         let by_balancer = self.registry.load_balancers.iter().any(|balancer| {
             let network = balancer.network.and_then(|id| self.registry.networks.get(id));
             network.is_some_and(|own| lives_in(own))
