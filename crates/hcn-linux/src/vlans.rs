@@ -85,10 +85,9 @@ pub(crate) fn leave_other_vlans(index: u32, vlan: u16) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelLink(port_vlans(index, others.concat()))
 }
 
-/// RTM_SETLINK of a port: frames of this VLAN pass it with their tags; those of the first have none.
+/// RTM_SETLINK of a port: frames of this VLAN pass it with their tags.
 pub(crate) fn carry(index: u32, vlan: u16) -> RouteNetlinkMessage {
-    let only = if vlan == FIRST_VLAN { Vec::new() } else { vlans(vlan..=vlan) };
-    RouteNetlinkMessage::SetLink(port_vlans(index, only))
+    RouteNetlinkMessage::SetLink(port_vlans(index, vlans(vlan..=vlan)))
 }
 
 /// RTM_SETLINK of a port: frames of all VLANs but the first pass it with their tags.

@@ -65,7 +65,8 @@ impl Run<'_> {
             let bridge = self.index(op, &LinkId::host(bridge))?;
             self.write(&Place::Host, op, 0, vlans::filter_vlans(bridge));
         }
-        for end in joint.iter().flat_map(|joint| &joint.ends) {
+        // Every port carries the first one.
+        for end in joint.iter().filter(|_| vlan != vlans::FIRST_VLAN).flat_map(|joint| &joint.ends) {
             let end = self.index(op, &LinkId::host(end))?;
             self.write(&Place::Host, op, 0, vlans::carry(end, vlan));
         }
